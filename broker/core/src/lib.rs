@@ -1,0 +1,1 @@
+//! The broker's decisions without IO, clock, threads or randomness.

@@ -1,0 +1,1 @@
+//! The broker's shells as a library: edge, federation, log writer, admin.

@@ -1,0 +1,1 @@
+//! Topics, the filter language and the subscription index of Fanal, without IO.

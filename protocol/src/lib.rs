@@ -1,0 +1,1 @@
+//! Frames, envelope and body, codes: the wire of Fanal, without IO.
