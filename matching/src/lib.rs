@@ -1,1 +1,27 @@
 //! Topics, the filter language and the subscription index of Fanal, without IO.
+//!
+//! A subscription asks with a [`Selector`]: a [`TopicFilter`], exclusions and an optional
+//! predicate, a [`Filter`]. The [`Index`] holds selectors with opaque destinations and answers
+//! one [`Route`] per [`Topic`]; a route's candidates are then decided per event from its
+//! [`Attributes`].
+//!
+//! 1. Nothing here reads a clock, a file, a socket or a source of randomness.
+//! 2. No input makes this crate panic or take unbounded time: every text is bounded before it is
+//!    kept, and what is refused names its bound.
+//! 3. Evaluating a filter and testing a topic allocate nothing.
+//! 4. Everything that reaches an output is ordered (candidates by [`EntryId`]).
+//!
+//! Not here: who may subscribe (policy), what a destination is (the core), how an attribute is
+//! read from the wire (the caller's [`Attributes`]).
+
+pub mod filter;
+pub mod index;
+pub mod selector;
+pub mod topic;
+pub mod value;
+
+pub use filter::{Filter, FilterError, FilterErrorReason, Truth};
+pub use index::{Candidate, EntryId, Index, Route};
+pub use selector::Selector;
+pub use topic::{Topic, TopicError, TopicFilter};
+pub use value::{Attributes, Timestamp, TimestampError, Value};

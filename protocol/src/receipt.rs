@@ -1,0 +1,93 @@
+//! Receipts as runs: collecting them at the broker, spreading them at the client (PROTOCOL.md 5.6).
+//!
+//! Invariant: what [`each`] gives back is what was pushed, whatever the order of pushes; one
+//! frame covers contiguous sequences only.
+
+use crate::code::Code;
+use crate::control::{Exception, Receipts};
+
+/// Collects receipts of one channel and class into as few frames as possible.
+#[derive(Debug, Default)]
+pub struct ReceiptRuns {
+    frames: Vec<Receipts>,
+}
+
+impl ReceiptRuns {
+    /// Adds the receipt of one sequence. Amortised O(1).
+    pub fn push(&mut self, channel: u32, best_effort: bool, sequence: u64, code: Code, destinations: u64) {
+        let code = code.number();
+        if let Some(frame) = self.frames.last_mut()
+            && (frame.channel, frame.best_effort) == (channel, best_effort)
+            && frame.through.wrapping_add(1) == sequence
+        {
+            frame.through = sequence;
+            match frame.runs.last_mut() {
+                Some(run) if (run.0, run.2) == (code, destinations) => run.1 += 1,
+                _ => frame.runs.push((code, 1, destinations)),
+            }
+            return;
+        }
+        self.frames.push(Receipts {
+            channel,
+            best_effort,
+            through: sequence,
+            runs: vec![(code, 1, destinations)],
+            exceptions: Vec::new(),
+        });
+    }
+
+    /// Adds a refusal with its reason.
+    pub fn push_refusal(&mut self, channel: u32, best_effort: bool, exception: Exception) {
+        let code = Code::from_number(exception.code).unwrap_or(Code::Internal);
+        self.push(channel, best_effort, exception.sequence, code, 0);
+        if let Some(frame) = self.frames.last_mut() {
+            frame.exceptions.push(exception);
+        }
+    }
+
+    /// The frames, emptying the collection.
+    pub fn drain(&mut self) -> Vec<Receipts> {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// Whether nothing was pushed since the last drain.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+/// Every (sequence, code number, destinations) of a frame, ascending. A frame whose runs
+/// cover more sequences than exist below `through` gives those that exist.
+pub fn each(receipts: &Receipts) -> impl Iterator<Item = (u64, u16, u64)> + '_ {
+    let total = receipts.runs.iter().fold(0u64, |acc, run| acc.saturating_add(run.1));
+    let mut next = (receipts.through.saturating_add(1)).saturating_sub(total);
+    let through = receipts.through;
+    receipts.runs.iter().flat_map(move |&(code, count, destinations)| {
+        let first = next;
+        next = next.saturating_add(count);
+        (first..next.min(through.saturating_add(1))).map(move |sequence| (sequence, code, destinations))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_spread_to_what_was_pushed() {
+        let mut runs = ReceiptRuns::default();
+        for sequence in 5..8 {
+            runs.push(1, false, sequence, Code::Durable, 2);
+        }
+        runs.push(1, false, 8, Code::Durable, 3);
+        let exception = Exception { sequence: 9, code: 400, reason: "bad".into(), retry_ms: None };
+        runs.push_refusal(1, false, exception);
+        runs.push(1, false, 20, Code::Duplicate, 0);
+        let frames = runs.drain();
+        assert_eq!(frames.len(), 2);
+        let all: Vec<_> = frames.iter().flat_map(each).collect();
+        let expected = vec![(5, 200, 2), (6, 200, 2), (7, 200, 2), (8, 200, 3), (9, 400, 0), (20, 208, 0)];
+        assert_eq!(all, expected);
+        assert_eq!(frames[0].exceptions[0].sequence, 9);
+    }
+}
