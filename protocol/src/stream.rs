@@ -128,6 +128,7 @@ impl EventStreamWriter {
         if is_new {
             let Origin { publisher: id, epoch } = event.origin.as_ref();
             PublisherAlias { alias: publisher, publisher: id.to_string(), epoch: *epoch }.encode(out);
+            self.forget_sequence(publisher);
         }
         let header = EventHeader {
             channel: event.channel,
@@ -327,7 +328,10 @@ mod tests {
     fn a_reader_follows_a_writer_through_more_topics_than_aliases() {
         let mut out = Vec::new();
         let mut writer = EventStreamWriter::open(crate::control::STREAM_LIVE, &mut out);
-        let origin = Arc::new(Origin { publisher: PublisherId::default(), epoch: Epoch::default() });
+        let origin = Arc::new(Origin {
+            publisher: PublisherId { name: "p".into(), ..Default::default() },
+            epoch: Epoch::default(),
+        });
         let topics: Vec<Arc<str>> = (0..ALIASES_MAX + 50).map(|i| Arc::from(format!("t/{i}"))).collect();
         let order: Vec<usize> = (0..topics.len()).chain([0, 60, 0, topics.len() - 1]).collect();
         for (n, &i) in order.iter().enumerate() {
