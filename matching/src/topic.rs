@@ -53,7 +53,7 @@ impl Topic {
     }
 
     /// The levels from the first to the last, at least one, at most [`TOPIC_LEVELS_MAX`].
-    pub fn levels(&self) -> impl Iterator<Item = &str> {
+    pub fn levels(&self) -> impl Iterator<Item = &str> + Clone {
         split_levels(&self.0)
     }
 

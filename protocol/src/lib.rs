@@ -24,6 +24,8 @@ mod msgpack;
 mod numbered;
 pub mod receipt;
 pub mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use body::{AttributeValue, Body, BodyBuilder, BodyView, Timestamp};
 pub use code::Code;

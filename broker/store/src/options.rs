@@ -1,0 +1,53 @@
+//! What a caller may choose about a store.
+
+/// Choices for [`crate::Store::open`]. Out-of-range values are brought into range.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Size of a segment, fixed when the store is created (16 KiB to 1 GiB, a multiple of 4 KiB);
+    /// a store that exists keeps the size it was created with. Default 64 MiB.
+    pub segment_bytes: u64,
+    /// [`crate::Store::checkpoint_due`] turns true when this much was written since the last one.
+    /// Bounds what a start reads. Default 128 MiB.
+    pub checkpoint_after_bytes: u64,
+    /// Segments kept aside for acks, removals, state and checkpoints while the disk is full
+    /// (1 to 64; more are kept when checkpoints are large). Default 2.
+    pub reserve_segments: usize,
+    /// Most bytes of segments that the store makes, as though the disk ended there. Default none.
+    pub bytes_max: Option<u64>,
+    /// Who makes and recycles segments. Default [`Housekeeping::Thread`].
+    pub housekeeping: Housekeeping,
+}
+
+/// Who makes and recycles segments ahead of need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Housekeeping {
+    /// A thread of the store's own, so that a commit seldom waits for zeroes.
+    Thread,
+    /// The committing thread, after the flush: the same order of operations at each run.
+    Inline,
+}
+
+const PAGE: u64 = 4096;
+
+impl Options {
+    /// These options with every value in its range.
+    pub(crate) fn in_range(mut self) -> Options {
+        let bytes = self.segment_bytes.clamp(4 * PAGE, 1 << 30);
+        self.segment_bytes = bytes - bytes % PAGE;
+        self.reserve_segments = self.reserve_segments.clamp(1, 64);
+        self.checkpoint_after_bytes = self.checkpoint_after_bytes.max(PAGE);
+        self
+    }
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            segment_bytes: 64 << 20,
+            checkpoint_after_bytes: 128 << 20,
+            reserve_segments: 2,
+            bytes_max: None,
+            housekeeping: Housekeeping::Thread,
+        }
+    }
+}
