@@ -10,7 +10,7 @@ use crate::error::WireError;
 use crate::event::StreamFrame;
 use crate::frame::put_prefix;
 use crate::identity::{Epoch, Fingerprint, Incarnation};
-use crate::numbered::numbered;
+use crate::numbered;
 
 numbered! {
     /// A broker that does not yet send matching events, and why (PROTOCOL.md 5.7).

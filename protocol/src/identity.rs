@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::numbered::numbered;
+use crate::numbered;
 
 /// Longest name of a broker or a client, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;

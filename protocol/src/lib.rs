@@ -21,6 +21,7 @@ pub mod event;
 pub mod frame;
 pub mod identity;
 mod msgpack;
+#[macro_use]
 mod numbered;
 pub mod receipt;
 pub mod stream;

@@ -5,6 +5,8 @@
 //! are left out.
 
 /// Defines structs whose fields carry numbers, with serde implementations by number.
+#[macro_export]
+#[doc(hidden)]
 macro_rules! numbered {
     ($(
         $(#[$meta:meta])*
@@ -50,5 +52,3 @@ macro_rules! numbered {
         }
     )*};
 }
-
-pub(crate) use numbered;

@@ -1,0 +1,79 @@
+//! Where a durable destination stands in its mailbox.
+//!
+//! Invariants:
+//! 1. Entries are started in mailbox order, each once per attachment.
+//! 2. What was not acked when an attachment ended is started again by the next one, marked as a
+//!    further attempt if it was started before in this life of the broker.
+//! 3. Which entries are still live is the store's knowledge; here are only cursors: O(1) memory.
+
+/// Cursors of one mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Next sequence to start.
+    next: u64,
+    /// First sequence that does not exist yet.
+    tail: u64,
+    /// First sequence that was never started in this life of the broker.
+    fresh: u64,
+}
+
+impl Delivery {
+    /// A mailbox whose next new entry will have sequence `tail`.
+    pub fn new(tail: u64) -> Self {
+        Delivery { next: 1, tail, fresh: 1 }
+    }
+
+    /// New entries up to and without `tail` exist.
+    pub fn on_enqueued(&mut self, tail: u64) {
+        self.tail = self.tail.max(tail);
+    }
+
+    /// Starts over at `from`, for a new attachment.
+    pub fn rewind(&mut self, from: u64) {
+        self.next = from;
+    }
+
+    /// Next sequence to start.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// First sequence that does not exist yet.
+    pub fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// Whether there may be something to start.
+    pub fn is_behind(&self) -> bool {
+        self.next < self.tail
+    }
+
+    /// `sequence` was started; the attempt to report, if it is not the first. O(1).
+    pub fn on_started(&mut self, sequence: u64) -> Option<u32> {
+        self.next = self.next.max(sequence.saturating_add(1));
+        let is_first = sequence >= self.fresh;
+        self.fresh = self.fresh.max(sequence.saturating_add(1));
+        (!is_first).then_some(2)
+    }
+
+    /// Everything below `sequence` needs no start any more.
+    pub fn skip_to(&mut self, sequence: u64) {
+        self.next = self.next.max(sequence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Delivery;
+
+    #[test]
+    fn a_second_attachment_redelivers_what_was_started() {
+        let mut delivery = Delivery::new(1);
+        assert!(!delivery.is_behind());
+        delivery.on_enqueued(4);
+        assert_eq!((delivery.on_started(1), delivery.on_started(2)), (None, None));
+        delivery.rewind(2);
+        assert_eq!((delivery.on_started(2), delivery.on_started(3)), (Some(2), None));
+        assert!(!delivery.is_behind());
+    }
+}

@@ -1,0 +1,673 @@
+//! The durable state of a home: publishers, durable subscriptions, peers, link marks.
+//!
+//! Invariants:
+//! 1. Every change goes through a method here and is undone by [`Home::rollback`] or kept by
+//!    [`Home::commit`]; the log writer calls one of them for each batch. A refusal changes nothing.
+//! 2. [`Home::drain_effects`] after the changes of a batch gives all that the batch must hold for
+//!    the state to be rebuilt; [`Home::recover`] of those records gives an equal home.
+//! 3. Mailbox ids and epoch counters are never used twice.
+
+use std::collections::BTreeMap;
+
+use fanal_protocol::control::InterestEntry;
+use fanal_protocol::{Epoch, Fingerprint, PublisherId, StoreId};
+use thiserror::Error;
+
+use crate::publisher::{Publisher, Verdict};
+use crate::record::{
+    Accepted, Counters, InterestAdded, InterestRemoved, PeerPut, PublisherPut, PublisherRemoved, Received,
+    Record, SubscriptionPut, SubscriptionRemoved,
+};
+
+/// Names a mailbox; never reused in one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MailboxId(pub u64);
+
+/// A principal: name and CA, the same pair that identifies a publisher.
+pub type Principal = PublisherId;
+
+/// What the log must hold for the state to survive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A mailbox begins.
+    CreateMailbox(MailboxId),
+    /// A mailbox ends, with all that it holds.
+    RemoveMailbox(MailboxId),
+    /// A state record.
+    State(Vec<u8>),
+}
+
+/// What a durable subscription asks for, as text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ask {
+    /// Topic filter.
+    pub filter: String,
+    /// Predicate in canonical text.
+    pub predicate: Option<String>,
+    /// Excluded topic filters, sorted.
+    pub except: Vec<String>,
+}
+
+/// A durable subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Whose it is.
+    pub principal: Principal,
+    /// Its name, unique per principal.
+    pub name: String,
+    /// What it asks for.
+    pub ask: Ask,
+}
+
+/// A peer that asked for durable interest at least once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerRecord {
+    /// Its name.
+    pub name: String,
+    /// Its CA.
+    pub authority: Fingerprint,
+    /// Its durable interest; ids are 0.
+    pub interest: BTreeMap<InterestEntry, ()>,
+}
+
+/// Why a change was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HomeRefusal {
+    /// Another filter under the same name.
+    #[error(
+        "durable subscription `{name}` exists with another filter: {existing}; resume it with that filter, or change it with `fanal subscriptions update {name}`"
+    )]
+    FilterDiffers {
+        /// The subscription.
+        name: String,
+        /// The filter that it has.
+        existing: String,
+    },
+    /// No such durable subscription.
+    #[error("there is no durable subscription `{name}` of this principal: `fanal subscriptions` lists them")]
+    NoSubscription {
+        /// The name asked for.
+        name: String,
+    },
+    /// The epoch to resume is not known here, or not this principal's.
+    #[error(
+        "publish epoch {epoch} is not known at this home: what was outstanding is unknown, open a new epoch"
+    )]
+    UnknownEpoch {
+        /// The epoch asked for.
+        epoch: Epoch,
+    },
+}
+
+/// The log holds something that this version cannot read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RecoverError {
+    /// An unknown or malformed record.
+    #[error(
+        "state record {index} of {total} (kind {kind}) cannot be read: it was written by a later version, or is damaged; start the version that wrote it"
+    )]
+    Record {
+        /// Which record, from 0.
+        index: usize,
+        /// How many there are.
+        total: usize,
+        /// Its first byte.
+        kind: u8,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum UndoKey {
+    Counters,
+    Publisher(u64),
+    Tail(MailboxId),
+    Subscription(MailboxId),
+    Peer(MailboxId),
+    Interest(MailboxId, InterestEntry),
+    Received(StoreId, u64),
+}
+
+#[derive(Debug, Clone)]
+enum UndoValue {
+    Counters(u64, u64),
+    Publisher(Option<Publisher>),
+    Tail(Option<u64>),
+    Subscription(Option<Subscription>),
+    Peer(Option<Box<PeerRecord>>),
+    Interest(bool),
+    Received(Option<u64>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Home {
+    store: StoreId,
+    recovery_epoch: u64,
+    epoch_next: u64,
+    mailbox_next: u64,
+    publishers: BTreeMap<u64, Publisher>,
+    tails: BTreeMap<MailboxId, u64>,
+    subscriptions: BTreeMap<MailboxId, Subscription>,
+    by_name: BTreeMap<(Principal, String), MailboxId>,
+    peers: BTreeMap<MailboxId, PeerRecord>,
+    received: BTreeMap<(StoreId, u64), u64>,
+    undo: BTreeMap<UndoKey, UndoValue>,
+    effects: Vec<Effect>,
+}
+
+impl Home {
+    /// An empty home of a store.
+    pub fn new(store: StoreId, recovery_epoch: u64) -> Self {
+        Home {
+            store,
+            recovery_epoch,
+            epoch_next: 1,
+            mailbox_next: 1,
+            publishers: BTreeMap::new(),
+            tails: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            received: BTreeMap::new(),
+            undo: BTreeMap::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Rebuilds a home from the state records in order, and from the tails (next sequences) of
+    /// the store's mailboxes. O(records).
+    ///
+    /// # Errors
+    /// [`RecoverError`]: nothing may be served then.
+    pub fn recover(
+        store: StoreId,
+        recovery_epoch: u64,
+        records: &[Vec<u8>],
+        tails: impl IntoIterator<Item = (MailboxId, u64)>,
+    ) -> Result<Self, RecoverError> {
+        let mut home = Home::new(store, recovery_epoch);
+        let total = records.len();
+        for (index, bytes) in records.iter().enumerate() {
+            let kind = bytes.first().copied().unwrap_or_default();
+            let record = Record::decode(bytes).ok_or(RecoverError::Record { index, total, kind })?;
+            home.apply(record);
+        }
+        for (mailbox, tail) in tails {
+            if home.subscriptions.contains_key(&mailbox) || home.peers.contains_key(&mailbox) {
+                home.tails.insert(mailbox, tail);
+            }
+        }
+        Ok(home)
+    }
+
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Counters(Counters { epoch, mailbox }) => {
+                self.epoch_next = self.epoch_next.max(epoch);
+                self.mailbox_next = self.mailbox_next.max(mailbox);
+            }
+            Record::PublisherPut(put) => {
+                let id = PublisherId { name: put.name, authority: put.authority };
+                let publisher = Publisher { id, next: put.next, floor: put.floor, skips: put.skips };
+                self.publishers.insert(put.counter, publisher);
+                self.epoch_next = self.epoch_next.max(put.counter + 1);
+            }
+            Record::Accepted(Accepted { counter, next }) => {
+                if let Some(publisher) = self.publishers.get_mut(&counter) {
+                    publisher.next = next;
+                }
+            }
+            Record::PublisherRemoved(PublisherRemoved { counter }) => drop(self.publishers.remove(&counter)),
+            Record::SubscriptionPut(put) => self.apply_subscription(put),
+            Record::SubscriptionRemoved(SubscriptionRemoved { mailbox }) => {
+                self.take_subscription(MailboxId(mailbox));
+            }
+            Record::PeerPut(PeerPut { mailbox, name, authority }) => {
+                let id = MailboxId(mailbox);
+                self.mailbox_next = self.mailbox_next.max(mailbox + 1);
+                self.tails.entry(id).or_insert(1);
+                self.peers.entry(id).or_insert(PeerRecord { name, authority, interest: BTreeMap::new() });
+            }
+            Record::InterestAdded(InterestAdded { mailbox, entry }) => {
+                if let Some(peer) = self.peers.get_mut(&MailboxId(mailbox)) {
+                    peer.interest.insert(entry, ());
+                }
+            }
+            Record::InterestRemoved(InterestRemoved { mailbox, entry }) => {
+                if let Some(peer) = self.peers.get_mut(&MailboxId(mailbox)) {
+                    peer.interest.remove(&entry);
+                }
+            }
+            Record::Received(Received { store, recovery_epoch, through }) => {
+                self.received.insert((store, recovery_epoch), through);
+            }
+        }
+    }
+
+    fn apply_subscription(&mut self, put: SubscriptionPut) {
+        let id = MailboxId(put.mailbox);
+        let principal = Principal { name: put.principal, authority: put.authority };
+        let ask = Ask { filter: put.filter, predicate: put.predicate, except: put.except };
+        self.mailbox_next = self.mailbox_next.max(put.mailbox + 1);
+        self.tails.entry(id).or_insert(1);
+        self.by_name.insert((principal.clone(), put.name.clone()), id);
+        self.subscriptions.insert(id, Subscription { principal, name: put.name, ask });
+    }
+
+    fn take_subscription(&mut self, id: MailboxId) -> Option<Subscription> {
+        let subscription = self.subscriptions.remove(&id)?;
+        let key = (subscription.principal.clone(), subscription.name.clone());
+        if self.by_name.get(&key) == Some(&id) {
+            self.by_name.remove(&key);
+        }
+        self.tails.remove(&id);
+        Some(subscription)
+    }
+
+    // ---- reading ----
+
+    /// The durable subscriptions by mailbox.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (MailboxId, &Subscription)> {
+        self.subscriptions.iter().map(|(id, subscription)| (*id, subscription))
+    }
+
+    /// The peers that have a mailbox.
+    pub fn peers(&self) -> impl Iterator<Item = (MailboxId, &PeerRecord)> {
+        self.peers.iter().map(|(id, peer)| (*id, peer))
+    }
+
+    /// Next sequence of a mailbox.
+    pub fn tail(&self, mailbox: MailboxId) -> Option<u64> {
+        self.tails.get(&mailbox).copied()
+    }
+
+    /// Highest mailbox sequence recorded from a sender's (store, recovery epoch); 0: none.
+    pub fn received_through(&self, store: StoreId, recovery_epoch: u64) -> u64 {
+        self.received.get(&(store, recovery_epoch)).copied().unwrap_or(0)
+    }
+
+    /// The whole state as records, for a checkpoint.
+    pub fn snapshot(&self) -> Vec<Vec<u8>> {
+        let mut out =
+            vec![Record::from(Counters { epoch: self.epoch_next, mailbox: self.mailbox_next }).encode()];
+        out.extend(self.publishers.iter().map(|(counter, publisher)| put_publisher(*counter, publisher)));
+        out.extend(self.subscriptions.iter().map(|(id, subscription)| put_subscription(*id, subscription)));
+        for (id, peer) in &self.peers {
+            out.push(put_peer(*id, peer));
+            let added = |entry: &InterestEntry| InterestAdded { mailbox: id.0, entry: entry.clone() };
+            out.extend(peer.interest.keys().map(|entry| Record::from(added(entry)).encode()));
+        }
+        for (&(store, recovery_epoch), &through) in &self.received {
+            out.push(Record::from(Received { store, recovery_epoch, through }).encode());
+        }
+        out
+    }
+
+    // ---- publishing ----
+
+    /// Issues a new epoch. O(log epochs).
+    pub fn open_epoch(&mut self, publisher: &PublisherId) -> Epoch {
+        let counter = self.epoch_next;
+        self.remember(UndoKey::Counters);
+        self.remember(UndoKey::Publisher(counter));
+        self.epoch_next += 1;
+        let state = Publisher::new(publisher.clone());
+        self.effects.push(Effect::State(put_publisher(counter, &state)));
+        self.publishers.insert(counter, state);
+        Epoch { store: self.store, recovery_epoch: self.recovery_epoch, counter }
+    }
+
+    /// Finds an epoch again: its next sequence.
+    ///
+    /// # Errors
+    /// [`HomeRefusal::UnknownEpoch`].
+    pub fn resume_epoch(&self, publisher: &PublisherId, epoch: Epoch) -> Result<u64, HomeRefusal> {
+        let known = self.is_own(epoch).then(|| self.publishers.get(&epoch.counter)).flatten();
+        match known {
+            Some(state) if state.id == *publisher => Ok(state.next),
+            _ => Err(HomeRefusal::UnknownEpoch { epoch }),
+        }
+    }
+
+    /// Forgets an epoch: nothing of it is outstanding.
+    pub fn close_epoch(&mut self, epoch: Epoch) {
+        if self.is_own(epoch) && self.publishers.contains_key(&epoch.counter) {
+            self.remember(UndoKey::Publisher(epoch.counter));
+            self.publishers.remove(&epoch.counter);
+            let record = Record::from(PublisherRemoved { counter: epoch.counter });
+            self.effects.push(Effect::State(record.encode()));
+        }
+    }
+
+    fn is_own(&self, epoch: Epoch) -> bool {
+        (epoch.store, epoch.recovery_epoch) == (self.store, self.recovery_epoch)
+    }
+
+    /// Judges one published sequence. O(log epochs).
+    pub fn publish(&mut self, epoch: Epoch, sequence: u64) -> Verdict {
+        if !self.is_own(epoch) || !self.publishers.contains_key(&epoch.counter) {
+            return Verdict::UnknownEpoch;
+        }
+        self.remember(UndoKey::Publisher(epoch.counter));
+        self.publishers.get_mut(&epoch.counter).map_or(Verdict::UnknownEpoch, |state| state.accept(sequence))
+    }
+
+    /// A publisher gives up sequences.
+    pub fn skip(&mut self, epoch: Epoch, from: u64, through: u64) {
+        if self.is_own(epoch) && self.publishers.contains_key(&epoch.counter) {
+            self.remember(UndoKey::Publisher(epoch.counter));
+            if let Some(state) = self.publishers.get_mut(&epoch.counter) {
+                state.skip(from, through);
+            }
+        }
+    }
+
+    /// The next sequence of a mailbox for one more entry; `None`: the mailbox is gone.
+    pub fn enqueue(&mut self, mailbox: MailboxId) -> Option<u64> {
+        if !self.tails.contains_key(&mailbox) {
+            return None;
+        }
+        self.remember(UndoKey::Tail(mailbox));
+        let tail = self.tails.get_mut(&mailbox)?;
+        let sequence = *tail;
+        *tail += 1;
+        Some(sequence)
+    }
+
+    // ---- links ----
+
+    /// Judges a mailbox sequence that came over a link. `Accept` moves the mark on; `Blocked`
+    /// means that sequences before it are missing: the link is broken.
+    pub fn receive(&mut self, store: StoreId, recovery_epoch: u64, sequence: u64) -> Verdict {
+        let through = self.received_through(store, recovery_epoch);
+        if sequence <= through {
+            return Verdict::Duplicate;
+        }
+        if sequence != through + 1 {
+            return Verdict::Blocked { by: through + 1 };
+        }
+        self.remember(UndoKey::Received(store, recovery_epoch));
+        self.received.insert((store, recovery_epoch), sequence);
+        Verdict::Accept
+    }
+
+    /// The sender passes over `from..=through`. False: something before `from` is missing.
+    pub fn receive_hole(&mut self, store: StoreId, recovery_epoch: u64, from: u64, through: u64) -> bool {
+        let mark = self.received_through(store, recovery_epoch);
+        if from > mark + 1 {
+            return false;
+        }
+        if through > mark {
+            self.remember(UndoKey::Received(store, recovery_epoch));
+            self.received.insert((store, recovery_epoch), through);
+        }
+        true
+    }
+
+    // ---- subscriptions ----
+
+    /// Finds or makes a durable subscription: its mailbox, and whether it existed.
+    ///
+    /// # Errors
+    /// [`HomeRefusal::FilterDiffers`].
+    pub fn put_subscription(&mut self, wanted: Subscription) -> Result<(MailboxId, bool), HomeRefusal> {
+        let key = (wanted.principal.clone(), wanted.name.clone());
+        if let Some(id) = self.by_name.get(&key)
+            && let Some(existing) = self.subscriptions.get(id)
+        {
+            if existing.ask == wanted.ask {
+                return Ok((*id, true));
+            }
+            let name = wanted.name;
+            return Err(HomeRefusal::FilterDiffers { name, existing: describe(&existing.ask) });
+        }
+        let id = self.new_mailbox();
+        self.remember(UndoKey::Subscription(id));
+        self.effects.push(Effect::State(put_subscription(id, &wanted)));
+        self.by_name.insert(key, id);
+        self.subscriptions.insert(id, wanted);
+        Ok((id, false))
+    }
+
+    /// Gives a durable subscription another filter; its mailbox stays.
+    ///
+    /// # Errors
+    /// [`HomeRefusal::NoSubscription`].
+    pub fn update_subscription(&mut self, wanted: Subscription) -> Result<MailboxId, HomeRefusal> {
+        let id = self.find_subscription(&wanted.principal, &wanted.name)?;
+        self.remember(UndoKey::Subscription(id));
+        self.effects.push(Effect::State(put_subscription(id, &wanted)));
+        self.subscriptions.insert(id, wanted);
+        Ok(id)
+    }
+
+    /// Removes a durable subscription and its mailbox.
+    ///
+    /// # Errors
+    /// [`HomeRefusal::NoSubscription`].
+    pub fn remove_subscription(
+        &mut self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<MailboxId, HomeRefusal> {
+        let id = self.find_subscription(principal, name)?;
+        self.remember(UndoKey::Subscription(id));
+        self.remember(UndoKey::Tail(id));
+        self.take_subscription(id);
+        let record = Record::from(SubscriptionRemoved { mailbox: id.0 });
+        self.effects.push(Effect::State(record.encode()));
+        self.effects.push(Effect::RemoveMailbox(id));
+        Ok(id)
+    }
+
+    fn find_subscription(&self, principal: &Principal, name: &str) -> Result<MailboxId, HomeRefusal> {
+        let key = (principal.clone(), name.to_owned());
+        self.by_name.get(&key).copied().ok_or(HomeRefusal::NoSubscription { name: key.1 })
+    }
+
+    fn new_mailbox(&mut self) -> MailboxId {
+        self.remember(UndoKey::Counters);
+        let id = MailboxId(self.mailbox_next);
+        self.mailbox_next += 1;
+        self.remember(UndoKey::Tail(id));
+        self.tails.insert(id, 1);
+        self.effects.push(Effect::CreateMailbox(id));
+        id
+    }
+
+    // ---- peers ----
+
+    /// Finds or makes the mailbox of a peer.
+    pub fn ensure_peer(&mut self, name: &str, authority: Fingerprint) -> MailboxId {
+        let known = self.peers.iter().find(|(_, peer)| peer.name == name && peer.authority == authority);
+        if let Some((id, _)) = known {
+            return *id;
+        }
+        let id = self.new_mailbox();
+        self.remember(UndoKey::Peer(id));
+        let peer = PeerRecord { name: name.to_owned(), authority, interest: BTreeMap::new() };
+        self.effects.push(Effect::State(put_peer(id, &peer)));
+        self.peers.insert(id, peer);
+        id
+    }
+
+    /// Changes a peer's durable interest.
+    pub fn change_interest(&mut self, peer: MailboxId, add: Vec<InterestEntry>, remove: Vec<InterestEntry>) {
+        for entry in remove {
+            self.set_interest(peer, InterestEntry { id: 0, ..entry }, false);
+        }
+        for entry in add {
+            self.set_interest(peer, InterestEntry { id: 0, ..entry }, true);
+        }
+    }
+
+    fn set_interest(&mut self, mailbox: MailboxId, entry: InterestEntry, wanted: bool) {
+        let present = self.peers.get(&mailbox).map(|peer| peer.interest.contains_key(&entry));
+        if present != Some(!wanted) {
+            return;
+        }
+        self.remember(UndoKey::Interest(mailbox, entry.clone()));
+        let Some(peer) = self.peers.get_mut(&mailbox) else { return };
+        let record = if wanted {
+            peer.interest.insert(entry.clone(), ());
+            Record::from(InterestAdded { mailbox: mailbox.0, entry })
+        } else {
+            peer.interest.remove(&entry);
+            Record::from(InterestRemoved { mailbox: mailbox.0, entry })
+        };
+        self.effects.push(Effect::State(record.encode()));
+    }
+
+    // ---- batches ----
+
+    /// All that the batch must hold for the changes since the last commit or rollback.
+    pub fn drain_effects(&mut self) -> Vec<Effect> {
+        let mut effects = std::mem::take(&mut self.effects);
+        for (key, before) in &self.undo {
+            match (key, before) {
+                (UndoKey::Publisher(counter), UndoValue::Publisher(Some(before))) => {
+                    if let Some(now) = self.publishers.get(counter)
+                        && now != before
+                    {
+                        effects.push(Effect::State(changed_publisher(*counter, before, now)));
+                    }
+                }
+                (UndoKey::Publisher(counter), UndoValue::Publisher(None)) => {
+                    if let Some(now) = self.publishers.get(counter)
+                        && now.next > 1
+                    {
+                        effects.push(Effect::State(put_publisher(*counter, now)));
+                    }
+                }
+                (UndoKey::Received(store, recovery_epoch), _) => {
+                    let through = self.received_through(*store, *recovery_epoch);
+                    let record = Received { store: *store, recovery_epoch: *recovery_epoch, through };
+                    effects.push(Effect::State(Record::from(record).encode()));
+                }
+                _ => {}
+            }
+        }
+        effects
+    }
+
+    /// The batch is durable: its changes stay.
+    pub fn commit(&mut self) {
+        self.undo.clear();
+        self.effects.clear();
+    }
+
+    /// The batch was not written: its changes never were. O(changes).
+    pub fn rollback(&mut self) {
+        self.effects.clear();
+        for (key, value) in std::mem::take(&mut self.undo) {
+            self.restore(key, value);
+        }
+    }
+
+    fn restore(&mut self, key: UndoKey, value: UndoValue) {
+        match (key, value) {
+            (UndoKey::Counters, UndoValue::Counters(epoch, mailbox)) => {
+                (self.epoch_next, self.mailbox_next) = (epoch, mailbox);
+            }
+            (UndoKey::Publisher(counter), UndoValue::Publisher(before)) => {
+                put_back(&mut self.publishers, counter, before);
+            }
+            (UndoKey::Tail(id), UndoValue::Tail(before)) => put_back(&mut self.tails, id, before),
+            (UndoKey::Subscription(id), UndoValue::Subscription(before)) => {
+                let tail = self.tails.get(&id).copied();
+                self.take_subscription(id);
+                put_back(&mut self.tails, id, tail);
+                if let Some(before) = before {
+                    self.by_name.insert((before.principal.clone(), before.name.clone()), id);
+                    self.subscriptions.insert(id, before);
+                }
+            }
+            (UndoKey::Peer(id), UndoValue::Peer(before)) => {
+                put_back(&mut self.peers, id, before.map(|peer| *peer))
+            }
+            (UndoKey::Interest(id, entry), UndoValue::Interest(was_there)) => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    put_back(&mut peer.interest, entry, was_there.then_some(()));
+                }
+            }
+            (UndoKey::Received(store, epoch), UndoValue::Received(before)) => {
+                put_back(&mut self.received, (store, epoch), before);
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps the value that a key had before its first change in this batch.
+    fn remember(&mut self, key: UndoKey) {
+        if self.undo.contains_key(&key) {
+            return;
+        }
+        let value = match &key {
+            UndoKey::Counters => UndoValue::Counters(self.epoch_next, self.mailbox_next),
+            UndoKey::Publisher(counter) => UndoValue::Publisher(self.publishers.get(counter).cloned()),
+            UndoKey::Tail(id) => UndoValue::Tail(self.tails.get(id).copied()),
+            UndoKey::Subscription(id) => UndoValue::Subscription(self.subscriptions.get(id).cloned()),
+            UndoKey::Peer(id) => UndoValue::Peer(self.peers.get(id).cloned().map(Box::new)),
+            UndoKey::Interest(id, entry) => {
+                UndoValue::Interest(self.peers.get(id).is_some_and(|peer| peer.interest.contains_key(entry)))
+            }
+            UndoKey::Received(store, epoch) => {
+                UndoValue::Received(self.received.get(&(*store, *epoch)).copied())
+            }
+        };
+        self.undo.insert(key, value);
+    }
+}
+
+fn put_back<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, before: Option<V>) {
+    match before {
+        Some(value) => drop(map.insert(key, value)),
+        None => drop(map.remove(&key)),
+    }
+}
+
+fn put_publisher(counter: u64, state: &Publisher) -> Vec<u8> {
+    let Publisher { id, next, floor, skips } = state.clone();
+    let record = PublisherPut { counter, name: id.name, authority: id.authority, next, floor, skips };
+    Record::from(record).encode()
+}
+
+fn changed_publisher(counter: u64, before: &Publisher, now: &Publisher) -> Vec<u8> {
+    if (before.floor, &before.skips) == (now.floor, &now.skips) {
+        return Record::from(Accepted { counter, next: now.next }).encode();
+    }
+    put_publisher(counter, now)
+}
+
+fn put_subscription(id: MailboxId, subscription: &Subscription) -> Vec<u8> {
+    let Subscription { principal, name, ask } = subscription.clone();
+    let record = SubscriptionPut {
+        mailbox: id.0,
+        principal: principal.name,
+        authority: principal.authority,
+        name,
+        filter: ask.filter,
+        predicate: ask.predicate,
+        except: ask.except,
+    };
+    Record::from(record).encode()
+}
+
+fn put_peer(id: MailboxId, peer: &PeerRecord) -> Vec<u8> {
+    Record::from(PeerPut { mailbox: id.0, name: peer.name.clone(), authority: peer.authority }).encode()
+}
+
+/// A filter in words, for messages.
+pub fn describe(ask: &Ask) -> String {
+    let mut text = format!("'{}'", ask.filter);
+    if let Some(predicate) = &ask.predicate {
+        text.push_str(&format!(" --where \"{predicate}\""));
+    }
+    for except in &ask.except {
+        text.push_str(&format!(" --except '{except}'"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
