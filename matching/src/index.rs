@@ -52,6 +52,8 @@ struct Entries<D> {
     by_topic: Trie<Arc<Entry<D>>>,
 }
 
+type Found<D> = Vec<(EntryId, Arc<Entry<D>>)>;
+
 struct Entry<D> {
     selector: Selector,
     destination: D,
@@ -82,8 +84,8 @@ impl<D> Index<D> {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Entries<D>> {
-        // No caller's code runs while the lock is held for writing, and readers change nothing:
-        // a poisoned lock still guards whole entries.
+        // No code of the caller runs while the lock is held, not even a drop of a destination: a
+        // poisoned lock still guards whole entries.
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,7 +136,9 @@ impl<D: Clone + Send + Sync> Index<D> {
             return false;
         };
         let entry = Arc::new(Entry { selector, destination: old.destination.clone() });
-        self.change(|entries| entries.replace(id, entry)).is_some()
+        // Kept until the lock is free, should the entry have gone meanwhile.
+        let given = Arc::clone(&entry);
+        self.change(|entries| entries.replace(id, given)).is_some()
     }
 
     /// The candidates for the events of `topic`, at the present version.
@@ -150,7 +154,7 @@ impl<D: Clone + Send + Sync> Index<D> {
     }
 
     /// The entries whose topic filter matches, unordered, and the version that they are of.
-    fn find(&self, topic: &Topic) -> (u64, Vec<(EntryId, Arc<Entry<D>>)>) {
+    fn find(&self, topic: &Topic) -> (u64, Found<D>) {
         let entries = self.read();
         let mut found = Vec::new();
         entries.by_topic.visit(topic, &mut |id, entry| found.push((id, Arc::clone(entry))));
@@ -204,11 +208,7 @@ impl<D> Entries<D> {
 
 impl<D: Clone> Entry<D> {
     fn candidate(&self, id: EntryId) -> Candidate<D> {
-        Candidate {
-            id,
-            destination: self.destination.clone(),
-            predicate: self.selector.predicate.clone(),
-        }
+        Candidate { id, destination: self.destination.clone(), predicate: self.selector.predicate.clone() }
     }
 }
 
@@ -269,6 +269,3 @@ impl<D> Candidate<D> {
         is_fulfilled(self.predicate.as_ref(), event)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -138,7 +138,9 @@ pub enum TopicError {
     #[error("the topic is empty: name at least one level, as in `orders/new`")]
     Empty,
     /// More than [`TOPIC_BYTES_MAX`] bytes.
-    #[error("the topic is {got} bytes long, the limit is {limit}: shorten its levels, or move detail into attributes")]
+    #[error(
+        "the topic is {got} bytes long, the limit is {limit}: shorten its levels, or move detail into attributes"
+    )]
     TooLong {
         /// Bytes given.
         got: usize,
@@ -154,7 +156,9 @@ pub enum TopicError {
         limit: usize,
     },
     /// A wildcard in the topic of an event.
-    #[error("level {level} of the topic holds the wildcard `{character}`: events are published to one exact topic, wildcards are for subscribing")]
+    #[error(
+        "level {level} of the topic holds the wildcard `{character}`: events are published to one exact topic, wildcards are for subscribing"
+    )]
     WildcardInTopic {
         /// The level, from 1.
         level: usize,
@@ -162,7 +166,9 @@ pub enum TopicError {
         character: char,
     },
     /// A wildcard beside other text in its level.
-    #[error("level {level} of the topic filter mixes `{character}` with other text: a wildcard fills its whole level, as in `orders/{character}`")]
+    #[error(
+        "level {level} of the topic filter mixes `{character}` with other text: a wildcard fills its whole level, as in `orders/{character}`"
+    )]
     WildcardNotAlone {
         /// The level, from 1.
         level: usize,
@@ -170,7 +176,9 @@ pub enum TopicError {
         character: char,
     },
     /// `#` before the last level.
-    #[error("level {level} of the topic filter is `#` but not the last: use `+` for one level, or end the filter here")]
+    #[error(
+        "level {level} of the topic filter is `#` but not the last: use `+` for one level, or end the filter here"
+    )]
     HashNotLast {
         /// The level, from 1.
         level: usize,
@@ -270,9 +278,7 @@ mod tests {
             (["#"], _) => true,
             ([], []) => true,
             (["+", filter @ ..], [_, topic @ ..]) => oracle(filter, topic),
-            ([wanted, filter @ ..], [given, topic @ ..]) => {
-                wanted == given && oracle(filter, topic)
-            }
+            ([wanted, filter @ ..], [given, topic @ ..]) => wanted == given && oracle(filter, topic),
             _ => false,
         }
     }

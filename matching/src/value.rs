@@ -72,7 +72,7 @@ fn compare_int_float(int: i64, float: f64) -> Option<Ordering> {
     }
     let whole = float.trunc();
     let fraction = float - whole;
-    Some(int.cmp(&(whole as i64)).then_with(|| 0.0_f64.total_cmp(&(fraction + 0.0))))
+    Some(int.cmp(&(whole as i64)).then_with(|| 0.0_f64.total_cmp(&fraction)))
 }
 
 /// An event as a filter sees it: names and values.
@@ -100,13 +100,13 @@ impl<N: AsRef<str>> Attributes for [(N, Value<'_>)] {
 
 impl<N: AsRef<str>, const COUNT: usize> Attributes for [(N, Value<'_>); COUNT] {
     fn get(&self, name: &str) -> Option<Value<'_>> {
-        self.as_slice().get(name)
+        Attributes::get(self.as_slice(), name)
     }
 }
 
 impl<N: AsRef<str>> Attributes for Vec<(N, Value<'_>)> {
     fn get(&self, name: &str) -> Option<Value<'_>> {
-        self.as_slice().get(name)
+        Attributes::get(self.as_slice(), name)
     }
 }
 

@@ -68,16 +68,10 @@ impl<T> Node<T> {
     }
 
     fn is_empty(&self) -> bool {
-        self.here.is_empty()
-            && self.rest.is_empty()
-            && self.literal.is_empty()
-            && self.one.is_none()
+        self.here.is_empty() && self.rest.is_empty() && self.literal.is_empty() && self.one.is_none()
     }
 
     fn literal_child(&mut self, text: &str) -> &mut Node<T> {
-        if !self.literal.contains_key(text) {
-            self.literal.insert(Box::from(text), Box::default());
-        }
         self.literal.entry(Box::from(text)).or_default()
     }
 
@@ -124,11 +118,7 @@ fn report<T>(items: &BTreeMap<EntryId, T>, found: &mut impl FnMut(EntryId, &T)) 
     }
 }
 
-fn remove<'f, T>(
-    node: &mut Node<T>,
-    mut levels: impl Iterator<Item = FilterLevel<'f>>,
-    id: EntryId,
-) {
+fn remove<'f, T>(node: &mut Node<T>, mut levels: impl Iterator<Item = FilterLevel<'f>>, id: EntryId) {
     match levels.next() {
         None => {
             node.here.remove(&id);

@@ -1,0 +1,212 @@
+//! The filter language: what a subscription's predicate says about an event.
+//!
+//! CloudEvents SQL (CESQL 1.0) in the default mode of DESIGN section 6, without its functions and
+//! arithmetic:
+//!
+//! ```text
+//! filter     = term, { "AND" term } | term, { "OR" term } | term, { "XOR" term }
+//! term       = "NOT" term | value [ predicate ]
+//! predicate  = ( "=" | "!=" | "<>" | "<" | "<=" | ">" | ">=" ) value
+//!            | [ "NOT" ] "IN" "(" literal { "," literal } ")"
+//!            | [ "NOT" ] "LIKE" string              (* % any text, _ one character, \ escapes *)
+//!            | [ "NOT" ] "BETWEEN" value "AND" value
+//!            | "IS" [ "NOT" ] "NULL"                (* after a name *)
+//! value      = literal | name | "EXISTS" name | "(" filter ")"
+//! literal    = [ "-" ] number | string | "TRUE" | "FALSE" | "TIMESTAMP" "(" string ")"
+//! ```
+//!
+//! 1. Three-valued and order-free (Kleene, as in SQL): what is missing or does not fit is
+//!    unknown, and no rewriting of AND, OR, XOR and NOT changes an answer.
+//! 2. No implicit casts; i64 and f64 compare exactly; a NaN compares with nothing.
+//! 3. What CESQL and SQL would read differently is refused, with both readings.
+//! 4. A [`Filter`] that exists is bounded by [`TEXT_BYTES_MAX`], [`DEPTH_MAX`] and [`NODES_MAX`];
+//!    its canonical text is within the bounds as well and parses to an equal filter.
+//! 5. Evaluation allocates nothing and takes time linear in the filter and in the texts compared.
+//!
+//! Keywords and function names are read in any case, names of attributes exactly. The stages, in
+//! order: `lexer`, `parser` (with `types`), `tree`, `print`, `evaluate`.
+//! Not here: strict CESQL, functions, arithmetic, paths into the payload.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Not;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::value::Attributes;
+
+pub use error::{Expected, FilterError, FilterErrorReason};
+pub use types::Type;
+
+mod error;
+mod evaluate;
+mod lexer;
+mod near;
+mod parser;
+mod pattern;
+mod print;
+mod tree;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+/// The longest filter in bytes, as given and in canonical form.
+pub const TEXT_BYTES_MAX: usize = 16 * 1_024;
+
+/// The deepest nesting of parentheses and NOT.
+pub const DEPTH_MAX: usize = 64;
+
+/// The most names, literals and operators in a filter.
+pub const NODES_MAX: usize = 4_096;
+
+/// A predicate: parsed, checked and bounded. Cheap to clone.
+///
+/// Displays its canonical text. Equal, ordered and hashed by it: filters that differ in spacing,
+/// case of keywords, quotes, needless parentheses, spelling of numbers or the order of an IN list
+/// are equal.
+#[derive(Clone)]
+pub struct Filter(Arc<Parsed>);
+
+struct Parsed {
+    canonical: Box<str>,
+    tree: tree::Tree,
+}
+
+impl Filter {
+    /// Reads and checks a filter. `O(bytes)`, but for sorting IN lists.
+    ///
+    /// # Errors
+    /// The first mistake, with its place and what was expected there; a filter over a bound is
+    /// refused with the bound's name.
+    pub fn parse(text: &str) -> Result<Filter, FilterError> {
+        let mut tree = parser::parse(text)?;
+        let canonical = print::print(&tree, tree.root());
+        if canonical.len() > TEXT_BYTES_MAX {
+            let reason = FilterErrorReason::TooLong { got: canonical.len(), limit: TEXT_BYTES_MAX };
+            return Err(FilterError::new(text, 0, reason));
+        }
+        // Nested chains of one connective leave up to DEPTH_MAX copies of their operands behind;
+        // the canonical text has none to flatten.
+        if tree.has_unused() {
+            tree = parser::parse(&canonical)?;
+        }
+        Ok(Filter(Arc::new(Parsed { canonical: canonical.into(), tree })))
+    }
+
+    /// What the filter says about `event`; only [`Truth::True`] is a match. Allocates nothing;
+    /// `O(nodes)` calls of [`Attributes::get`] and comparisons.
+    pub fn evaluate<A: Attributes + ?Sized>(&self, event: &A) -> Truth {
+        evaluate::evaluate(&self.0.tree, event)
+    }
+
+    /// The canonical text: parses to an equal filter, equal filters have the same.
+    pub fn as_str(&self) -> &str {
+        &self.0.canonical
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Filter").field(&self.as_str()).finish()
+    }
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Filter) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Filter {}
+
+impl PartialOrd for Filter {
+    fn partial_cmp(&self, other: &Filter) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Filter {
+    fn cmp(&self, other: &Filter) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Filter {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl FromStr for Filter {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Filter, FilterError> {
+        Filter::parse(text)
+    }
+}
+
+/// The truth values of Kleene's three-valued logic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Truth {
+    /// The event matches.
+    True,
+    /// The event does not match.
+    False,
+    /// Something was missing or did not fit; not a match.
+    Unknown,
+}
+
+impl Truth {
+    /// Whether this is [`Truth::True`].
+    pub fn is_true(self) -> bool {
+        self == Truth::True
+    }
+
+    /// True if `known` is, unknown without it.
+    pub(crate) fn from_option(known: Option<bool>) -> Truth {
+        match known {
+            Some(true) => Truth::True,
+            Some(false) => Truth::False,
+            None => Truth::Unknown,
+        }
+    }
+
+    /// The opposite if `negated`.
+    pub(crate) fn negate_if(self, negated: bool) -> Truth {
+        if negated { !self } else { self }
+    }
+
+    /// False if one is, else unknown if one is.
+    pub(crate) fn and(self, other: Truth) -> Truth {
+        match (self, other) {
+            (Truth::False, _) | (_, Truth::False) => Truth::False,
+            (Truth::True, Truth::True) => Truth::True,
+            _ => Truth::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(known: bool) -> Truth {
+        if known { Truth::True } else { Truth::False }
+    }
+}
+
+impl Not for Truth {
+    type Output = Truth;
+
+    fn not(self) -> Truth {
+        match self {
+            Truth::True => Truth::False,
+            Truth::False => Truth::True,
+            Truth::Unknown => Truth::Unknown,
+        }
+    }
+}

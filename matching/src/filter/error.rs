@@ -1,0 +1,407 @@
+//! What is wrong with a filter, said so that a person can put it right.
+//!
+//! 1. Every error has a place: `line:column` counted from 1, columns in characters.
+//! 2. The message shows the offending line, cut to a window around the caret.
+//! 3. The reasons are fields, not prose; the prose is their `Display`.
+//! 4. No control character of the filter is in the message of a [`FilterError`].
+
+use std::fmt;
+
+use super::types::Type;
+use crate::value::TimestampError;
+
+/// How many characters of the offending line are shown on either side of the caret.
+const EXCERPT_SIDE_CHARACTERS: usize = 48;
+
+/// Why a text is no filter, and where. Nothing was kept of the text but an excerpt.
+///
+/// Displays `line:column: message`, the offending line and a caret under the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1; one past the end if something is missing there.
+    pub column: usize,
+    /// The place in bytes, from 0.
+    pub position: usize,
+    /// What is wrong.
+    pub reason: FilterErrorReason,
+    excerpt: Box<Excerpt>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Excerpt {
+    line: String,
+    /// Characters before the caret.
+    indent: usize,
+}
+
+impl FilterError {
+    pub(super) fn new(text: &str, position: usize, reason: FilterErrorReason) -> FilterError {
+        let (line, column) = line_and_column(text, position);
+        let excerpt = Box::new(Excerpt::new(text, position));
+        FilterError { line, column, position, reason, excerpt }
+    }
+}
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason: String = self.reason.to_string().chars().map(printable).collect();
+        writeln!(f, "{}:{}: {reason}", self.line, self.column)?;
+        writeln!(f, "  {}", self.excerpt.line)?;
+        write!(f, "  {:indent$}^", "", indent = self.excerpt.indent)
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+/// What is wrong with a filter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilterErrorReason {
+    /// There is nothing but space.
+    #[error(
+        "the filter is empty: write a condition, such as `amount > 10`, or leave the filter out to get every event"
+    )]
+    Empty,
+    /// Over [`super::TEXT_BYTES_MAX`], as given or in canonical form.
+    #[error(
+        "the filter is {got} bytes long, the limit is {limit}: shorten it, or split it into several subscriptions"
+    )]
+    TooLong {
+        /// Bytes of the filter.
+        got: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Over [`super::DEPTH_MAX`].
+    #[error("parentheses and NOT nest deeper than {limit} levels: flatten the filter")]
+    TooDeep {
+        /// Levels allowed.
+        limit: usize,
+    },
+    /// Over [`super::NODES_MAX`].
+    #[error(
+        "the filter has more than {limit} names, literals and operators: shorten it, or split it into several subscriptions"
+    )]
+    TooManyNodes {
+        /// Nodes allowed.
+        limit: usize,
+    },
+    /// Between two `%` of a LIKE pattern stand too many characters, `_` among them.
+    #[error(
+        "between two `%` of the pattern stand {got} characters with `_` among them, the limit is {limit}: drop a `_`, or split the pattern into several LIKE"
+    )]
+    PatternTooLong {
+        /// Characters between the two.
+        got: usize,
+        /// Characters allowed.
+        limit: usize,
+    },
+    /// Something stands where something else must.
+    #[error("expected {expected}{}{}{}", after_text(after), found_text(found), detail_text(expected, near))]
+    Unexpected {
+        /// What the language asks for here.
+        expected: Expected,
+        /// The word before, if there is one.
+        after: Option<Box<str>>,
+        /// The word that stands here; `None` at the end.
+        found: Option<Box<str>>,
+        /// A keyword that may be meant.
+        near: Option<&'static str>,
+    },
+    /// An operator of other languages.
+    #[error("`{found}` is not an operator of filters: use `{instead}`")]
+    ForeignOperator {
+        /// As written.
+        found: &'static str,
+        /// What says the same here.
+        instead: &'static str,
+    },
+    /// `+`, `*`, `/`, `%`, or `-` between values.
+    #[error(
+        "`{operator}` is arithmetic, which this version does not have: compare attributes with ready values (a name holds letters, digits and `_` only)"
+    )]
+    Arithmetic {
+        /// The operator.
+        operator: char,
+    },
+    /// `data.path` or `list[0]`.
+    #[error(
+        "`{name}` is followed by a path, which this version does not support yet: filter on an attribute, whose name holds letters, digits and `_`"
+    )]
+    Path {
+        /// The name before the path.
+        name: Box<str>,
+    },
+    /// A character that begins nothing.
+    #[error("`{}` has no meaning here{}", character.escape_debug(), character_help(*character))]
+    UnknownCharacter {
+        /// The character.
+        character: char,
+    },
+    /// A string without its closing quote.
+    #[error("the string that begins here has no closing {quote}")]
+    UnterminatedString {
+        /// The quote that it begins with.
+        quote: char,
+    },
+    /// `''` within a string.
+    #[error("a quote within a string is written with a backslash: \\{quote}")]
+    DoubledQuote {
+        /// The quote that was doubled.
+        quote: char,
+    },
+    /// A backslash before something that needs none.
+    #[error("`\\{}` is no escape{}: a backslash is written `\\\\`", character.escape_debug(), escape_help(*character))]
+    UnknownEscape {
+        /// What follows the backslash.
+        character: char,
+    },
+    /// Digits that form no number.
+    #[error("`{found}` is not a number: write `12`, `0.5` or `1e-3`")]
+    MalformedNumber {
+        /// As written.
+        found: Box<str>,
+    },
+    /// An integer beyond 64 bits.
+    #[error(
+        "the integer does not fit 64 bits, -9223372036854775808 to 9223372036854775807: write it with `.0` to compare as a float"
+    )]
+    IntegerOutOfRange,
+    /// A float beyond 64 bits.
+    #[error("the number is greater than a 64-bit float can be")]
+    FloatOutOfRange,
+    /// A name before `(` that is no function.
+    #[error("unknown function `{name}`{}: this version has TIMESTAMP('…')", near_text(near))]
+    UnknownFunction {
+        /// As written.
+        name: Box<str>,
+        /// A function that may be meant.
+        near: Option<&'static str>,
+    },
+    /// A function of CESQL that is not there yet.
+    #[error("the function {name} is not supported yet by this version, which has TIMESTAMP('…')")]
+    UnsupportedFunction {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The text within TIMESTAMP is no RFC 3339 time.
+    #[error("not an RFC 3339 timestamp: {error}; write TIMESTAMP('2024-05-01T12:30:00Z')")]
+    MalformedTimestamp {
+        /// What does not fit.
+        error: TimestampError,
+    },
+    /// `name = NULL`.
+    #[error("NULL is not a value: write `name IS NULL` or `name IS NOT NULL`")]
+    NullAsValue,
+    /// IS NULL after something else than a name.
+    #[error("IS NULL asks whether an attribute is missing: put a name before IS")]
+    IsNullWithoutName,
+    /// AND, OR and XOR on one level.
+    #[error("AND, OR and XOR on one level need parentheses: {}", readings_text(cesql, Some(sql)))]
+    MixedConnectives {
+        /// With the parentheses that CESQL implies: left to right.
+        cesql: Box<str>,
+        /// With the parentheses that SQL implies: AND before XOR before OR.
+        sql: Box<str>,
+    },
+    /// NOT before a comparison, IN, LIKE, BETWEEN or IS NULL.
+    #[error("NOT before a comparison needs parentheses: {}", not_readings_text(cesql, sql))]
+    NotBeforePredicate {
+        /// What CESQL reads, if it can: NOT binds tighter.
+        cesql: Option<Box<str>>,
+        /// What SQL reads: the comparison binds tighter.
+        sql: Box<str>,
+    },
+    /// `a < b < c`.
+    #[error("comparisons do not chain: join two with AND, as in `a < b AND b < c`, or write BETWEEN")]
+    ChainedComparison,
+    /// A value that is no condition where one is needed.
+    #[error("expected a condition, but this is {found}: compare it with something")]
+    NotACondition {
+        /// Its type.
+        found: Type,
+    },
+    /// Two types that never compare.
+    #[error("{left} and {right} never compare, there are no implicit casts{}", types_help(*left, *right))]
+    TypesDiffer {
+        /// The type on the left.
+        left: Type,
+        /// The type on the right.
+        right: Type,
+    },
+    /// `<` between truth values.
+    #[error("truth values have no order: use `=` or `!=`")]
+    NoOrder,
+    /// LIKE after something else than a string.
+    #[error("LIKE matches strings, and this is {found}")]
+    LikeWithoutString {
+        /// Its type.
+        found: Type,
+    },
+}
+
+/// What the language asks for at some place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expected {
+    /// The beginning of a condition.
+    Condition,
+    /// A literal or a name.
+    Value,
+    /// A literal.
+    Literal,
+    /// Digits.
+    Number,
+    /// A name of an attribute.
+    Name,
+    /// A string.
+    String,
+    /// An operator, or the end of the filter.
+    Operator,
+    /// The parenthesis that closes the one at this place, or an operator.
+    Close {
+        /// Line of the opening one, from 1.
+        line: usize,
+        /// Column of the opening one, from 1.
+        column: usize,
+    },
+    /// `(`
+    Open,
+    /// `)`
+    End,
+    /// `,` or `)`
+    ListNext,
+    /// AND, within BETWEEN.
+    And,
+    /// IN, LIKE or BETWEEN, after NOT.
+    Negatable,
+    /// NULL or NOT NULL, after IS.
+    Null,
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expected::Condition => f.write_str("a condition"),
+            Expected::Value => f.write_str("a value"),
+            Expected::Literal => f.write_str("a literal"),
+            Expected::Number => f.write_str("a number"),
+            Expected::Name => f.write_str("the name of an attribute"),
+            Expected::String => f.write_str("a string"),
+            Expected::Operator => f.write_str("an operator or the end"),
+            Expected::Close { line, column } => write!(f, "`)` for the `(` at {line}:{column}"),
+            Expected::Open => f.write_str("`(`"),
+            Expected::End => f.write_str("`)`"),
+            Expected::ListNext => f.write_str("`,` or `)`"),
+            Expected::And => f.write_str("AND"),
+            Expected::Negatable => f.write_str("IN, LIKE or BETWEEN"),
+            Expected::Null => f.write_str("NULL or NOT NULL"),
+        }
+    }
+}
+
+fn after_text(after: &Option<Box<str>>) -> String {
+    after.as_ref().map(|after| format!(" after `{after}`")).unwrap_or_default()
+}
+
+fn found_text(found: &Option<Box<str>>) -> String {
+    found.as_ref().map(|found| format!(", found `{found}`")).unwrap_or_default()
+}
+
+fn near_text(near: &Option<&'static str>) -> String {
+    near.map(|near| format!(", did you mean {near}?")).unwrap_or_default()
+}
+
+fn detail_text(expected: &Expected, near: &Option<&'static str>) -> String {
+    match (near, expected) {
+        (Some(near), _) => format!("; did you mean {near}?"),
+        (None, Expected::Condition) => {
+            ": a comparison such as `amount > 10`, a name, EXISTS, NOT or `(`".to_owned()
+        }
+        (None, Expected::Value) => ": a number, a string, TRUE, FALSE or a name".to_owned(),
+        (None, Expected::Literal) => ": a number, a string, TRUE, FALSE or TIMESTAMP('…')".to_owned(),
+        (None, Expected::String) => " in single or double quotes".to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn readings_text(cesql: &str, sql: Option<&str>) -> String {
+    match sql {
+        Some(sql) if sql != cesql => {
+            format!("write `{cesql}` (as CESQL reads it) or `{sql}` (as SQL reads it)")
+        }
+        _ => format!("write `{cesql}`"),
+    }
+}
+
+fn not_readings_text(cesql: &Option<Box<str>>, sql: &str) -> String {
+    match cesql {
+        Some(cesql) => readings_text(cesql, Some(sql)),
+        None => readings_text(sql, None),
+    }
+}
+
+fn character_help(character: char) -> &'static str {
+    match character {
+        '‘' | '’' | '“' | '”' | '´' => ": quote strings with ' or \"",
+        '`' => ": write names without quotes, strings with ' or \"",
+        '[' | ']' | '{' | '}' => ": group with ( and )",
+        ';' => ": a filter is one expression",
+        '$' | '@' | '#' => ": names hold letters, digits and `_`",
+        character if character.is_alphabetic() => {
+            ": names hold the letters A to Z, digits and `_`, other text needs quotes"
+        }
+        _ => "",
+    }
+}
+
+fn escape_help(character: char) -> &'static str {
+    match character {
+        '%' | '_' => " outside a LIKE pattern",
+        _ => "",
+    }
+}
+
+fn types_help(left: Type, right: Type) -> &'static str {
+    match (left, right) {
+        (Type::Timestamp, Type::Str) | (Type::Str, Type::Timestamp) => {
+            ": write the time as TIMESTAMP('2024-05-01T12:30:00Z')"
+        }
+        (Type::Number, Type::Str) | (Type::Str, Type::Number) => ": quote both or none",
+        _ => "",
+    }
+}
+
+/// Both from 1, the column in characters.
+pub(super) fn line_and_column(text: &str, position: usize) -> (usize, usize) {
+    let before = &text[..position];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+impl Excerpt {
+    fn new(text: &str, position: usize) -> Excerpt {
+        let before = text[..position].rsplit('\n').next().unwrap_or_default();
+        let after = text[position..].split('\n').next().unwrap_or_default();
+        let skipped = before.chars().count().saturating_sub(EXCERPT_SIDE_CHARACTERS);
+        let mut line = String::new();
+        if skipped > 0 {
+            line.push('…');
+        }
+        line.extend(before.chars().skip(skipped).map(printable));
+        let indent = line.chars().count();
+        line.extend(after.chars().take(EXCERPT_SIDE_CHARACTERS).map(printable));
+        if after.chars().nth(EXCERPT_SIDE_CHARACTERS).is_some() {
+            line.push('…');
+        }
+        Excerpt { line, indent }
+    }
+}
+
+/// A tab or another control character as a space, so that it neither moves the caret nor reaches
+/// a terminal.
+fn printable(character: char) -> char {
+    if character.is_control() { ' ' } else { character }
+}

@@ -1,0 +1,151 @@
+//! The canonical text of a filter.
+//!
+//! 1. It parses to a filter with the same canonical text.
+//! 2. Its parentheses are a subset of those that were read, so that it nests no deeper.
+
+use std::fmt::{self, Write};
+
+use super::tree::{Comparison, Connective, Literal, Node, NodeId, Span, Tree};
+
+/// The text of one node of `tree` with all below it.
+pub(super) fn print(tree: &Tree, id: NodeId) -> String {
+    let mut text = String::new();
+    // Writing into a String does not fail.
+    let _ = Printer { tree, out: &mut text }.node(id);
+    text
+}
+
+struct Printer<'p> {
+    tree: &'p Tree,
+    out: &'p mut String,
+}
+
+impl Printer<'_> {
+    fn node(&mut self, id: NodeId) -> fmt::Result {
+        match self.tree.node(id) {
+            Node::Literal(literal) => self.literal(literal),
+            Node::Name(name) => self.out.write_str(self.tree.text(name)),
+            Node::Exists(name) => write!(self.out, "EXISTS {}", self.tree.text(name)),
+            Node::IsNull { name, negated } => {
+                let not = if negated { "NOT " } else { "" };
+                write!(self.out, "{} IS {not}NULL", self.tree.text(name))
+            }
+            Node::Not(operand) => self.not(operand),
+            Node::Compare { comparison, left, right } => {
+                self.operand(left)?;
+                write!(self.out, " {comparison} ")?;
+                self.operand(right)
+            }
+            Node::Between { value, low, high, negated } => {
+                self.operator(value, negated, "BETWEEN")?;
+                self.operand(low)?;
+                self.out.write_str(" AND ")?;
+                self.operand(high)
+            }
+            Node::In { value, list, negated } => {
+                self.operator(value, negated, "IN")?;
+                self.list(list)
+            }
+            Node::Like { value, pattern, negated } => {
+                self.operator(value, negated, "LIKE")?;
+                write!(self.out, "'{}'", self.tree.pattern(pattern))
+            }
+            Node::Chain { connective, operands } => self.chain(connective, operands),
+        }
+    }
+
+    fn operator(&mut self, value: NodeId, negated: bool, keyword: &str) -> fmt::Result {
+        self.operand(value)?;
+        let not = if negated { "NOT " } else { "" };
+        write!(self.out, " {not}{keyword} ")
+    }
+
+    fn not(&mut self, operand: NodeId) -> fmt::Result {
+        self.out.write_str("NOT ")?;
+        match self.tree.node(operand) {
+            Node::Not(_) => self.node(operand),
+            _ => self.operand(operand),
+        }
+    }
+
+    /// A node where a value is asked for: in parentheses unless it is one word or EXISTS.
+    fn operand(&mut self, id: NodeId) -> fmt::Result {
+        match self.tree.node(id) {
+            Node::Literal(_) | Node::Name(_) | Node::Exists(_) => self.node(id),
+            _ => self.parenthesised(id),
+        }
+    }
+
+    fn parenthesised(&mut self, id: NodeId) -> fmt::Result {
+        self.out.write_str("(")?;
+        self.node(id)?;
+        self.out.write_str(")")
+    }
+
+    fn chain(&mut self, connective: Connective, operands: Span) -> fmt::Result {
+        for (index, operand) in self.tree.operands(operands).iter().enumerate() {
+            if index > 0 {
+                write!(self.out, " {connective} ")?;
+            }
+            match self.tree.node(*operand) {
+                Node::Chain { .. } => self.parenthesised(*operand)?,
+                _ => self.node(*operand)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, list: Span) -> fmt::Result {
+        for (index, literal) in self.tree.literals(list).iter().enumerate() {
+            self.out.write_str(if index == 0 { "(" } else { ", " })?;
+            self.literal(*literal)?;
+        }
+        self.out.write_str(")")
+    }
+
+    fn literal(&mut self, literal: Literal) -> fmt::Result {
+        match literal {
+            Literal::Bool(true) => self.out.write_str("TRUE"),
+            Literal::Bool(false) => self.out.write_str("FALSE"),
+            Literal::Int(number) => write!(self.out, "{number}"),
+            // `{:?}` is the shortest text that reads back the same, with a `.` or an `e`.
+            Literal::Float(number) => write!(self.out, "{number:?}"),
+            Literal::Str(text) => self.string(self.tree.text(text)),
+            Literal::Timestamp(timestamp) => write!(self.out, "TIMESTAMP('{timestamp}')"),
+        }
+    }
+
+    fn string(&mut self, text: &str) -> fmt::Result {
+        self.out.write_char('\'')?;
+        for character in text.chars() {
+            if matches!(character, '\'' | '\\') {
+                self.out.write_char('\\')?;
+            }
+            self.out.write_char(character)?;
+        }
+        self.out.write_char('\'')
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Comparison::Equal => "=",
+            Comparison::Unequal => "!=",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+        })
+    }
+}
+
+impl fmt::Display for Connective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Connective::And => "AND",
+            Connective::Or => "OR",
+            Connective::Xor => "XOR",
+        })
+    }
+}

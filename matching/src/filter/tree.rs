@@ -1,0 +1,225 @@
+//! A parsed filter: its nodes in one vector, addressed by index.
+//!
+//! 1. Operands come before the node that uses them, so that the tree is finite by construction.
+//! 2. A chain has two operands or more, none of which is a chain of the same connective.
+//! 3. An IN list is sorted by [`Literal::order`] and holds no value twice.
+//! 4. A [`Text`], [`Span`] or [`NodeId`] is used with the tree that made it only.
+
+use std::cmp::Ordering;
+
+use super::pattern::Pattern;
+use crate::value::{Timestamp, Value};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NodeId(u32);
+
+/// Some text of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Text(Span);
+
+/// Consecutive elements of one of the tree's vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    count: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connective {
+    And,
+    Or,
+    Xor,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Literal {
+    Bool(bool),
+    Int(i64),
+    /// Finite, and not negative zero.
+    Float(f64),
+    Str(Text),
+    Timestamp(Timestamp),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Node {
+    Literal(Literal),
+    Name(Text),
+    Exists(Text),
+    IsNull { name: Text, negated: bool },
+    Not(NodeId),
+    Compare { comparison: Comparison, left: NodeId, right: NodeId },
+    Between { value: NodeId, low: NodeId, high: NodeId, negated: bool },
+    In { value: NodeId, list: Span, negated: bool },
+    Like { value: NodeId, pattern: u32, negated: bool },
+    Chain { connective: Connective, operands: Span },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    nodes: Vec<Node>,
+    operands: Vec<NodeId>,
+    literals: Vec<Literal>,
+    patterns: Vec<Pattern>,
+    text: String,
+    /// Whether flattening a chain left nodes behind that nothing refers to.
+    has_unused: bool,
+}
+
+impl Tree {
+    /// The node that was added last.
+    pub(super) fn root(&self) -> NodeId {
+        NodeId(self.nodes.len().saturating_sub(1) as u32)
+    }
+
+    /// How many nodes and elements of lists were added, those included that flattening a chain
+    /// left unused.
+    pub(super) fn size(&self) -> usize {
+        self.nodes.len() + self.literals.len()
+    }
+
+    /// Whether the tree holds more than its canonical text would need.
+    pub(super) fn has_unused(&self) -> bool {
+        self.has_unused
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> Node {
+        self.nodes[id.0 as usize]
+    }
+
+    pub(super) fn text(&self, text: Text) -> &str {
+        let Span { start, count } = text.0;
+        &self.text[start as usize..(start + count) as usize]
+    }
+
+    pub(super) fn operands(&self, span: Span) -> &[NodeId] {
+        &self.operands[span.range()]
+    }
+
+    pub(super) fn literals(&self, span: Span) -> &[Literal] {
+        &self.literals[span.range()]
+    }
+
+    pub(super) fn pattern(&self, index: u32) -> &Pattern {
+        &self.patterns[index as usize]
+    }
+
+    pub(super) fn value(&self, literal: Literal) -> Value<'_> {
+        match literal {
+            Literal::Bool(known) => Value::Bool(known),
+            Literal::Int(number) => Value::Int(number),
+            Literal::Float(number) => Value::Float(number),
+            Literal::Str(text) => Value::Str(self.text(text)),
+            Literal::Timestamp(timestamp) => Value::Timestamp(timestamp),
+        }
+    }
+
+    pub(super) fn push(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.root()
+    }
+
+    pub(super) fn push_text(&mut self, text: &str) -> Text {
+        let start = self.text.len();
+        self.text.push_str(text);
+        Text(Span::new(start, text.len()))
+    }
+
+    pub(super) fn push_pattern(&mut self, pattern: Pattern) -> u32 {
+        self.patterns.push(pattern);
+        self.patterns.len() as u32 - 1
+    }
+
+    /// Adds an IN list, sorted and without repetition.
+    pub(super) fn push_list(&mut self, mut list: Vec<Literal>) -> Span {
+        list.sort_by(|a, b| self.order(*a, *b).then(a.spelling().cmp(&b.spelling())));
+        list.dedup_by(|b, a| self.order(*a, *b).is_eq());
+        let start = self.literals.len();
+        self.literals.extend_from_slice(&list);
+        Span::new(start, list.len())
+    }
+
+    /// Adds a chain; operands that are chains of the same connective give it their operands.
+    pub(super) fn push_chain(&mut self, connective: Connective, operands: &[NodeId]) -> NodeId {
+        let start = self.operands.len();
+        for operand in operands {
+            match self.node(*operand) {
+                Node::Chain { connective: inner, operands } if inner == connective => {
+                    self.operands.extend_from_within(operands.range());
+                    self.has_unused = true;
+                }
+                _ => self.operands.push(*operand),
+            }
+        }
+        let operands = Span::new(start, self.operands.len() - start);
+        self.push(Node::Chain { connective, operands })
+    }
+
+    /// Makes `root` the node that was added last, and gives back unused memory.
+    pub(super) fn finish(&mut self, root: NodeId) {
+        if root != self.root() {
+            self.push(self.node(root));
+        }
+        self.nodes.shrink_to_fit();
+        self.operands.shrink_to_fit();
+        self.literals.shrink_to_fit();
+        self.patterns.shrink_to_fit();
+        self.text.shrink_to_fit();
+    }
+
+    fn order(&self, a: Literal, b: Literal) -> Ordering {
+        order(&self.value(a), &self.value(b)).unwrap_or(Ordering::Equal)
+    }
+}
+
+impl Span {
+    fn new(start: usize, count: usize) -> Span {
+        // Both are below TEXT_BYTES_MAX times a small factor.
+        Span { start: start as u32, count: count as u32 }
+    }
+
+    fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..(self.start + self.count) as usize
+    }
+}
+
+impl Literal {
+    /// Orders equal numbers by their spelling, 1 before 1.0.
+    fn spelling(&self) -> bool {
+        matches!(self, Literal::Float(_))
+    }
+}
+
+/// An order over all values that a literal can have: by type first. `None` for a NaN and for
+/// bytes, which are like no literal.
+pub(super) fn order(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
+    match rank(a)?.cmp(&rank(b)?) {
+        Ordering::Equal => match (a, b) {
+            (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+            _ => a.compare(b),
+        },
+        unequal => Some(unequal),
+    }
+}
+
+/// The place of a value's type in [`order`]: equal for types that compare.
+pub(super) fn rank(value: &Value<'_>) -> Option<u8> {
+    match value {
+        Value::Bool(_) => Some(0),
+        Value::Int(_) => Some(1),
+        Value::Float(number) => (!number.is_nan()).then_some(1),
+        Value::Str(_) => Some(2),
+        Value::Timestamp(_) => Some(3),
+        Value::Bytes(_) => None,
+    }
+}
