@@ -78,9 +78,7 @@ pub struct RealDisk {
 impl RealDisk {
     /// The disk for `root`, which need not be there yet.
     pub fn new(root: &Path) -> RealDisk {
-        RealDisk {
-            root: root.to_path_buf(),
-        }
+        RealDisk { root: root.to_path_buf() }
     }
 
     fn open_with(&self, name: &str, create: bool) -> io::Result<Arc<dyn File>> {
@@ -133,9 +131,7 @@ impl Disk for RealDisk {
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                return Err(LockRefused::InUse {
-                    pid: holder(&mut file),
-                });
+                return Err(LockRefused::InUse { pid: holder(&mut file) });
             }
             Err(fs::TryLockError::Error(e)) => return Err(LockRefused::Io(e)),
         }
@@ -184,9 +180,7 @@ impl Disk for RealDisk {
 
     fn random(&self) -> u64 {
         // The standard library seeds each `RandomState` from the operating system.
-        std::collections::hash_map::RandomState::new()
-            .build_hasher()
-            .finish()
+        std::collections::hash_map::RandomState::new().build_hasher().finish()
     }
 }
 

@@ -38,6 +38,12 @@ const TRAILER_MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Bit of [`BatchHeader::flags`]: the batch is part of a checkpoint.
 pub(crate) const FLAG_CHECKPOINT: u32 = 1;
 
+/// Bytes of batches that a segment holds. The last few bytes stay free, so that the end of a full
+/// segment is still a position in it.
+pub(crate) fn segment_capacity(segment_bytes: u64) -> u64 {
+    segment_bytes - DATA_START - ALIGN as u64
+}
+
 /// Bytes that a batch with a body of `body` bytes takes in its segment.
 pub(crate) fn batch_bytes(body: usize) -> usize {
     (BATCH_HEADER + body + TRAILER).next_multiple_of(ALIGN)
@@ -95,6 +101,8 @@ pub(crate) struct SegmentHeader {
     /// The complete checkpoint before that one, 0 for none.
     pub(crate) checkpoint_before: Position,
     pub(crate) segment_bytes: u64,
+    /// Bytes that the file was made with: fewer than a segment's when the disk was full.
+    pub(crate) file_bytes: u64,
 }
 
 /// What a place that should hold a segment header holds.
@@ -123,6 +131,7 @@ impl SegmentHeader {
             self.checkpoint.0,
             self.checkpoint_before.0,
             self.segment_bytes,
+            self.file_bytes,
         ];
         for (number, at) in numbers.iter().zip((32..).step_by(8)) {
             out[at..at + 8].copy_from_slice(&number.to_le_bytes());
@@ -154,6 +163,7 @@ impl SegmentHeader {
             checkpoint: Position(u64_at(bytes, 72)),
             checkpoint_before: Position(u64_at(bytes, 80)),
             segment_bytes: u64_at(bytes, 88),
+            file_bytes: u64_at(bytes, 96),
         })
     }
 }
@@ -210,11 +220,7 @@ pub(crate) fn seal_batch(bytes: &mut Vec<u8>, header: &BatchHeader, salt: &Salt)
 
 /// The batch that begins at `bytes[0]`, which lies at `position`; none unless header, body and
 /// trailer are intact. O(bytes of the batch).
-pub(crate) fn read_batch<'a>(
-    bytes: &'a [u8],
-    position: Position,
-    salt: &Salt,
-) -> Option<BatchView<'a>> {
+pub(crate) fn read_batch<'a>(bytes: &'a [u8], position: Position, salt: &Salt) -> Option<BatchView<'a>> {
     let (header, body_bytes, body_checksum, checksum) = read_header(bytes, position, salt)?;
     let total = batch_bytes(body_bytes);
     let whole = bytes.get(..total)?;
@@ -222,19 +228,10 @@ pub(crate) fn read_batch<'a>(
     let intact = salt.checksum(body) == body_checksum
         && whole[BATCH_HEADER + body_bytes..total - TRAILER].iter().all(|&byte| byte == 0)
         && u64_at(whole, total - TRAILER) == salt.trailer();
-    intact.then_some(BatchView {
-        header,
-        body,
-        checksum,
-        bytes: total,
-    })
+    intact.then_some(BatchView { header, body, checksum, bytes: total })
 }
 
-fn read_header(
-    bytes: &[u8],
-    position: Position,
-    salt: &Salt,
-) -> Option<(BatchHeader, usize, u32, u32)> {
+fn read_header(bytes: &[u8], position: Position, salt: &Salt) -> Option<(BatchHeader, usize, u32, u32)> {
     let head = bytes.get(..BATCH_HEADER)?;
     let checksum = u32_at(head, 4);
     let intact = u32_at(head, 0) == BATCH_MAGIC
@@ -268,7 +265,8 @@ pub(crate) struct Traces {
     pub(crate) end: Option<usize>,
 }
 
-/// Searches `bytes` for traces of batches, O(bytes).
+/// Searches `bytes` for traces of batches, O(bytes). The magic number is none: a recycled segment
+/// is full of it.
 pub(crate) fn find_traces(bytes: &[u8], salt: &Salt) -> Traces {
     let mut traces = Traces::default();
     let trailer = salt.trailer();
@@ -281,9 +279,6 @@ pub(crate) fn find_traces(bytes: &[u8], salt: &Salt) -> Traces {
         } else if word == trailer {
             traces.end = Some(at + TRAILER);
         }
-    }
-    if bytes.len() >= 8 && u32_at(bytes, 0) == BATCH_MAGIC {
-        traces.end = traces.end.max(Some(BATCH_HEADER.min(bytes.len())));
     }
     traces
 }

@@ -1,0 +1,84 @@
+//! What one append makes durable together.
+//!
+//! A batch is built without knowing where it will lie: checksums are completed at the commit.
+
+use std::ops::RangeInclusive;
+
+use crate::format::BATCH_HEADER;
+use crate::id::{EventIndex, MailboxId, MailboxSequence};
+use crate::record::{self, EventMark};
+
+/// Events, entries, acks, mailboxes and state records that one flush makes durable: after a crash
+/// all of them are there or none. Made by [`crate::Store::batch`].
+#[derive(Debug)]
+pub struct Batch {
+    /// Room for the header, then the body.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) records: u32,
+    pub(crate) events: Vec<EventMark>,
+    /// Whether it may use the segments kept in reserve: it stores no event and makes no mailbox.
+    pub(crate) is_essential: bool,
+}
+
+impl Batch {
+    /// An empty batch in `buffer`, whose content is dropped and whose capacity is kept.
+    pub(crate) fn in_buffer(mut buffer: Vec<u8>) -> Batch {
+        buffer.clear();
+        buffer.resize(BATCH_HEADER, 0);
+        Batch { bytes: buffer, records: 0, events: Vec::new(), is_essential: true }
+    }
+
+    /// Adds an event, its bytes being `parts` one after the other, stored once however many
+    /// mailboxes it goes to. The index finds its position in [`crate::Committed`]. O(bytes).
+    pub fn event(&mut self, parts: &[&[u8]], entries: &[(MailboxId, MailboxSequence)]) -> EventIndex {
+        self.is_essential = false;
+        self.records += 1;
+        let mark = record::put_event(&mut self.bytes, BATCH_HEADER, parts, entries);
+        self.events.push(mark);
+        EventIndex(self.events.len() as u32 - 1)
+    }
+
+    /// Removes the entries with these sequences. Sequences that are not there, and mailboxes that
+    /// are not there, are passed over: an ack may cross a removal.
+    pub fn acked(&mut self, mailbox: MailboxId, range: RangeInclusive<u64>) {
+        if !range.is_empty() {
+            self.records += 1;
+            record::put_acked(&mut self.bytes, mailbox, &range);
+        }
+    }
+
+    /// Makes an empty mailbox, whose first entry may have any sequence from 1 on.
+    pub fn create_mailbox(&mut self, mailbox: MailboxId) {
+        self.is_essential = false;
+        self.records += 1;
+        record::put_create(&mut self.bytes, mailbox);
+    }
+
+    /// Removes a mailbox and all its entries; one that is not there is passed over.
+    pub fn remove_mailbox(&mut self, mailbox: MailboxId) {
+        self.records += 1;
+        record::put_remove(&mut self.bytes, mailbox);
+    }
+
+    /// Adds an opaque state record, given back in order by the next recovery.
+    pub fn state(&mut self, record: &[u8]) {
+        self.records += 1;
+        record::put_state(&mut self.bytes, record);
+    }
+
+    /// Bytes that the records take.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len() - BATCH_HEADER
+    }
+
+    /// True when there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Adds a record of the store's own by `put`.
+    pub(crate) fn own(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        self.records += 1;
+        put(&mut self.bytes);
+    }
+}

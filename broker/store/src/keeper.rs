@@ -1,0 +1,277 @@
+//! Makes segments ahead of need and takes back those that hold nothing any more.
+//!
+//! A spare is a file of a segment's size whose blocks are allocated and written, so that a flush
+//! into it moves no metadata. Invariants:
+//! 1. A file is called `spare-N.new` only once it is fully written and flushed.
+//! 2. A recycled segment loses its name durably before a byte of it is overwritten.
+//! 3. That no spare can be made for lack of space is an answer; any other failure stops the store.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::disk::Disk;
+use crate::error::StopCause;
+use crate::options::Housekeeping;
+
+const ZEROES: usize = 1 << 20;
+const JOBS_MAX: usize = 64;
+
+/// Why a spare could not be made.
+#[derive(Debug)]
+pub(crate) enum MakeError {
+    Full(String),
+    Failed(Arc<StopCause>),
+}
+
+enum Job {
+    Make,
+    Recycle(String),
+    Remove(String),
+}
+
+#[derive(Default)]
+struct Shelf {
+    spares: Vec<String>,
+    queued: usize,
+    failure: Option<Arc<StopCause>>,
+}
+
+struct Shared {
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    bytes_max: Option<u64>,
+    /// Bytes of the segments in the log.
+    log_bytes: AtomicU64,
+    next_number: AtomicU64,
+    shelf: Mutex<Shelf>,
+}
+
+/// The owner of spare segments.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    thread: Option<(SyncSender<Job>, JoinHandle<()>)>,
+}
+
+/// File name of a spare.
+fn spare_name(number: u64) -> String {
+    format!("spare-{number}.new")
+}
+
+/// The number in a spare's file name.
+pub(crate) fn spare_number(name: &str) -> Option<u64> {
+    name.strip_prefix("spare-")?.strip_suffix(".new")?.parse().ok()
+}
+
+impl Keeper {
+    /// A keeper of the spares that were found.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        bytes_max: Option<u64>,
+        spares: Vec<String>,
+    ) -> Keeper {
+        let next = spares.iter().filter_map(|name| spare_number(name)).max();
+        Keeper {
+            shared: Arc::new(Shared {
+                disk,
+                segment_bytes,
+                bytes_max,
+                log_bytes: AtomicU64::new(0),
+                next_number: AtomicU64::new(next.map_or(1, |number| number + 1)),
+                shelf: Mutex::new(Shelf { spares, ..Shelf::default() }),
+            }),
+            thread: None,
+        }
+    }
+
+    /// Starts the thread, if there is to be one. Without it all work is done by the caller.
+    pub(crate) fn start(&mut self, housekeeping: Housekeeping) -> io::Result<()> {
+        if housekeeping == Housekeeping::Thread {
+            let (jobs, inbox) = sync_channel(JOBS_MAX);
+            let shared = self.shared.clone();
+            let work = move || shared.work(&inbox);
+            let thread = std::thread::Builder::new().name("fanal-segments".into()).spawn(work)?;
+            self.thread = Some((jobs, thread));
+        }
+        Ok(())
+    }
+
+    /// Tells how many bytes the log's segments have.
+    pub(crate) fn set_log_bytes(&self, bytes: u64) {
+        self.shared.log_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Spares at hand.
+    pub(crate) fn spares(&self) -> usize {
+        self.shared.shelf().spares.len()
+    }
+
+    /// The failure that must stop the store, if there was one.
+    pub(crate) fn failure(&self) -> Option<Arc<StopCause>> {
+        self.shared.shelf().failure.clone()
+    }
+
+    /// Takes a spare.
+    pub(crate) fn take(&self) -> Option<String> {
+        self.shared.shelf().spares.pop()
+    }
+
+    /// Makes spares, now and by the caller, until there are `count`.
+    pub(crate) fn ensure(&self, count: usize) -> Result<(), MakeError> {
+        while self.spares() < count {
+            self.shared.make()?;
+        }
+        Ok(())
+    }
+
+    /// Has spares made until there are `count`, in the background where there is one; a full disk
+    /// is passed over.
+    pub(crate) fn request(&self, count: usize) {
+        let missing = {
+            let mut shelf = self.shared.shelf();
+            let missing = count.saturating_sub(shelf.spares.len() + shelf.queued);
+            shelf.queued += missing;
+            missing
+        };
+        for _ in 0..missing {
+            self.give(Job::Make);
+        }
+    }
+
+    /// Takes back the file of a segment that has left the log: as a spare, or to be removed.
+    pub(crate) fn retire(&self, name: String, recycle: bool) {
+        self.give(if recycle { Job::Recycle(name) } else { Job::Remove(name) });
+    }
+
+    fn give(&self, job: Job) {
+        let refused = match &self.thread {
+            Some((jobs, _)) => jobs.try_send(job).map_err(|e| match e {
+                std::sync::mpsc::TrySendError::Full(job)
+                | std::sync::mpsc::TrySendError::Disconnected(job) => job,
+            }),
+            None => Err(job),
+        };
+        if let Err(job) = refused {
+            self.shared.run(job);
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some((jobs, thread)) = self.thread.take() {
+            drop(jobs);
+            // A panic of the thread has nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, inbox: &Receiver<Job>) {
+        while let Ok(job) = inbox.recv() {
+            self.run(job);
+        }
+    }
+
+    fn run(&self, job: Job) {
+        if self.shelf().failure.is_some() {
+            return;
+        }
+        match job {
+            Job::Make => {
+                let made = self.make();
+                let mut shelf = self.shelf();
+                shelf.queued = shelf.queued.saturating_sub(1);
+                if let Err(MakeError::Failed(cause)) = made {
+                    shelf.failure = Some(cause);
+                }
+            }
+            Job::Recycle(name) => self.retire(&name, true),
+            Job::Remove(name) => self.retire(&name, false),
+        }
+    }
+
+    fn retire(&self, name: &str, recycle: bool) {
+        let spare = self.new_name();
+        let done = if recycle {
+            self.disk.rename(name, &spare).and_then(|()| self.disk.sync_folder(""))
+        } else {
+            self.disk.remove(name).and_then(|()| self.disk.sync_folder(""))
+        };
+        let mut shelf = self.shelf();
+        match done {
+            Ok(()) if recycle => shelf.spares.push(spare),
+            Ok(()) => {}
+            Err(source) => {
+                shelf.failure = Some(self.cause("take back", name, source));
+            }
+        }
+    }
+
+    fn new_name(&self) -> String {
+        spare_name(self.next_number.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes one spare.
+    fn make(&self) -> Result<(), MakeError> {
+        self.check_limit()?;
+        let name = self.new_name();
+        let temporary = format!("{name}.tmp");
+        match self.write_zeroes(&temporary) {
+            Ok(()) => {}
+            Err(e) if is_full(&e) => {
+                // Best effort: a file left behind is removed when the store is opened.
+                let _ = self.disk.remove(&temporary);
+                return Err(MakeError::Full(e.to_string()));
+            }
+            Err(e) => return Err(MakeError::Failed(self.cause("make", &temporary, e))),
+        }
+        let named = self.disk.rename(&temporary, &name);
+        match named.and_then(|()| self.disk.sync_folder("")) {
+            Ok(()) => self.shelf().spares.push(name),
+            Err(e) => return Err(MakeError::Failed(self.cause("name", &name, e))),
+        }
+        Ok(())
+    }
+
+    fn check_limit(&self) -> Result<(), MakeError> {
+        let Some(limit) = self.bytes_max else {
+            return Ok(());
+        };
+        let spares = self.shelf().spares.len() as u64;
+        let log_bytes = self.log_bytes.load(Ordering::Relaxed);
+        if log_bytes + (spares + 1) * self.segment_bytes > limit {
+            return Err(MakeError::Full(format!("its limit is {limit} bytes")));
+        }
+        Ok(())
+    }
+
+    fn write_zeroes(&self, name: &str) -> io::Result<()> {
+        let file = self.disk.create(name)?;
+        file.allocate(self.segment_bytes)?;
+        let zeroes = vec![0u8; ZEROES.min(self.segment_bytes as usize)];
+        let mut at = 0;
+        while at < self.segment_bytes {
+            let count = zeroes.len().min((self.segment_bytes - at) as usize);
+            file.write_at(&zeroes[..count], at)?;
+            at += count as u64;
+        }
+        file.sync_data()
+    }
+
+    fn cause(&self, operation: &'static str, name: &str, source: io::Error) -> Arc<StopCause> {
+        Arc::new(StopCause { path: self.disk.root().join(name), operation, source })
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,313 @@
+//! Opening: recovery's findings made durable, in an order that any crash may interrupt.
+//!
+//! Order: read everything (nothing is changed before that, so that a refusal leaves no trace) →
+//! metadata with the raised counter → copies in quarantine → fresh segment that begins with the
+//! unproven-but-intact tail → the old end is cut off → spares. A crash after any step leaves a
+//! directory from which the next open arrives at the same state.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use crate::disk::Disk;
+use crate::error::{CommitError, OpenError, StopCause};
+use crate::findings::{
+    empty, keep_damaged_meta, list, load_meta, new_damage, note_findings, open_segments, quarantine,
+    take_lock, tidy_files,
+};
+use crate::format::{
+    ALIGN, BATCH_HEADER, BatchHeader, DATA_START, Salt, SegmentHeader, new_generation, seal_batch,
+};
+use crate::id::{Position, StoreId};
+use crate::install::install;
+use crate::keeper::{Keeper, MakeError};
+use crate::meta::Meta;
+use crate::options::Options;
+use crate::record::{put_known_damage, reseal_events};
+use crate::recovery::{LogFile, Recovered, Recovery, io_error, read_tail_batch, recover};
+use crate::report::RecoveryReport;
+use crate::segments::{Segment, Table};
+use crate::store::{Checkpoints, Counters, Fullness, Store};
+
+/// Number of the first segment of a store.
+const FIRST_SEGMENT: u64 = 1;
+/// Becomes a segment on a full disk; left over, it is no whole spare and is removed.
+const SHORT_SPARE: &str = "spare-0.new";
+
+impl Store {
+    /// As [`Store::open`], on any disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        new_id: StoreId,
+    ) -> Result<(Store, Recovery), OpenError> {
+        let options = options.in_range();
+        disk.create_root().map_err(|e| io_error(&*disk, "", "create", e))?;
+        let lock = take_lock(&*disk)?;
+        let listing = list(&*disk)?;
+        let mut report = RecoveryReport::default();
+        let mut meta = load_meta(&*disk, &listing, &options, new_id, &mut report)?;
+        let files = open_segments(&*disk, &listing, &meta, &mut report)?;
+        let mut recovered = match files.is_empty() {
+            true => empty(&meta),
+            false => recover(&*disk, &files, meta.segment_bytes)?,
+        };
+        note_findings(&*disk, &listing, &files, &mut recovered, &mut report);
+        let news = new_damage(&recovered, meta.segment_bytes);
+        report.epoch_raised = !news.is_empty();
+        meta.recovery_epoch += u64::from(report.epoch_raised);
+        meta.start_counter += 1;
+        keep_damaged_meta(&*disk, &mut report)?;
+        meta.write(&*disk)?;
+        quarantine(&*disk, &mut report, &recovered, meta.segment_bytes)?;
+        let spares = tidy_files(&*disk, &listing, meta.segment_bytes)?;
+        let mut opening = Opening {
+            disk,
+            options,
+            meta,
+            files,
+            next_index: listing.segments.last().map_or(FIRST_SEGMENT, |(index, _)| index + 1),
+            spares,
+            lock,
+        };
+        let cut = recovered.walk.tail.first().map_or(recovered.walk.end, |batch| batch.position);
+        let (active, offset) = opening.fresh_segment(cut, &mut recovered, &mut report)?;
+        opening.cut_old_end(cut, &report)?;
+        opening.finish(active, offset, recovered, news, report)
+    }
+}
+
+/// An open under way, everything read.
+struct Opening {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    meta: Meta,
+    files: Vec<LogFile>,
+    next_index: u64,
+    spares: Vec<String>,
+    lock: Box<dyn Send + Sync>,
+}
+
+impl Opening {
+    /// Makes the fresh segment, with the tail in it. The old log counts until `cut`: the start of
+    /// the tail, or its end.
+    fn fresh_segment(
+        &mut self,
+        cut: Position,
+        recovered: &mut Recovered,
+        report: &mut RecoveryReport,
+    ) -> Result<(Segment, u64), OpenError> {
+        let index = self.next_index;
+        let begin = Position::new(index, DATA_START, self.meta.segment_bytes);
+        if !recovered.walk.tail.is_empty() {
+            recovered.ledger.relocate(cut, begin);
+            for checkpoint in [&mut recovered.checkpoints.0, &mut recovered.checkpoints.1] {
+                if *checkpoint >= cut {
+                    *checkpoint = Position(checkpoint.0 - cut.0 + begin.0);
+                }
+            }
+        }
+        let first = recovered.walk.tail.first();
+        let header = SegmentHeader {
+            store: self.meta.store,
+            index,
+            generation: new_generation(self.disk.random(), index),
+            continues_from: cut,
+            first_number: first.map_or(recovered.walk.next_number(), |batch| batch.number),
+            chain: first.map_or(recovered.walk.chain(), |batch| batch.chain),
+            checkpoint: recovered.checkpoints.0,
+            checkpoint_before: recovered.checkpoints.1,
+            segment_bytes: self.meta.segment_bytes,
+            file_bytes: self.meta.segment_bytes,
+        };
+        let payload = self.rewrite_tail(recovered, &header.salt(), begin, report)?;
+        let (spare, file_bytes) = self.take_spare(payload.len() as u64)?;
+        let header = SegmentHeader { file_bytes, ..header };
+        let segment = install(&*self.disk, &spare, &header, &payload).map_err(|e| stopped(&e))?;
+        Ok((segment, DATA_START + payload.len() as u64))
+    }
+
+    /// The tail's batches as they will lie from `begin` on. They keep their lengths, so that all
+    /// positions move alike.
+    fn rewrite_tail(
+        &self,
+        recovered: &mut Recovered,
+        salt: &Salt,
+        begin: Position,
+        report: &mut RecoveryReport,
+    ) -> Result<Vec<u8>, OpenError> {
+        let mut payload = Vec::new();
+        let mut chain = recovered.walk.tail.first().map_or(recovered.walk.chain(), |b| b.chain);
+        for batch in std::mem::take(&mut recovered.walk.tail) {
+            let file = self
+                .files
+                .last()
+                .filter(|file| file.header.index == batch.position.segment(self.meta.segment_bytes));
+            let read = file.map(|file| read_tail_batch(&*self.disk, file, batch.position));
+            let Some((mut body, records, flags)) = read.transpose()?.flatten() else {
+                return Err(self.unreadable("the last batch reads differently each time"));
+            };
+            let position = Position(begin.0 + payload.len() as u64);
+            let body_offset = position.offset(self.meta.segment_bytes) + BATCH_HEADER as u64;
+            let resealed = reseal_events(&mut body, body_offset, salt);
+            resealed.map_err(|_| self.unreadable("the last batch holds unknown records"))?;
+            let mut bytes = vec![0u8; BATCH_HEADER];
+            bytes.extend_from_slice(&body);
+            let header =
+                BatchHeader { position, number: batch.number, durable_end: begin, records, chain, flags };
+            chain = seal_batch(&mut bytes, &header, salt);
+            payload.extend_from_slice(&bytes);
+            report.batches_rewritten += 1;
+        }
+        recovered.walk.set_chain(chain);
+        Ok(payload)
+    }
+
+    fn unreadable(&self, what: &str) -> OpenError {
+        OpenError::Damaged {
+            path: self.files.last().map_or(PathBuf::new(), |file| self.disk.root().join(&file.name)),
+            what: what.into(),
+        }
+    }
+
+    /// A spare and its bytes. On a full disk it is a file with room for the tail alone, so that a
+    /// full store can be opened and drained; what comes next goes into another segment.
+    fn take_spare(&mut self, payload_bytes: u64) -> Result<(String, u64), OpenError> {
+        let whole = self.meta.segment_bytes;
+        if let Some(spare) = self.spares.pop() {
+            return Ok((spare, whole));
+        }
+        let limit = self.options.bytes_max.filter(|_| !self.files.is_empty());
+        let keeper = Keeper::new(self.disk.clone(), whole, limit, Vec::new());
+        keeper.set_log_bytes(self.files.iter().map(|file| file.bytes).sum());
+        match keeper.ensure(1) {
+            Ok(()) => keeper.take().map(|spare| (spare, whole)),
+            Err(MakeError::Failed(cause)) => return Err(stopped(&cause)),
+            Err(MakeError::Full(reason)) if self.files.is_empty() => {
+                let full = std::io::Error::new(std::io::ErrorKind::StorageFull, reason);
+                return Err(io_error(&*self.disk, "", "make a segment in", full));
+            }
+            Err(MakeError::Full(_)) => {
+                let made = self.disk.create(SHORT_SPARE);
+                made.map_err(|e| io_error(&*self.disk, SHORT_SPARE, "make", e))?;
+                Some((SHORT_SPARE.into(), DATA_START + payload_bytes + ALIGN as u64))
+            }
+        }
+        .ok_or_else(|| self.unreadable("a new segment is not there"))
+    }
+
+    /// Cuts the old last segment where the fresh one continues, unless what lies behind could not
+    /// be copied aside.
+    fn cut_old_end(&mut self, end: Position, report: &RecoveryReport) -> Result<(), OpenError> {
+        let uncopied = report.unproven.as_ref().is_some_and(|tail| tail.copied_to.is_none());
+        let segment_bytes = self.meta.segment_bytes;
+        let Some(old) = self.files.last_mut().filter(|_| !uncopied) else {
+            return Ok(());
+        };
+        if end.segment(segment_bytes) != old.header.index {
+            return Ok(());
+        }
+        let offset = end.offset(segment_bytes);
+        if offset < old.bytes {
+            let cut = old.file.set_len(offset).and_then(|()| old.file.sync_data());
+            cut.map_err(|e| io_error(&*self.disk, &old.name, "cut", e))?;
+            old.bytes = offset;
+        }
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        active: Segment,
+        offset: u64,
+        recovered: Recovered,
+        news: Vec<(Position, Position)>,
+        report: RecoveryReport,
+    ) -> Result<(Store, Recovery), OpenError> {
+        if !self.meta.is_ready {
+            self.meta.is_ready = true;
+            self.meta.write(&*self.disk)?;
+        }
+        let table = Arc::new(Table::default());
+        for file in &self.files {
+            table.insert(Arc::new(Segment {
+                index: file.header.index,
+                salt: file.salt(),
+                file: file.file.clone(),
+                bytes: file.bytes,
+            }));
+        }
+        let mut keeper =
+            Keeper::new(self.disk.clone(), self.meta.segment_bytes, self.options.bytes_max, self.spares);
+        let started = keeper.start(self.options.housekeeping);
+        started.map_err(|e| io_error(&*self.disk, "", "start the housekeeping of", e))?;
+        let recovery = Recovery { state: recovered.state, mailboxes: recovered.ledger.index.stats(), report };
+        let active_index = active.index;
+        let mut store = Store {
+            active: Arc::new(active),
+            offset,
+            next_index: active_index + 1,
+            next_number: recovered.walk.next_number(),
+            chain: recovered.walk.chain(),
+            fullness: Fullness {
+                on_reserve: !recovery.report.created && keeper.spares() < self.options.reserve_segments,
+                reclaim: true,
+                is_full: false,
+            },
+            checkpoints: Checkpoints {
+                last: recovered.checkpoints.0,
+                before: recovered.checkpoints.1,
+                bytes_since: recovered.bytes_since_checkpoint,
+                bytes_between: 0,
+                bytes: 0,
+            },
+            disk: self.disk,
+            options: self.options,
+            meta: self.meta,
+            table,
+            ledger: recovered.ledger,
+            keeper,
+            stopped: None,
+            counters: Counters::default(),
+            buffer: Mutex::new(Vec::new()),
+            _lock: self.lock,
+        };
+        store.table.insert(store.active.clone());
+        store.keeper.set_log_bytes(store.table.totals().1);
+        store.record_damage(&news)?;
+        store.tidy();
+        Ok((store, recovery))
+    }
+}
+
+impl Store {
+    /// Notes damage in the log, so that the next start does not take it for new.
+    fn record_damage(&mut self, news: &[(Position, Position)]) -> Result<(), OpenError> {
+        if news.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.batch();
+        for &(from, to) in news {
+            batch.own(|out| put_known_damage(out, from, to));
+        }
+        match self.append(batch, 0) {
+            Ok(_) => Ok(()),
+            Err(CommitError::Stopped { cause }) => Err(stopped(&cause)),
+            Err(other) => Err(OpenError::Io {
+                path: self.disk.root().to_path_buf(),
+                operation: "note damage in",
+                source: std::io::Error::other(other),
+            }),
+        }
+    }
+}
+
+fn stopped(cause: &StopCause) -> OpenError {
+    OpenError::Io {
+        path: cause.path.clone(),
+        operation: cause.operation,
+        source: std::io::Error::new(cause.source.kind(), cause.source.to_string()),
+    }
+}

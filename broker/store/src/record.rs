@@ -1,0 +1,343 @@
+//! What is in the body of a batch: a row of records, each a kind byte and numbers in varints.
+//!
+//! The one decoder serves commits (what was just flushed is applied from its bytes), recovery and
+//! reading, so that they cannot differ. Kinds are never used again; an unknown kind in an intact
+//! batch is an error and never skipped.
+
+use std::ops::RangeInclusive;
+
+use crate::format::Salt;
+use crate::id::{MailboxId, MailboxSequence, Position};
+use crate::varint::{Cursor, Malformed, put, unzigzag, zigzag};
+
+const EVENT: u8 = 1;
+const ACKED: u8 = 2;
+const CREATE: u8 = 3;
+const REMOVE: u8 = 4;
+const STATE: u8 = 5;
+const CHECKPOINT_BEGIN: u8 = 6;
+const CHECKPOINT_STATE: u8 = 7;
+const CHECKPOINT_MAILBOX: u8 = 8;
+const CHECKPOINT_ENTRIES: u8 = 9;
+const CHECKPOINT_END: u8 = 10;
+const KNOWN_DAMAGE: u8 = 11;
+
+/// Most bytes of an event record before its body: kind, length, checksum.
+pub(crate) const EVENT_HEAD_MAX: usize = 1 + 10 + 4;
+/// Most bytes that one mailbox entry takes in a checkpoint.
+pub(crate) const CHECKPOINT_ENTRY_MAX: usize = 30;
+
+/// One record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Record<'a> {
+    /// An event; its entries are in [`Scratch::entries`].
+    Event {
+        body: &'a [u8],
+    },
+    Acked {
+        mailbox: MailboxId,
+        first: u64,
+        last: u64,
+    },
+    CreateMailbox(MailboxId),
+    RemoveMailbox(MailboxId),
+    State(&'a [u8]),
+    CheckpointBegin {
+        id: u64,
+    },
+    CheckpointState(&'a [u8]),
+    /// A mailbox of a checkpoint; the entries follow.
+    CheckpointMailbox {
+        mailbox: MailboxId,
+        next: MailboxSequence,
+    },
+    /// Entries of that mailbox, in [`Scratch::live`].
+    CheckpointEntries {
+        mailbox: MailboxId,
+    },
+    CheckpointEnd(CheckpointTotals),
+    /// Damage that an earlier recovery has reported and copied aside.
+    KnownDamage {
+        from: Position,
+        to: Position,
+    },
+}
+
+/// What a complete checkpoint must add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CheckpointTotals {
+    pub(crate) id: u64,
+    pub(crate) states: u64,
+    pub(crate) mailboxes: u64,
+    pub(crate) entries: u64,
+}
+
+/// A live entry of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LiveEntry {
+    pub(crate) sequence: MailboxSequence,
+    pub(crate) position: Position,
+    /// Bytes of the event's body.
+    pub(crate) bytes: u32,
+}
+
+/// Lists that belong to the record read last.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) entries: Vec<(MailboxId, MailboxSequence)>,
+    pub(crate) live: Vec<LiveEntry>,
+}
+
+/// Where an event's checksum lies in a body, and its value before sealing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventMark {
+    /// Offset of the record in the body.
+    pub(crate) at: u32,
+    /// Offset of the checksum in the body.
+    checksum_at: u32,
+    checksum: u32,
+}
+
+/// Appends an event to `out`, whose body begins at `body_start`.
+pub(crate) fn put_event(
+    out: &mut Vec<u8>,
+    body_start: usize,
+    parts: &[&[u8]],
+    entries: &[(MailboxId, MailboxSequence)],
+) -> EventMark {
+    let at = out.len() - body_start;
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    out.push(EVENT);
+    put(out, bytes as u64);
+    let checksum_at = out.len() - body_start;
+    out.extend_from_slice(&[0; 4]);
+    let mut checksum = 0;
+    for part in parts {
+        checksum = crc32c::crc32c_append(checksum, part);
+        out.extend_from_slice(part);
+    }
+    put(out, entries.len() as u64);
+    for (mailbox, sequence) in entries {
+        put(out, mailbox.0);
+        put(out, sequence.0);
+    }
+    EventMark { at: at as u32, checksum_at: checksum_at as u32, checksum }
+}
+
+/// Writes an event's checksum into `body` for a body that begins at `body_offset` of its segment.
+pub(crate) fn seal_event(body: &mut [u8], mark: &EventMark, body_offset: u64, salt: &Salt) {
+    let sealed = mark.checksum ^ salt.seal(body_offset + u64::from(mark.at));
+    let at = mark.checksum_at as usize;
+    body[at..at + 4].copy_from_slice(&sealed.to_le_bytes());
+}
+
+/// Gives every event of an intact `body` the checksum that it needs at `body_offset` of the
+/// segment with `salt`, wherever it lay before.
+pub(crate) fn reseal_events(body: &mut [u8], body_offset: u64, salt: &Salt) -> Result<(), Malformed> {
+    let mut at = 0;
+    let mut scratch = Scratch::default();
+    while at < body.len() {
+        let mut reader = Records::starting_at(body, at);
+        let record = reader.next(&mut scratch)?;
+        let end = reader.cursor.at();
+        if let Some((_, Record::Event { body: event })) = record {
+            let mut cursor = Cursor::new(body, at + 1);
+            cursor.varint()?;
+            let mark =
+                EventMark { at: at as u32, checksum_at: cursor.at() as u32, checksum: crc32c::crc32c(event) };
+            seal_event(body, &mark, body_offset, salt);
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+pub(crate) fn put_acked(out: &mut Vec<u8>, mailbox: MailboxId, range: &RangeInclusive<u64>) {
+    out.push(ACKED);
+    put(out, mailbox.0);
+    put(out, *range.start());
+    put(out, range.end() - range.start());
+}
+
+pub(crate) fn put_create(out: &mut Vec<u8>, mailbox: MailboxId) {
+    out.push(CREATE);
+    put(out, mailbox.0);
+}
+
+pub(crate) fn put_remove(out: &mut Vec<u8>, mailbox: MailboxId) {
+    out.push(REMOVE);
+    put(out, mailbox.0);
+}
+
+pub(crate) fn put_state(out: &mut Vec<u8>, record: &[u8]) {
+    put_bytes(out, STATE, record);
+}
+
+pub(crate) fn put_checkpoint_begin(out: &mut Vec<u8>, id: u64) {
+    out.push(CHECKPOINT_BEGIN);
+    put(out, id);
+}
+
+pub(crate) fn put_checkpoint_state(out: &mut Vec<u8>, record: &[u8]) {
+    put_bytes(out, CHECKPOINT_STATE, record);
+}
+
+pub(crate) fn put_checkpoint_mailbox(out: &mut Vec<u8>, mailbox: MailboxId, next: MailboxSequence) {
+    out.push(CHECKPOINT_MAILBOX);
+    put(out, mailbox.0);
+    put(out, next.0);
+}
+
+/// Appends live entries, ascending by sequence; differences keep them at a few bytes each.
+pub(crate) fn put_checkpoint_entries(out: &mut Vec<u8>, mailbox: MailboxId, entries: &[LiveEntry]) {
+    out.push(CHECKPOINT_ENTRIES);
+    put(out, mailbox.0);
+    put(out, entries.len() as u64);
+    let (mut sequence, mut position) = (0u64, 0u64);
+    for entry in entries {
+        put(out, entry.sequence.0.wrapping_sub(sequence));
+        put(out, zigzag(entry.position.0.wrapping_sub(position) as i64));
+        put(out, u64::from(entry.bytes));
+        (sequence, position) = (entry.sequence.0, entry.position.0);
+    }
+}
+
+pub(crate) fn put_checkpoint_end(out: &mut Vec<u8>, totals: &CheckpointTotals) {
+    out.push(CHECKPOINT_END);
+    for number in [totals.id, totals.states, totals.mailboxes, totals.entries] {
+        put(out, number);
+    }
+}
+
+pub(crate) fn put_known_damage(out: &mut Vec<u8>, from: Position, to: Position) {
+    out.push(KNOWN_DAMAGE);
+    put(out, from.0);
+    put(out, to.0);
+}
+
+fn put_bytes(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+    out.push(kind);
+    put(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// The records of a body, in order.
+#[derive(Debug)]
+pub(crate) struct Records<'a> {
+    cursor: Cursor<'a>,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(body: &'a [u8]) -> Records<'a> {
+        Records::starting_at(body, 0)
+    }
+
+    fn starting_at(body: &'a [u8], at: usize) -> Records<'a> {
+        Records { cursor: Cursor::new(body, at) }
+    }
+
+    /// The next record and its offset in the body; lists go to `scratch`.
+    pub(crate) fn next(&mut self, scratch: &mut Scratch) -> Result<Option<(usize, Record<'a>)>, Malformed> {
+        if self.cursor.is_at_end() {
+            return Ok(None);
+        }
+        let at = self.cursor.at();
+        let record = self.read(scratch)?;
+        Ok(Some((at, record)))
+    }
+
+    fn read(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
+        let cursor = &mut self.cursor;
+        Ok(match cursor.byte()? {
+            EVENT => return self.read_event(scratch),
+            ACKED => return self.read_acked(),
+            CREATE => Record::CreateMailbox(MailboxId(cursor.varint()?)),
+            REMOVE => Record::RemoveMailbox(MailboxId(cursor.varint()?)),
+            STATE => Record::State(self.read_bytes()?),
+            CHECKPOINT_BEGIN => Record::CheckpointBegin { id: cursor.varint()? },
+            CHECKPOINT_STATE => Record::CheckpointState(self.read_bytes()?),
+            CHECKPOINT_MAILBOX => Record::CheckpointMailbox {
+                mailbox: MailboxId(cursor.varint()?),
+                next: MailboxSequence(cursor.varint()?),
+            },
+            CHECKPOINT_ENTRIES => return self.read_live(scratch),
+            CHECKPOINT_END => Record::CheckpointEnd(CheckpointTotals {
+                id: cursor.varint()?,
+                states: cursor.varint()?,
+                mailboxes: cursor.varint()?,
+                entries: cursor.varint()?,
+            }),
+            KNOWN_DAMAGE => {
+                Record::KnownDamage { from: Position(cursor.varint()?), to: Position(cursor.varint()?) }
+            }
+            _ => return Err(Malformed),
+        })
+    }
+
+    fn read_bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let count = self.cursor.varint()?;
+        self.cursor.take(count)
+    }
+
+    fn read_event(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
+        let count = self.cursor.varint()?;
+        self.cursor.u32()?;
+        let body = self.cursor.take(count)?;
+        scratch.entries.clear();
+        for _ in 0..self.cursor.varint()? {
+            let mailbox = MailboxId(self.cursor.varint()?);
+            let sequence = MailboxSequence(self.cursor.varint()?);
+            scratch.entries.push((mailbox, sequence));
+        }
+        Ok(Record::Event { body })
+    }
+
+    fn read_acked(&mut self) -> Result<Record<'a>, Malformed> {
+        let mailbox = MailboxId(self.cursor.varint()?);
+        let first = self.cursor.varint()?;
+        let last = first.checked_add(self.cursor.varint()?).ok_or(Malformed)?;
+        Ok(Record::Acked { mailbox, first, last })
+    }
+
+    fn read_live(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
+        let mailbox = MailboxId(self.cursor.varint()?);
+        scratch.live.clear();
+        let (mut sequence, mut position) = (0u64, 0u64);
+        for _ in 0..self.cursor.varint()? {
+            sequence = sequence.wrapping_add(self.cursor.varint()?);
+            position = position.wrapping_add(unzigzag(self.cursor.varint()?) as u64);
+            let bytes = u32::try_from(self.cursor.varint()?).map_err(|_| Malformed)?;
+            scratch.live.push(LiveEntry {
+                sequence: MailboxSequence(sequence),
+                position: Position(position),
+                bytes,
+            });
+        }
+        Ok(Record::CheckpointEntries { mailbox })
+    }
+}
+
+/// The head of an event record as it lies in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EventHead {
+    /// Bytes before the body.
+    pub(crate) head_bytes: usize,
+    pub(crate) body_bytes: u64,
+    pub(crate) checksum: u32,
+}
+
+/// Reads the head of an event record from its first bytes.
+pub(crate) fn read_event_head(bytes: &[u8]) -> Result<EventHead, Malformed> {
+    let mut cursor = Cursor::new(bytes, 0);
+    if cursor.byte()? != EVENT {
+        return Err(Malformed);
+    }
+    let body_bytes = cursor.varint()?;
+    let checksum = cursor.u32()?;
+    Ok(EventHead { head_bytes: cursor.at(), body_bytes, checksum })
+}
+
+/// True when `body` is what was sealed with `checksum` at `offset` of the segment.
+pub(crate) fn event_is_intact(body: &[u8], checksum: u32, offset: u64, salt: &Salt) -> bool {
+    crc32c::crc32c(body) ^ salt.seal(offset) == checksum
+}

@@ -1,0 +1,419 @@
+//! From the files of a log to what they mean.
+//!
+//! Reading only; what is written about it is in `store`. Invariants:
+//! 1. The state is complete: it begins at a complete checkpoint or at the very start of the log.
+//!    If neither can be read, the open is refused, for reclaiming by a shorter history would delete.
+//! 2. Every intact batch is kept, around damage too.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::disk::{Disk, File};
+use crate::error::OpenError;
+use crate::format::{
+    BATCH_HEADER, BatchView, DATA_START, FLAG_CHECKPOINT, FORMAT_VERSION, HEADER_COPY, HeaderFault, Salt,
+    SegmentHeader, claimed_generation, read_batch,
+};
+use crate::id::{MailboxId, MailboxSequence, Position, StoreId};
+use crate::index::MailboxStats;
+use crate::ledger::{Ledger, record_position};
+use crate::record::{CheckpointTotals, Record, Records, Scratch};
+use crate::report::RecoveryReport;
+use crate::scan::{Damage, Sink, Stretch, Walk};
+use crate::varint::Malformed;
+
+/// What an open found.
+#[derive(Debug)]
+pub struct Recovery {
+    /// State records since the last checkpoint and its own, in order.
+    pub state: Vec<Vec<u8>>,
+    /// All mailboxes, ascending.
+    pub mailboxes: Vec<(MailboxId, MailboxStats)>,
+    /// What was kept, cut off and found damaged.
+    pub report: RecoveryReport,
+}
+
+/// A segment file that can be read.
+pub(crate) struct LogFile {
+    pub(crate) name: String,
+    pub(crate) header: SegmentHeader,
+    /// The header was lost and made out from the first batch: what it says of the log before is not
+    /// known.
+    pub(crate) is_inferred: bool,
+    /// One of the header's copies is damaged.
+    pub(crate) is_patched: bool,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) bytes: u64,
+}
+
+impl LogFile {
+    pub(crate) fn salt(&self) -> Salt {
+        self.header.salt()
+    }
+}
+
+/// Opens a segment file; none when it has neither a header nor a first batch to be read.
+pub(crate) fn open_segment(
+    disk: &dyn Disk,
+    name: &str,
+    index: u64,
+    store: StoreId,
+    segment_bytes: u64,
+) -> Result<Option<LogFile>, OpenError> {
+    let (file, head, bytes) = read_head(disk, name)?;
+    let copies = [0, HEADER_COPY as usize].map(|at| SegmentHeader::decode(head.get(at..).unwrap_or(&[])));
+    let is_patched = copies.iter().any(Result::is_err);
+    let path = || disk.root().join(name);
+    let header = match copies {
+        [Ok(header), _] | [_, Ok(header)] => header,
+        [Err(HeaderFault::UnknownVersion(version)), _] => {
+            return Err(OpenError::UnknownFormat { path: path(), version, known: FORMAT_VERSION });
+        }
+        _ => match infer_header(&head, index, store, segment_bytes) {
+            Some(header) => {
+                return Ok(Some(LogFile {
+                    name: name.into(),
+                    header,
+                    is_inferred: true,
+                    is_patched,
+                    file,
+                    bytes,
+                }));
+            }
+            None => return Ok(None),
+        },
+    };
+    if header.store != store || header.index != index || header.segment_bytes != segment_bytes {
+        return Err(OpenError::Damaged {
+            path: path(),
+            what: format!("it is segment {} of store {}", header.index, header.store),
+        });
+    }
+    Ok(Some(LogFile { name: name.into(), header, is_inferred: false, is_patched, file, bytes }))
+}
+
+type Head = (Arc<dyn File>, Vec<u8>, u64);
+
+fn read_head(disk: &dyn Disk, name: &str) -> Result<Head, OpenError> {
+    let read = || {
+        let file = disk.open(name)?;
+        let mut head = vec![0u8; DATA_START as usize + BATCH_HEADER];
+        let got = file.read_at(&mut head, 0)?;
+        head.truncate(got);
+        let bytes = file.len()?;
+        Ok((file, head, bytes))
+    };
+    read().map_err(|source| io_error(disk, name, "read", source))
+}
+
+fn infer_header(head: &[u8], index: u64, store: StoreId, segment_bytes: u64) -> Option<SegmentHeader> {
+    let first = head.get(DATA_START as usize..)?;
+    let position = Position::new(index, DATA_START, segment_bytes);
+    let generation = claimed_generation(first, position, store)?;
+    Some(SegmentHeader {
+        store,
+        index,
+        generation,
+        continues_from: Position(0),
+        first_number: 0,
+        chain: 0,
+        checkpoint: Position(0),
+        checkpoint_before: Position(0),
+        segment_bytes,
+        file_bytes: segment_bytes,
+    })
+}
+
+/// What the log says.
+pub(crate) struct Recovered {
+    pub(crate) ledger: Ledger,
+    pub(crate) state: Vec<Vec<u8>>,
+    pub(crate) walk: Walk,
+    /// The last complete checkpoint and the one before it, 0 for none.
+    pub(crate) checkpoints: (Position, Position),
+    pub(crate) known_damage: Vec<(Position, Position)>,
+    pub(crate) bytes_since_checkpoint: u64,
+    pub(crate) segments_read: u64,
+    pub(crate) started_at: Option<Position>,
+    pub(crate) fell_back: bool,
+}
+
+/// Reads the log in `files` (ascending, not empty), from the last checkpoint that can be used.
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    files: &[LogFile],
+    segment_bytes: u64,
+) -> Result<Recovered, OpenError> {
+    let newest = files.iter().rev().find(|file| !file.is_inferred);
+    let hints = newest
+        .map_or((Position(0), Position(0)), |file| (file.header.checkpoint, file.header.checkpoint_before));
+    // Where both have been reclaimed, two younger ones lie in the newest segment.
+    let youngest = files.last().map(|file| Position::new(file.header.index, DATA_START, segment_bytes));
+    let starts = [Some(hints.0), Some(hints.1), youngest, None];
+    let usable = |start: &Option<Position>| start.is_none_or(|position| position.0 != 0);
+    let mut fell_back = false;
+    for start in starts.into_iter().filter(usable) {
+        let Some((walk, replay, segments_read)) = read_from(disk, files, start, segment_bytes)? else {
+            continue;
+        };
+        if replay.is_based {
+            let checkpoints = last_two(&replay.complete, hints);
+            return Ok(Recovered {
+                ledger: replay.ledger,
+                state: replay.state,
+                walk,
+                checkpoints,
+                known_damage: replay.known_damage,
+                bytes_since_checkpoint: replay.bytes_since_checkpoint,
+                segments_read,
+                started_at: start,
+                fell_back,
+            });
+        }
+        fell_back |= start != youngest;
+    }
+    Err(OpenError::Damaged {
+        path: disk.root().to_path_buf(),
+        what: "no checkpoint can be read and the start of the log is not there".into(),
+    })
+}
+
+fn last_two(complete: &[Position], hints: (Position, Position)) -> (Position, Position) {
+    match *complete {
+        [] => (Position(0), Position(0)),
+        [.., before, last] => (last, before),
+        [only] if only == hints.0 => hints,
+        [only] => (only, Position(0)),
+    }
+}
+
+type Read = (Walk, Replay, u64);
+
+/// Walks the files from `start`, or all of them; none when the start is not there.
+fn read_from(
+    disk: &dyn Disk,
+    files: &[LogFile],
+    start: Option<Position>,
+    segment_bytes: u64,
+) -> Result<Option<Read>, OpenError> {
+    let first = match start {
+        None => Some(0),
+        Some(position) => {
+            let index = position.segment(segment_bytes);
+            files.iter().position(|file| file.header.index == index)
+        }
+    };
+    let Some(first) = first else {
+        return Ok(None);
+    };
+    let mut walk = Walk::default();
+    let mut replay = Replay::new(segment_bytes);
+    let mut gaps = Vec::new();
+    replay.is_based = start.is_none() && files[0].header.first_number == 1;
+    for at in first..files.len() {
+        let before = if at > first { files.get(at - 1) } else { None };
+        if replay.is_based {
+            for segment in missing(before, &files[at], segment_bytes) {
+                gaps.push((segment, replay.complete.len()));
+                walk.lose(Damage { segment, from: DATA_START, to: segment_bytes, batches: 0 });
+            }
+        }
+        let offset = match start {
+            Some(position) if at == first => position.offset(segment_bytes),
+            _ => DATA_START,
+        };
+        read_file(disk, files, at, offset, &mut walk, &mut replay)?;
+    }
+    // Once two checkpoints are younger a segment may have been reclaimed.
+    let reclaimed = |segment: u64| {
+        gaps.iter().any(|(gap, complete)| *gap == segment && replay.complete.len() >= complete + 2)
+    };
+    walk.damage.retain(|damage| !reclaimed(damage.segment));
+    Ok(Some((walk, replay, (files.len() - first) as u64)))
+}
+
+/// Indexes of segments between two files that the log went through and that are not there.
+fn missing(before: Option<&LogFile>, file: &LogFile, segment_bytes: u64) -> Range<u64> {
+    let last = if file.is_inferred {
+        file.header.index - 1
+    } else {
+        file.header.continues_from.segment(segment_bytes)
+    };
+    before.map_or(0..0, |before| before.header.index + 1..last + 1)
+}
+
+fn read_file(
+    disk: &dyn Disk,
+    files: &[LogFile],
+    at: usize,
+    offset: u64,
+    walk: &mut Walk,
+    replay: &mut Replay,
+) -> Result<(), OpenError> {
+    let file = &files[at];
+    let segment_bytes = file.header.segment_bytes;
+    let next = files.get(at + 1).filter(|next| !next.is_inferred);
+    let limit = next
+        .map(|next| next.header.continues_from)
+        .filter(|end| end.segment(segment_bytes) == file.header.index);
+    let limit = limit.map(|end| end.offset(segment_bytes)).filter(|&end| end >= offset);
+    let end = limit.unwrap_or(segment_bytes).min(file.bytes).max(offset);
+    let mut bytes = vec![0u8; (end - offset) as usize];
+    let got = file.file.read_at(&mut bytes, offset);
+    let got = got.map_err(|source| io_error(disk, &file.name, "read", source))?;
+    bytes.truncate(got);
+    let begins = offset == DATA_START;
+    let first = (begins && !file.is_inferred).then_some((file.header.first_number, file.header.chain));
+    walk.enter(Position::new(file.header.index, 0, segment_bytes), first);
+    let stretch = Stretch {
+        segment: file.header.index,
+        salt: file.salt(),
+        bytes: &bytes,
+        start: offset,
+        limit,
+        is_last: at + 1 == files.len(),
+        segment_bytes,
+    };
+    let unknown = |_| OpenError::Damaged {
+        path: disk.root().join(&file.name),
+        what: "an intact batch holds a record of unknown kind (a newer program wrote it?)".into(),
+    };
+    walk.stretch(&stretch, replay).map_err(unknown)
+}
+
+/// The body of an intact batch, to be written anew.
+pub(crate) fn read_tail_batch(
+    disk: &dyn Disk,
+    file: &LogFile,
+    position: Position,
+) -> Result<Option<(Vec<u8>, u32, u32)>, OpenError> {
+    let offset = position.offset(file.header.segment_bytes);
+    let mut bytes = vec![0u8; file.bytes.saturating_sub(offset) as usize];
+    let got = file.file.read_at(&mut bytes, offset);
+    let got = got.map_err(|source| io_error(disk, &file.name, "read", source))?;
+    let batch = read_batch(&bytes[..got], position, &file.salt());
+    Ok(batch.map(|batch| (batch.body.to_vec(), batch.header.records, batch.header.flags)))
+}
+
+pub(crate) fn io_error(
+    disk: &dyn Disk,
+    name: &str,
+    operation: &'static str,
+    source: std::io::Error,
+) -> OpenError {
+    OpenError::Io { path: disk.root().join(name), operation, source }
+}
+
+/// A checkpoint being read.
+struct Pending {
+    begin: Position,
+    totals: CheckpointTotals,
+    ledger: Ledger,
+    states: Vec<Vec<u8>>,
+}
+
+/// Builds the state from intact batches.
+struct Replay {
+    ledger: Ledger,
+    state: Vec<Vec<u8>>,
+    pending: Option<Pending>,
+    /// First batches of the complete checkpoints.
+    complete: Vec<Position>,
+    known_damage: Vec<(Position, Position)>,
+    bytes_since_checkpoint: u64,
+    /// The state is complete.
+    is_based: bool,
+    segment_bytes: u64,
+    scratch: Scratch,
+}
+
+impl Replay {
+    fn new(segment_bytes: u64) -> Replay {
+        Replay {
+            ledger: Ledger::new(segment_bytes),
+            state: Vec::new(),
+            pending: None,
+            complete: Vec::new(),
+            known_damage: Vec::new(),
+            bytes_since_checkpoint: 0,
+            is_based: false,
+            segment_bytes,
+            scratch: Scratch::default(),
+        }
+    }
+
+    fn on_checkpoint_record(&mut self, record: &Record<'_>, scratch: &Scratch, batch: Position) {
+        if let Record::CheckpointBegin { id } = *record {
+            self.pending = Some(Pending {
+                begin: batch,
+                totals: CheckpointTotals { id, ..CheckpointTotals::default() },
+                ledger: Ledger::new(self.segment_bytes),
+                states: Vec::new(),
+            });
+            return;
+        }
+        let Some(pending) = &mut self.pending else {
+            return;
+        };
+        match *record {
+            Record::CheckpointState(bytes) => {
+                pending.totals.states += 1;
+                pending.states.push(bytes.to_vec());
+            }
+            Record::CheckpointMailbox { mailbox, next } => {
+                pending.totals.mailboxes += 1;
+                pending.ledger.index.create(mailbox, next);
+            }
+            Record::CheckpointEntries { mailbox } => pending.restore(mailbox, scratch),
+            Record::CheckpointEnd(totals) => self.on_checkpoint_end(&totals),
+            _ => {}
+        }
+    }
+
+    fn on_checkpoint_end(&mut self, totals: &CheckpointTotals) {
+        if let Some(pending) = self.pending.take()
+            && pending.totals == *totals
+        {
+            self.ledger = pending.ledger;
+            self.state = pending.states;
+            self.complete.push(pending.begin);
+            self.bytes_since_checkpoint = 0;
+            self.is_based = true;
+        }
+    }
+}
+
+impl Pending {
+    fn restore(&mut self, mailbox: MailboxId, scratch: &Scratch) {
+        self.totals.entries += scratch.live.len() as u64;
+        let mailbox = self.ledger.index.create(mailbox, MailboxSequence(1));
+        for &entry in &scratch.live {
+            self.ledger.restore(&mailbox, entry);
+        }
+    }
+}
+
+impl Sink for Replay {
+    type Error = Malformed;
+
+    fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Malformed> {
+        let is_checkpoint = batch.header.flags & FLAG_CHECKPOINT != 0;
+        if !is_checkpoint {
+            self.pending = None;
+        }
+        self.bytes_since_checkpoint += batch.bytes as u64;
+        let position = batch.header.position;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut records = Records::new(batch.body);
+        while let Some((at, record)) = records.next(&mut scratch)? {
+            match record {
+                _ if is_checkpoint => self.on_checkpoint_record(&record, &scratch, position),
+                Record::State(bytes) => self.state.push(bytes.to_vec()),
+                Record::KnownDamage { from, to } => self.known_damage.push((from, to)),
+                _ => self.ledger.apply(&record, &scratch, record_position(position, at)),
+            }
+        }
+        self.scratch = scratch;
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! Tests of the whole crate, on the simulated disk and on a real one.
+
+mod basic;
+mod crash;
+mod damage;
+mod faults;
+mod model;
+mod real;
+mod reclaim;
