@@ -38,6 +38,11 @@ impl Credit {
     /// Charges one event.
     pub fn charge(&mut self, bytes: u64) {
         self.events_used = self.events_used.saturating_add(1);
+        self.charge_bytes(bytes);
+    }
+
+    /// Charges the bytes of an event that was charged before its size was known.
+    pub fn charge_bytes(&mut self, bytes: u64) {
         self.bytes_used = self.bytes_used.saturating_add(bytes);
     }
 }

@@ -352,6 +352,12 @@ impl Home {
         self.publishers.get_mut(&epoch.counter).map_or(Verdict::UnknownEpoch, |state| state.accept(sequence))
     }
 
+    /// What [`Home::publish`] would say; nothing is changed.
+    pub fn foresee(&self, epoch: Epoch, sequence: u64) -> Verdict {
+        let known = self.is_own(epoch).then(|| self.publishers.get(&epoch.counter)).flatten();
+        known.map_or(Verdict::UnknownEpoch, |state| state.clone().accept(sequence))
+    }
+
     /// A publisher gives up sequences.
     pub fn skip(&mut self, epoch: Epoch, from: u64, through: u64) {
         if self.is_own(epoch) && self.publishers.contains_key(&epoch.counter) {

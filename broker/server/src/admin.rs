@@ -1,0 +1,170 @@
+//! The admin HTTP listener: health, readiness, metrics, the pages as JSON.
+//!
+//! Invariants: it only reads; it answers only when it is asked by an address or as localhost, so
+//! that no web page elsewhere can reach it through a name that it makes point here.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::pages;
+
+/// What the listener shows.
+pub(crate) trait Pages: Send + Sync + 'static {
+    /// A page of the admin API.
+    fn page(&self, name: &str) -> Option<Value>;
+    /// The metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
+    /// Whether new work is taken, or why not.
+    fn readiness(&self) -> Result<(), String>;
+}
+
+type Shown = State<Arc<dyn Pages>>;
+
+/// Serves until `stop` resolves.
+///
+/// # Errors
+/// When the listener fails.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    pages: Arc<dyn Pages>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/{page}", get(page))
+        .fallback(async || not_found())
+        .method_not_allowed_fallback(async || method_not_allowed())
+        .layer(middleware::from_fn(check_host))
+        .with_state(pages);
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+fn problem(status: StatusCode, reason: String) -> Response {
+    (status, axum::Json(json!({ "code": status.as_u16(), "reason": reason }))).into_response()
+}
+
+fn not_found() -> Response {
+    let pages = pages::NAMES.map(|name| format!("/api/v1/{name}")).join(", ");
+    problem(StatusCode::NOT_FOUND, format!("there are /, /healthz, /readyz, /metrics, {pages}"))
+}
+
+fn method_not_allowed() -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, "the admin API is read with GET".into())
+}
+
+async fn check_host(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if is_local_name(host) {
+        return next.run(request).await;
+    }
+    let reason = format!("host '{host}': ask by address or as localhost");
+    problem(StatusCode::FORBIDDEN, reason)
+}
+
+/// An address literal or localhost, with or without a port.
+fn is_local_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.chars().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
+}
+
+async fn index() -> Html<String> {
+    let links = ["/healthz", "/readyz", "/metrics"].map(str::to_owned).into_iter();
+    let links = links.chain(pages::NAMES.map(|name| format!("/api/v1/{name}")));
+    let items: String = links.map(|link| format!("<li><a href=\"{link}\">{link}</a></li>")).collect();
+    Html(format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Fanal</title>\
+         <h1>Fanal broker</h1><ul>{items}</ul></html>\n"
+    ))
+}
+
+async fn readyz(State(pages): Shown) -> Response {
+    match pages.readiness() {
+        Ok(()) => "ready\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(pages): Shown) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pages.metrics()).into_response()
+}
+
+async fn page(State(pages): Shown, Path(name): Path<String>) -> Response {
+    pages.page(&name).map_or_else(not_found, |page| axum::Json(page).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    struct Fixed;
+
+    impl Pages for Fixed {
+        fn page(&self, name: &str) -> Option<Value> {
+            (name == "status").then(|| json!({ "name": "x" }))
+        }
+        fn metrics(&self) -> String {
+            "up 1\n".into()
+        }
+        fn readiness(&self) -> Result<(), String> {
+            Err("draining".into())
+        }
+    }
+
+    async fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn pages_answer_and_strangers_are_told_what_exists() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let server = tokio::spawn(serve(listener, Arc::new(Fixed), async {
+            let _ = stopped.await;
+        }));
+        let get = |path: &str, host: &str| {
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+        };
+        let local = "127.0.0.1:4680";
+        for (path, status, text) in [
+            ("/healthz", "200", "ok"),
+            ("/readyz", "503", "draining"),
+            ("/metrics", "200", "version=0.0.4"),
+            ("/api/v1/status", "200", "{\"name\":\"x\"}"),
+            ("/api/v1/nothing", "404", "/api/v1/peers"),
+            ("/nothing", "404", "/metrics"),
+            ("/", "200", "<h1>Fanal broker</h1>"),
+        ] {
+            let answer = ask(address, &get(path, local)).await;
+            assert!(answer.contains(status) && answer.contains(text), "{path}: {answer}");
+        }
+        assert!(ask(address, &get("/metrics", "evil.example")).await.contains("403"));
+        assert!(ask(address, &get("/metrics", "localhost:1")).await.contains("200"));
+        let post =
+            "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        assert!(ask(address, post).await.contains("405"));
+        let _ = stop.send(());
+        server.await.unwrap().unwrap();
+    }
+}

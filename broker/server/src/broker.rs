@@ -1,0 +1,253 @@
+//! A running broker: start, recover, serve, shut down.
+//!
+//! Invariants of the start: the store is locked first and the sockets are bound last, so that
+//! whoever reaches the broker finds everything recovered; durable subscriptions and the durable
+//! interest of absent peers are routed to before the first connection is accepted.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fanal_core::home::Subscription;
+use fanal_core::{Home, MailboxId};
+use fanal_protocol::{Incarnation, StoreId};
+use fanal_store::{Options, Recovery, Store};
+use quinn::{Endpoint, VarInt};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::error::StartError;
+use crate::federation::{dial, interest};
+use crate::log::LogQueue;
+use crate::log::writer::{LogWriter, StoreHealth};
+use crate::mailbox::{Mailbox, MailboxKind};
+use crate::metrics::Metrics;
+use crate::pages::AdminPages;
+use crate::shared::{Shared, SharedParts, parse_ask};
+use crate::trust::Trust;
+use crate::{accept, admin, pages, quic};
+
+/// How long a shutdown waits for connections to end.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A broker that runs until [`Broker::shutdown`]. Dropping it ends it as a crash would.
+pub struct Broker {
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    local_json: PathBuf,
+    writer: Option<JoinHandle<()>>,
+    stop_admin: Option<oneshot::Sender<()>>,
+    tasks: JoinSet<()>,
+}
+
+impl Broker {
+    /// Starts a broker on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then, and what was in the data directory is as it was.
+    pub async fn start(config: Config) -> Result<Broker, StartError> {
+        fanal_protocol::identity::check_name(&config.name)?;
+        check_peers(&config)?;
+        std::fs::create_dir_all(&config.data)
+            .map_err(|source| StartError::Data { path: config.data.clone(), source })?;
+        let (store, home, recovery) = open_store(&config)?;
+        let trust = Trust::open_or_create(&config.ca, &config.name, &config.data)?;
+        let endpoint = quic::endpoint(&trust, config.listen)?;
+        let listen = endpoint.local_addr().unwrap_or(config.listen);
+        let (admin_listener, admin) = bind_admin(config.admin).await?;
+        let local_json = trust.write_local_json(&config.data, &[listen], admin, &config.name)?;
+
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let log = Arc::new(LogQueue::new());
+        let health = Arc::new(StoreHealth::default());
+        let shared = Arc::new(Shared::new(SharedParts {
+            name: config.name.clone(),
+            incarnation: Incarnation {
+                store: StoreId(store.id().0.to_be_bytes()),
+                recovery_epoch: store.recovery_epoch(),
+                start: store.start_counter(),
+            },
+            limits: config.limits.clone(),
+            trust,
+            log: Arc::clone(&log),
+            health: Arc::clone(&health),
+            reader: store.reader(),
+            metrics: Arc::clone(&metrics),
+        }));
+        restore(&shared, &home, &recovery);
+        pages::register_gauges(&shared);
+        let writer = LogWriter::new(store, home, log, health, metrics);
+        let writer = std::thread::Builder::new()
+            .name("fanal-log".into())
+            .spawn(move || writer.run())
+            .map_err(StartError::Thread)?;
+        let mut broker = Broker {
+            shared,
+            endpoint,
+            listen,
+            admin,
+            local_json,
+            writer: Some(writer),
+            stop_admin: None,
+            tasks: JoinSet::new(),
+        };
+        broker.serve(&config, admin_listener);
+        Ok(broker)
+    }
+
+    fn serve(&mut self, config: &Config, admin_listener: tokio::net::TcpListener) {
+        self.tasks.spawn(accept::accept_connections(Arc::clone(&self.shared), self.endpoint.clone()));
+        let own = self.shared.trust.authority().fingerprint();
+        for configured in &config.peers {
+            let peer = self.shared.peers.ensure(&self.shared, &configured.name, own);
+            peer.set_address(&configured.address);
+            let (shared, endpoint) = (Arc::clone(&self.shared), self.endpoint.clone());
+            self.tasks.spawn(dial::keep_linked(shared, endpoint, peer, configured.address.clone()));
+        }
+        let (stop, stopped) = oneshot::channel();
+        self.stop_admin = Some(stop);
+        let pages = Arc::new(AdminPages(Arc::clone(&self.shared)));
+        self.tasks.spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            if let Err(error) = admin::serve(admin_listener, pages, stopped).await {
+                tracing::error!(%error, "the admin HTTP listener has ended");
+            }
+        });
+    }
+
+    /// The broker's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Where clients and peers connect.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where the admin HTTP listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The credentials file for this machine.
+    pub fn local_json(&self) -> &Path {
+        &self.local_json
+    }
+
+    /// A client certificate of this broker's CA, as a credentials file's text.
+    ///
+    /// # Errors
+    /// When the CA's key is not here.
+    pub fn issue_credentials(&self, client: &str) -> Result<String, StartError> {
+        Ok(self.shared.trust.credentials_json(&[self.listen], self.admin, &self.shared.name, client)?)
+    }
+
+    /// Waits until the store has stopped for good; why. Never returns while all is well.
+    pub async fn stopped(&self) -> String {
+        self.shared.health.wait_until_stopped().await
+    }
+
+    /// Ends the broker: refuses new work, flushes what was taken, closes connections.
+    pub async fn shutdown(mut self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        // What waits for its flush is flushed and answered before connections are closed.
+        let writer = self.writer.take();
+        let log = Arc::clone(&self.shared.log);
+        let _ = tokio::task::spawn_blocking(move || {
+            log.stop();
+            writer.map(JoinHandle::join)
+        })
+        .await;
+        // Gives the connections' writers a turn to send the last receipts.
+        tokio::task::yield_now().await;
+        self.endpoint.close(VarInt::from_u32(503), b"the broker is shutting down");
+        if let Some(stop) = self.stop_admin.take() {
+            let _ = stop.send(());
+        }
+        let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, self.endpoint.wait_idle()).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+fn check_peers(config: &Config) -> Result<(), StartError> {
+    for (at, peer) in config.peers.iter().enumerate() {
+        fanal_protocol::identity::check_name(&peer.name)?;
+        let refuse = |reason: &str| Err(StartError::Peer { name: peer.name.clone(), reason: reason.into() });
+        if peer.name == config.name {
+            return refuse("that is this broker's own name: give each broker of one CA a name of its own");
+        }
+        if config.peers[..at].iter().any(|other| other.name == peer.name) {
+            return refuse("named twice: give each peer one address");
+        }
+    }
+    Ok(())
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { what: "admin HTTP", address, source };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn open_store(config: &Config) -> Result<(Store, Home, Recovery), StartError> {
+    let options = Options {
+        segment_bytes: config.limits.segment_bytes,
+        bytes_max: config.limits.store_bytes,
+        ..Options::default()
+    };
+    let new_id = fanal_store::StoreId(rand::random());
+    let (store, recovery) = Store::open(&config.data.join("store"), options, new_id)?;
+    if recovery.report.is_clean() {
+        tracing::info!(report = %recovery.report, "store recovered");
+    } else {
+        tracing::warn!(report = %recovery.report, "store recovered, not cleanly");
+    }
+    let id = StoreId(store.id().0.to_be_bytes());
+    let tails = recovery.mailboxes.iter().map(|(id, stats)| (MailboxId(id.0), stats.next.0));
+    let home = Home::recover(id, store.recovery_epoch(), &recovery.state, tails)
+        .map_err(|source| StartError::Recover { path: config.data.clone(), source })?;
+    Ok((store, home, recovery))
+}
+
+/// Makes routing know what the store remembers.
+fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) {
+    for (id, subscription) in home.subscriptions() {
+        let tail = home.tail(id).unwrap_or(1);
+        restore_subscription(shared, id, subscription, tail);
+    }
+    for (id, record) in home.peers() {
+        let peer = shared.peers.ensure(shared, &record.name, record.authority);
+        let kind = MailboxKind::Peer { name: record.name.clone() };
+        peer.set_mailbox(Mailbox::new(id, kind, home.tail(id).unwrap_or(1), shared.reader.clone()));
+        for entry in record.interest.keys() {
+            interest::install(shared, &peer, entry.clone());
+        }
+    }
+    let is_peer = |id: u64| home.peers().any(|(peer, _)| peer.0 == id);
+    let (peer, durable): (Vec<_>, Vec<_>) = recovery.mailboxes.iter().partition(|(id, _)| is_peer(id.0));
+    let sum = |rows: Vec<&(fanal_store::MailboxId, fanal_store::MailboxStats)>| {
+        rows.iter().map(|(_, stats)| stats.events).sum::<u64>()
+    };
+    shared.metrics.set_queued_at_start(sum(durable), sum(peer));
+}
+
+fn restore_subscription(shared: &Arc<Shared>, id: MailboxId, subscription: &Subscription, tail: u64) {
+    let ask = &subscription.ask;
+    match parse_ask(&ask.filter, ask.predicate.as_deref(), &ask.except) {
+        Ok((_, selector)) => drop(shared.ensure_durable(id, subscription, selector, tail)),
+        Err(error) => {
+            let name = subscription.name.as_str();
+            tracing::error!(name, %error, "a durable subscription's filter cannot be read: it gets nothing new");
+        }
+    }
+}

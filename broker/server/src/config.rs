@@ -1,0 +1,86 @@
+//! What a broker needs to know before it starts. Parsing files and flags is the CLI's business.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Port of the QUIC listener unless configured.
+pub const LISTEN_PORT: u16 = 4600;
+/// Port of the admin HTTP listener unless configured.
+pub const ADMIN_PORT: u16 = 4680;
+
+/// A peer that this broker dials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Its name, which its certificate must carry.
+    pub name: String,
+    /// `HOST:PORT`.
+    pub address: String,
+}
+
+/// Bounds of a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body of an event, in bytes.
+    pub body_bytes_max: usize,
+    /// Buffer of one live subscription or live path of a link, in bytes; full, it drops oldest first.
+    pub live_buffer_bytes: usize,
+    /// All live buffers together, in bytes.
+    pub live_memory_bytes: usize,
+    /// Subscriptions and publish channels on one connection.
+    pub channels_per_connection: usize,
+    /// Connections at once.
+    pub connections: usize,
+    /// Size of the log's segments, in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of the store on disk; absent: the disk is the limit.
+    pub store_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            body_bytes_max: fanal_protocol::BODY_BYTES_MAX,
+            live_buffer_bytes: 64 << 20,
+            live_memory_bytes: 1 << 30,
+            channels_per_connection: 10_000,
+            connections: 100_000,
+            segment_bytes: 64 << 20,
+            store_bytes: None,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The broker's name, unique per CA.
+    pub name: String,
+    /// Where clients and peers connect (QUIC).
+    pub listen: SocketAddr,
+    /// Where the admin HTTP listens.
+    pub admin: SocketAddr,
+    /// The store's directory.
+    pub data: PathBuf,
+    /// The CA's directory; brokers of one owner share it.
+    pub ca: PathBuf,
+    /// Peers to dial.
+    pub peers: Vec<PeerConfig>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// A broker on loopback with everything in `data`.
+    pub fn new(name: impl Into<String>, data: impl Into<PathBuf>) -> Self {
+        let data = data.into();
+        Config {
+            name: name.into(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT)),
+            admin: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
+            ca: data.join("ca"),
+            data,
+            peers: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! A client connection from handshake to end: hello, control frames, the tasks around it.
+//!
+//! Invariants: no frame is read before the certificate is checked; every way to the end passes
+//! through [`Session::end`]; a request that is refused leaves the connection and its other
+//! channels as they were.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanal_protocol::control::*;
+use fanal_protocol::stream::Origin;
+use fanal_protocol::{Code, Control, PROTOCOL_VERSION, PublisherId};
+use quinn::Connection;
+use tokio::task::JoinSet;
+
+use super::session::{Channel, Session, SessionInfo, Subscribed};
+use super::{deliver, publish, subscribe};
+use crate::log::request::{AckConfirm, DoneReason, PublishChannel};
+use crate::log::{Command, LogRequest, Output};
+use crate::shared::Shared;
+use crate::wire::{ControlReader, Ending};
+
+/// How long a client may take to open its control stream and say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Ranges in one ack frame.
+const ACK_RANGES_MAX: usize = 16_384;
+
+/// Name and version of this software.
+pub(crate) const AGENT: &str = concat!("fanal/", env!("CARGO_PKG_VERSION"));
+
+/// Serves a client until one side ends the connection.
+pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, principal: PublisherId) -> Ending {
+    let mut tasks = JoinSet::new();
+    let opened = tokio::time::timeout(HELLO_TIMEOUT, open(&shared, &connection, principal)).await;
+    let (session, mut control, send) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(ending)) => return ending,
+        Err(_) => {
+            let reason = "no Hello within 10 s: open one bidirectional stream and send it first";
+            return Ending::refused(Code::TimedOut, reason);
+        }
+    };
+    shared.sessions.insert(session.info.id, Arc::clone(&session.info));
+    tasks.spawn(Arc::clone(&session.outbox).write_to(send));
+    tasks.spawn(publish::accept_streams(Arc::clone(&shared), Arc::clone(&session), connection.clone()));
+    tasks.spawn(deliver::write_live(
+        Arc::clone(&shared),
+        Arc::clone(&session.live_ready),
+        connection.clone(),
+    ));
+    tasks.spawn(deliver::write_durable(
+        Arc::clone(&shared),
+        Arc::clone(&session.durable_ready),
+        connection.clone(),
+    ));
+    let ending = loop {
+        tokio::select! {
+            frame = control.next() => match frame {
+                Ok(frame) => {
+                    if let Err(ending) = handle(&shared, &session, frame).await {
+                        break ending;
+                    }
+                }
+                Err(ending) => break ending,
+            },
+            Some(ended) = tasks.join_next() => {
+                break ended.unwrap_or_else(|error| Ending::refused(Code::Internal, error.to_string()));
+            }
+        }
+    };
+    session.end(&shared);
+    tasks.shutdown().await;
+    ending
+}
+
+async fn open(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    principal: PublisherId,
+) -> Result<(Arc<Session>, ControlReader, quinn::SendStream), Ending> {
+    let (send, receive) = connection.accept_bi().await?;
+    let _ = send.set_priority(10);
+    let mut control = ControlReader::new(receive);
+    let hello = match control.next().await? {
+        Control::Hello(hello) => hello,
+        other => return Err(Ending::unexpected(&other, "where Hello was due")),
+    };
+    check_version(&hello.versions)?;
+    if let Some(reason) = shared.unavailable() {
+        return Err(Ending::refused(Code::Unavailable, reason));
+    }
+    let session = Session::new(SessionInfo {
+        id: shared.next_id(),
+        principal,
+        agent: hello.agent.chars().take(128).collect(),
+        remote: connection.remote_address(),
+        since_ms: shared.clock.now(),
+        subscriptions: Default::default(),
+    });
+    session.outbox.push(Welcome {
+        version: PROTOCOL_VERSION,
+        broker: shared.name.clone(),
+        authority: session.info.principal.authority,
+        incarnation: shared.incarnation,
+        principal: session.info.principal.name.clone(),
+        body_bytes_max: shared.limits.body_bytes_max as u64,
+        agent: AGENT.into(),
+    });
+    Ok((session, control, send))
+}
+
+/// Refuses a side with which no version is shared (426).
+pub(crate) fn check_version(versions: &[u32]) -> Result<(), Ending> {
+    if versions.contains(&PROTOCOL_VERSION) {
+        return Ok(());
+    }
+    let reason = format!(
+        "protocol versions {versions:?} are offered, {PROTOCOL_VERSION} is spoken here: update the older side"
+    );
+    Err(Ending::refused(Code::Version, reason))
+}
+
+async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, frame: Control) -> Result<(), Ending> {
+    match frame {
+        Control::OpenPublish(open) => open_publish(shared, session, open).await,
+        Control::ClosePublish(ClosePublish { channel }) => close_publish(shared, session, channel).await,
+        Control::Subscribe(request) => subscribe::subscribe(shared, session, request).await,
+        Control::Credit(Credit { channel, events, bytes }) => session.grant(channel, events, bytes),
+        Control::Ack(ack) => return handle_ack(shared, session, ack).await,
+        Control::Detach(Detach { channel }) => drop(session.close(channel, shared)),
+        Control::RemoveSubscription(request) => subscribe::remove(shared, session, request).await,
+        Control::UpdateSubscription(request) => subscribe::update(shared, session, request).await,
+        Control::Query(query) => answer_query(shared, session, query),
+        Control::Ping(Ping { token }) => session.outbox.push(Pong { token }),
+        Control::Pong(_) => {}
+        Control::Close(_) => return Err(Ending::gone("the client closed")),
+        other => return Err(Ending::unexpected(&other, "from a client")),
+    }
+    Ok(())
+}
+
+/// Refuses a request or channel.
+pub(crate) fn refuse(session: &Session, request: u32, code: Code, name: &str, reason: impl Into<String>) {
+    session.outbox.push(Refused { request, code: code.number(), name: name.into(), reason: reason.into() });
+}
+
+/// Whether a new channel may have this number; refuses it otherwise.
+pub(crate) fn check_channel(shared: &Shared, session: &Session, channel: u32) -> bool {
+    if channel == 0 || channel == u32::MAX || session.channel(channel).is_some() {
+        let reason = format!("channel {channel} is reserved or in use: choose another number");
+        refuse(session, channel, Code::Malformed, "channel_in_use", reason);
+        return false;
+    }
+    let limit = shared.limits.channels_per_connection;
+    if session.channel_count() >= limit {
+        let reason =
+            format!("{limit} channels are open on this connection: close some, or use another connection");
+        refuse(session, channel, Code::Quota, "too_many_channels", reason);
+        return false;
+    }
+    true
+}
+
+async fn open_publish(shared: &Arc<Shared>, session: &Arc<Session>, open: OpenPublish) {
+    if !check_channel(shared, session, open.channel) {
+        return;
+    }
+    let principal = session.info.principal.clone();
+    let command = Command::OpenPublish { principal: principal.clone(), resume: open.resume };
+    match shared.log.command(command).await {
+        Ok(Output::Epoch { epoch, next }) => {
+            let channel = PublishChannel {
+                channel: open.channel,
+                origin: Arc::new(Origin { publisher: principal, epoch }),
+                outbox: Arc::clone(&session.outbox),
+            };
+            session.open(open.channel, Channel::Publish(Arc::new(channel)));
+            session.outbox.push(PublishOpened { channel: open.channel, epoch, next });
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let (code, name) = error.code();
+            refuse(session, open.channel, code, name, error.to_string());
+        }
+    }
+}
+
+async fn close_publish(shared: &Arc<Shared>, session: &Arc<Session>, channel: u32) {
+    if let Some(Channel::Publish(publish)) = session.channel(channel) {
+        session.close(channel, shared);
+        // A home that cannot write this down keeps the epoch, which harms nobody.
+        let _ = shared.log.command(Command::ClosePublish { epoch: publish.origin.epoch }).await;
+    }
+}
+
+async fn handle_ack(shared: &Arc<Shared>, session: &Arc<Session>, ack: Ack) -> Result<(), Ending> {
+    if ack.ranges.len() > ACK_RANGES_MAX {
+        let reason = format!("{} ranges in one Ack: at most {ACK_RANGES_MAX}", ack.ranges.len());
+        return Err(Ending::refused(Code::TooLarge, reason));
+    }
+    if let Some((from, through)) = ack.ranges.iter().find(|(from, through)| from > through || *from == 0) {
+        let reason = format!("Ack of the range {from} to {through}: sequences start at 1 and ranges ascend");
+        return Err(Ending::refused(Code::Malformed, reason));
+    }
+    let Some(Channel::Subscription(subscribed)) = session.channel(ack.channel) else { return Ok(()) };
+    let Subscribed::Durable { attached, .. } = subscribed.as_ref() else { return Ok(()) };
+    if !attached.mailbox.is_held_by(attached.generation) {
+        return Ok(()); // taken over: the new holder gets what was not acked in time
+    }
+    let bytes = 64 + ack.ranges.len() * 16;
+    let confirm = AckConfirm { outbox: Arc::clone(&session.outbox), channel: ack.channel };
+    let request = LogRequest::Done {
+        mailbox: Arc::clone(&attached.mailbox),
+        ranges: ack.ranges,
+        reason: DoneReason::Acked,
+        confirm: Some(confirm),
+    };
+    session.outbox.wait_for_room().await;
+    shared
+        .log
+        .submit(request, bytes)
+        .await
+        .map_err(|error| Ending::refused(Code::Unavailable, error.to_string()))
+}
+
+fn answer_query(shared: &Arc<Shared>, session: &Arc<Session>, query: Query) {
+    match crate::pages::page(shared, &query.page) {
+        Some(page) => session.outbox.push(Answer { request: query.request, json: page.to_string() }),
+        None => {
+            let reason = format!(
+                "there is no page `{}`: ask for one of {}",
+                query.page,
+                crate::pages::NAMES.join(", ")
+            );
+            refuse(session, query.request, Code::NotFound, "no_page", reason);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The two writers of a client connection: live and durable deliveries.
+//!
+//! Invariants: many frames per write; one subscription's events of one class always go over one
+//! stream; nothing is written after its deadline; a cold mailbox is read off the async threads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanal_core::Event;
+use fanal_core::event::Millis;
+use fanal_core::live::LiveItem;
+use fanal_protocol::Code;
+use fanal_protocol::control::{STREAM_DURABLE, STREAM_LIVE};
+use fanal_protocol::stream::{EventStreamWriter, Outgoing};
+use fanal_store::{Position, Reader};
+use quinn::{Connection, SendStream};
+
+use crate::live::LiveQueue;
+use crate::log::LogRequest;
+use crate::log::request::DoneReason;
+use crate::mailbox::{Attached, Entry, Source};
+use crate::ready::ReadyList;
+use crate::shared::Shared;
+use crate::wire::Ending;
+
+/// Bytes taken from one destination before the next one has its turn, and bytes per write.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// An event stream that is being written.
+pub(crate) struct EventSink {
+    stream: SendStream,
+    encoder: EventStreamWriter,
+    out: Vec<u8>,
+}
+
+impl EventSink {
+    pub(crate) async fn open(connection: &Connection, kind: u8) -> Result<Self, Ending> {
+        let stream = connection.open_uni().await?;
+        let mut out = Vec::with_capacity(2 * TURN_BYTES);
+        let encoder = EventStreamWriter::open(kind, &mut out);
+        Ok(EventSink { stream, encoder, out })
+    }
+
+    /// Adds an event. O(event).
+    pub(crate) fn event(
+        &mut self,
+        event: &Event,
+        channel: u32,
+        now: Millis,
+        mailbox: Option<(u64, Option<u32>)>,
+    ) {
+        let outgoing = Outgoing {
+            channel,
+            class: event.class,
+            topic: &event.topic,
+            origin: &event.origin,
+            sequence: event.sequence,
+            accepted_at_ms: event.accepted_at,
+            ttl_ms: event.remaining_ttl(now),
+            mailbox_sequence: mailbox.map(|(sequence, _)| sequence),
+            attempt: mailbox.and_then(|(_, attempt)| attempt),
+        };
+        self.encoder.event_head(&outgoing, event.body.len(), &mut self.out);
+        self.out.extend_from_slice(&event.body);
+    }
+
+    /// Adds any other frame.
+    pub(crate) fn frame(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.out);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.out.len() >= TURN_BYTES
+    }
+
+    /// Writes what was added.
+    pub(crate) async fn flush(&mut self) -> Result<(), Ending> {
+        if !self.out.is_empty() {
+            let out = std::mem::replace(&mut self.out, Vec::with_capacity(2 * TURN_BYTES));
+            self.stream.write_chunk(Bytes::from(out)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes live deliveries until the connection ends.
+pub(crate) async fn write_live(
+    shared: Arc<Shared>,
+    ready: Arc<ReadyList<LiveQueue>>,
+    connection: Connection,
+) -> Ending {
+    match try_write_live(&shared, &ready, &connection, None).await {
+        Ok(never) => never,
+        Err(ending) => ending,
+    }
+}
+
+/// As [`write_live`]; `channel` overrides the queues' own numbers (0 on a link).
+pub(crate) async fn try_write_live(
+    shared: &Arc<Shared>,
+    ready: &ReadyList<LiveQueue>,
+    connection: &Connection,
+    channel: Option<u32>,
+) -> Result<Ending, Ending> {
+    let mut sink: Option<EventSink> = None;
+    let mut items = Vec::new();
+    loop {
+        let queue = match ready.try_pop() {
+            Some(queue) => queue,
+            None => {
+                if let Some(sink) = &mut sink {
+                    sink.flush().await?;
+                }
+                ready.pop().await
+            }
+        };
+        let now = shared.clock.now();
+        if queue.take(now, TURN_BYTES, &mut items) {
+            queue.wake();
+        }
+        if items.is_empty() {
+            continue;
+        }
+        let sink = match &mut sink {
+            Some(sink) => sink,
+            none => none.insert(EventSink::open(connection, STREAM_LIVE).await?),
+        };
+        let channel = channel.unwrap_or(queue.channel);
+        let (mut events, mut oldest) = (0, None);
+        for item in items.drain(..) {
+            match item {
+                LiveItem::Event(event) => {
+                    oldest.get_or_insert(event.accepted_at);
+                    sink.event(&event, channel, now, None);
+                    events += 1;
+                }
+                LiveItem::Gap(gap) => {
+                    sink.frame(|out| fanal_protocol::control::Gap { channel, ..gap }.encode(out));
+                }
+            }
+        }
+        shared.metrics.delivered(queue.class).increment(events);
+        if let Some(accepted_at) = oldest {
+            shared.metrics.delivery_seconds.record(now.saturating_sub(accepted_at) as f64 / 1000.0);
+        }
+        if sink.is_full() {
+            sink.flush().await?;
+        }
+    }
+}
+
+/// Writes durable deliveries until the connection ends.
+pub(crate) async fn write_durable(
+    shared: Arc<Shared>,
+    ready: Arc<ReadyList<Attached>>,
+    connection: Connection,
+) -> Ending {
+    match try_write_durable(&shared, &ready, &connection).await {
+        Ok(never) => never,
+        Err(ending) => ending,
+    }
+}
+
+async fn try_write_durable(
+    shared: &Arc<Shared>,
+    ready: &ReadyList<Attached>,
+    connection: &Connection,
+) -> Result<Ending, Ending> {
+    let mut sink: Option<EventSink> = None;
+    loop {
+        let attached = match ready.try_pop() {
+            Some(attached) => attached,
+            None => {
+                if let Some(sink) = &mut sink {
+                    sink.flush().await?;
+                }
+                ready.pop().await
+            }
+        };
+        let Some(turn) = take_turn(shared, &attached).await? else { continue };
+        if turn.entries.is_empty() {
+            continue;
+        }
+        let sink = match &mut sink {
+            Some(sink) => sink,
+            none => none.insert(EventSink::open(connection, STREAM_DURABLE).await?),
+        };
+        let now = shared.clock.now();
+        let (mut fresh, mut repeated, mut oldest) = (0, 0, None);
+        for entry in &turn.entries {
+            let Outcome::Event(event) = &entry.outcome else { continue };
+            sink.event(event, attached.channel, now, Some((entry.sequence, entry.attempt)));
+            if entry.attempt.is_some() {
+                repeated += 1
+            } else {
+                fresh += 1
+            }
+            oldest.get_or_insert(event.accepted_at);
+        }
+        if let Some(accepted_at) = oldest {
+            shared.metrics.delivery_seconds.record(now.saturating_sub(accepted_at) as f64 / 1000.0);
+        }
+        shared.metrics.delivered_durable.increment(fresh + repeated);
+        shared.metrics.redelivered.increment(repeated);
+        if sink.is_full() {
+            sink.flush().await?;
+        }
+    }
+}
+
+/// What became of an entry when it was its turn.
+pub(crate) enum Outcome {
+    /// It can be sent.
+    Event(Arc<Event>),
+    /// Its time is over.
+    Expired,
+    /// It cannot be read: reported, and left in the mailbox.
+    Damaged,
+}
+
+/// One entry of a turn.
+pub(crate) struct TurnEntry {
+    pub(crate) sequence: u64,
+    pub(crate) attempt: Option<u32>,
+    pub(crate) body_bytes: u64,
+    pub(crate) outcome: Outcome,
+}
+
+/// Entries of one turn, ascending.
+pub(crate) struct Turn {
+    pub(crate) entries: Vec<TurnEntry>,
+}
+
+/// Takes a turn's entries; what has expired is done with, and if there is more the mailbox is
+/// marked ready. `None`: the hold on the mailbox has ended.
+pub(crate) async fn take_turn(
+    shared: &Arc<Shared>,
+    attached: &Arc<Attached>,
+) -> Result<Option<Turn>, Ending> {
+    let mut entries = Vec::new();
+    let Some(has_more) = attached.mailbox.take(attached, TURN_BYTES, &mut entries) else { return Ok(None) };
+    let mut entries = read_entries(shared, attached, entries).await?;
+    if has_more {
+        attached.wake();
+    }
+    let now = shared.clock.now();
+    let mut expired = Vec::new();
+    for entry in &mut entries {
+        if matches!(&entry.outcome, Outcome::Event(event) if event.is_expired(now)) {
+            entry.outcome = Outcome::Expired;
+            expired.push((entry.sequence, entry.sequence));
+        }
+    }
+    if !expired.is_empty() {
+        let bytes = 64 + expired.len() * 16;
+        let request = LogRequest::Done {
+            mailbox: Arc::clone(&attached.mailbox),
+            ranges: expired,
+            reason: DoneReason::Expired,
+            confirm: None,
+        };
+        shared.log.submit(request, bytes).await.map_err(Ending::gone)?;
+    }
+    Ok(Some(Turn { entries }))
+}
+
+async fn read_entries(
+    shared: &Arc<Shared>,
+    attached: &Attached,
+    entries: Vec<Entry>,
+) -> Result<Vec<TurnEntry>, Ending> {
+    let mut out = Vec::with_capacity(entries.len());
+    let mut cold = Vec::new();
+    for Entry { sequence, attempt, source } in entries {
+        match source {
+            Source::Hot(event) => out.push(turn_entry(sequence, attempt, Outcome::Event(event))),
+            Source::Cold(position) => cold.push((sequence, attempt, position)),
+        }
+    }
+    if cold.is_empty() {
+        return Ok(out);
+    }
+    let reader = shared.reader.clone();
+    let read = tokio::task::spawn_blocking(move || read_cold(&reader, cold)).await;
+    let read = read.map_err(|error| Ending::refused(Code::Internal, error.to_string()))?;
+    attached.mailbox.charge_cold(attached, read.iter().map(|entry| entry.body_bytes as usize).sum());
+    out.extend(read);
+    Ok(out)
+}
+
+fn turn_entry(sequence: u64, attempt: Option<u32>, outcome: Outcome) -> TurnEntry {
+    let body_bytes = match &outcome {
+        Outcome::Event(event) => event.body.len() as u64,
+        _ => 0,
+    };
+    TurnEntry { sequence, attempt, body_bytes, outcome }
+}
+
+fn read_cold(reader: &Reader, entries: Vec<(u64, Option<u32>, Position)>) -> Vec<TurnEntry> {
+    let mut out = Vec::with_capacity(entries.len());
+    for (sequence, attempt, position) in entries {
+        let outcome = match reader.read(position) {
+            Ok(record) => match Event::decode(&record) {
+                Ok(event) => Outcome::Event(Arc::new(event)),
+                Err(error) => {
+                    tracing::error!(sequence, %error, "an event in the store cannot be decoded");
+                    Outcome::Damaged
+                }
+            },
+            Err(fanal_store::ReadError::Gone { .. }) => continue, // acked meanwhile
+            Err(error) => {
+                tracing::error!(sequence, %error, "an event in the store cannot be read");
+                Outcome::Damaged
+            }
+        };
+        out.push(turn_entry(sequence, attempt, outcome));
+    }
+    out
+}

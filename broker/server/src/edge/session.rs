@@ -1,0 +1,163 @@
+//! What a client connection holds at its home: channels, subscriptions, writers' ready lists.
+//!
+//! Invariants: a channel number names one thing; when the connection ends, [`Session::end`]
+//! withdraws live subscriptions and lets go of durable ones, whatever state they were in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fanal_core::Credit;
+use fanal_core::home::Ask;
+use fanal_matching::EntryId;
+use fanal_protocol::PublisherId;
+use fanal_protocol::control::INTEREST_LIVE;
+
+use crate::live::{LiveQueue, SharedCredit};
+use crate::log::request::PublishChannel;
+use crate::mailbox::Attached;
+use crate::ready::ReadyList;
+use crate::shared::{Shared, interest_entry};
+use crate::wire::Outbox;
+
+/// What pages show of a connection.
+pub(crate) struct SessionInfo {
+    pub(crate) id: u64,
+    pub(crate) principal: PublisherId,
+    pub(crate) agent: String,
+    pub(crate) remote: SocketAddr,
+    pub(crate) since_ms: u64,
+    pub(crate) subscriptions: Mutex<Vec<(u32, Ask, Option<String>)>>,
+}
+
+/// A subscription on a channel.
+pub(crate) enum Subscribed {
+    /// Ends with the connection.
+    Live { queue: Arc<LiveQueue>, entry: EntryId, ask: Ask },
+    /// Stays at the home.
+    Durable { attached: Arc<Attached>, live_side: Arc<LiveQueue> },
+}
+
+impl Subscribed {
+    fn credit(&self) -> (&SharedCredit, &Arc<LiveQueue>) {
+        match self {
+            Subscribed::Live { queue, .. } => (queue.credit(), queue),
+            Subscribed::Durable { attached, live_side } => (&attached.credit, live_side),
+        }
+    }
+}
+
+/// A channel of a connection.
+#[derive(Clone)]
+pub(crate) enum Channel {
+    Publish(Arc<PublishChannel>),
+    Subscription(Arc<Subscribed>),
+}
+
+/// See the module.
+pub(crate) struct Session {
+    pub(crate) info: Arc<SessionInfo>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) live_ready: Arc<ReadyList<LiveQueue>>,
+    pub(crate) durable_ready: Arc<ReadyList<Attached>>,
+    channels: Mutex<BTreeMap<u32, Channel>>,
+    has_ended: AtomicBool,
+}
+
+impl Session {
+    pub(crate) fn new(info: SessionInfo) -> Arc<Self> {
+        Arc::new(Session {
+            info: Arc::new(info),
+            outbox: Arc::default(),
+            live_ready: Arc::default(),
+            durable_ready: Arc::default(),
+            channels: Mutex::default(),
+            has_ended: AtomicBool::new(false),
+        })
+    }
+
+    /// The channel of a number.
+    pub(crate) fn channel(&self, number: u32) -> Option<Channel> {
+        self.lock().get(&number).cloned()
+    }
+
+    /// The publish channel of a number.
+    pub(crate) fn publish_channel(&self, number: u32) -> Option<Arc<PublishChannel>> {
+        match self.lock().get(&number) {
+            Some(Channel::Publish(channel)) => Some(Arc::clone(channel)),
+            _ => None,
+        }
+    }
+
+    /// How many channels are open.
+    pub(crate) fn channel_count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Opens a channel.
+    pub(crate) fn open(&self, number: u32, channel: Channel) {
+        self.lock().insert(number, channel);
+    }
+
+    /// Closes a channel, giving up what hangs on it.
+    pub(crate) fn close(&self, number: u32, shared: &Shared) -> Option<Channel> {
+        let channel = self.lock().remove(&number)?;
+        if let Channel::Subscription(subscribed) = &channel {
+            release(subscribed, shared);
+        }
+        let mut shown = self.info.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.retain(|(channel, _, _)| *channel != number);
+        drop(shown);
+        Some(channel)
+    }
+
+    /// Raises the credit of a subscription's channel.
+    pub(crate) fn grant(&self, number: u32, events: u64, bytes: u64) {
+        let Some(Channel::Subscription(subscribed)) = self.channel(number) else { return };
+        let (credit, queue) = subscribed.credit();
+        credit.lock().unwrap_or_else(PoisonError::into_inner).grant(events, bytes);
+        queue.wake();
+        if let Subscribed::Durable { attached, .. } = subscribed.as_ref() {
+            attached.wake();
+        }
+    }
+
+    /// Gives up everything; idempotent.
+    pub(crate) fn end(&self, shared: &Shared) {
+        if self.has_ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let channels = std::mem::take(&mut *self.lock());
+        for channel in channels.into_values() {
+            if let Channel::Subscription(subscribed) = channel {
+                release(&subscribed, shared);
+            }
+        }
+        shared.sessions.remove(&self.info.id);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Channel>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn release(subscribed: &Subscribed, shared: &Shared) {
+    match subscribed {
+        Subscribed::Live { queue, entry, ask } => {
+            shared.index.remove(*entry);
+            shared.interest.remove(interest_entry(ask, INTEREST_LIVE));
+            shared.lives.remove(&queue.id);
+            queue.clear(true);
+        }
+        Subscribed::Durable { attached, live_side } => {
+            attached.mailbox.detach(attached.generation);
+            live_side.clear(true);
+        }
+    }
+}
+
+/// A channel's credit as the client states it.
+pub(crate) fn shared_credit(events: u64, bytes: u64) -> SharedCredit {
+    Arc::new(Mutex::new(Credit::new(events, bytes)))
+}

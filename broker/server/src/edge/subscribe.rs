@@ -1,0 +1,226 @@
+//! Installing, changing and removing subscriptions.
+//!
+//! Invariants:
+//! 1. Everything is checked before anything is changed; a refusal leaves no trace.
+//! 2. A durable subscription is flushed before it is routed to, and routed to before it is
+//!    confirmed; the receipt names only brokers that have installed it (contract 6).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fanal_core::home::{Ask, Subscription};
+use fanal_matching::Selector;
+use fanal_protocol::Code;
+use fanal_protocol::control::{
+    Done, GAP_EXACT, INTEREST_LIVE, RemoveSubscription, Subscribe, Subscribed as Receipt, UpdateSubscription,
+};
+
+use super::connection::{check_channel, refuse};
+use super::session::{Channel, Session, Subscribed, shared_credit};
+use crate::federation::wait::{WaitFor, wait_for_interest};
+use crate::live::{LiveClass, LiveQueue, LiveQueueParts, SharedCredit};
+use crate::log::{Command, Output};
+use crate::route::Target;
+use crate::shared::{AskError, Shared, interest_entry, parse_ask};
+
+/// Longest name of a durable subscription, in bytes.
+const DURABLE_NAME_BYTES_MAX: usize = 128;
+/// Default for how long the interest receipt waits, in milliseconds.
+const WAIT_MS: u64 = 5_000;
+/// Longest that it may be asked to wait, in milliseconds.
+const WAIT_MS_MAX: u64 = 600_000;
+
+/// Carries out a subscribe request; the receipt follows when the wait is over.
+pub(crate) async fn subscribe(shared: &Arc<Shared>, session: &Arc<Session>, request: Subscribe) {
+    if !check_channel(shared, session, request.channel) {
+        return;
+    }
+    let channel = request.channel;
+    match install(shared, session, &request).await {
+        Ok(installed) => {
+            let (shared, outbox) = (Arc::clone(shared), Arc::clone(&session.outbox));
+            let limit = Duration::from_millis(request.wait_ms.unwrap_or(WAIT_MS).min(WAIT_MS_MAX));
+            tokio::spawn(async move {
+                let report = wait_for_interest(&shared, installed.version, &installed.wait, limit).await;
+                outbox.push(Receipt {
+                    channel,
+                    home: shared.name.clone(),
+                    installed: report.installed,
+                    pending: report.pending,
+                    resumed: installed.resumed,
+                });
+            });
+        }
+        Err(refusal) => refuse(session, channel, refusal.code, refusal.name, refusal.reason),
+    }
+}
+
+struct Installed {
+    version: u64,
+    wait: WaitFor,
+    resumed: bool,
+}
+
+struct Refusal {
+    code: Code,
+    name: &'static str,
+    reason: String,
+}
+
+impl From<AskError> for Refusal {
+    fn from(error: AskError) -> Self {
+        let (code, name) = match error {
+            AskError::Topic { .. } => (Code::Malformed, "bad_topic_filter"),
+            AskError::Filter(_) => (Code::FilterRefused, "filter_refused"),
+        };
+        Refusal { code, name, reason: error.to_string() }
+    }
+}
+
+impl From<crate::log::LogError> for Refusal {
+    fn from(error: crate::log::LogError) -> Self {
+        let (code, name) = error.code();
+        Refusal { code, name, reason: error.to_string() }
+    }
+}
+
+async fn install(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    request: &Subscribe,
+) -> Result<Installed, Refusal> {
+    let (ask, selector) = parse_ask(&request.filter, request.predicate.as_deref(), &request.except)?;
+    let wait = WaitFor::parse(request.wait.as_deref(), &shared.name).map_err(|reason| Refusal {
+        code: Code::Malformed,
+        name: "bad_wait",
+        reason,
+    })?;
+    if let Some(reason) = shared.unavailable() {
+        return Err(Refusal { code: Code::Unavailable, name: "unavailable", reason });
+    }
+    let credit = shared_credit(request.credit_events, request.credit_bytes);
+    let (version, resumed) = match &request.durable {
+        None => (install_live(shared, session, request.channel, ask.clone(), selector, credit), false),
+        Some(name) => {
+            check_durable_name(name)?;
+            install_durable(shared, session, request.channel, (name, ask.clone(), selector), credit).await?
+        }
+    };
+    let shown = (request.channel, ask, request.durable.clone());
+    session.info.subscriptions.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(shown);
+    Ok(Installed { version, wait, resumed })
+}
+
+fn check_durable_name(name: &str) -> Result<(), Refusal> {
+    let len = name.len();
+    if len == 0 || len > DURABLE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let reason = format!(
+            "durable name {name:?}: 1 to {DURABLE_NAME_BYTES_MAX} bytes without control characters are allowed"
+        );
+        return Err(Refusal { code: Code::Malformed, name: "bad_durable_name", reason });
+    }
+    Ok(())
+}
+
+fn new_queue(shared: &Shared, session: &Session, channel: u32, credit: SharedCredit) -> Arc<LiveQueue> {
+    LiveQueue::new(LiveQueueParts {
+        id: shared.next_id(),
+        channel,
+        class: LiveClass::Live,
+        bytes_max: shared.limits.live_buffer_bytes,
+        gap_kind: GAP_EXACT,
+        credit,
+        ready: Arc::clone(&session.live_ready),
+        memory: Arc::clone(&shared.live_memory),
+        metrics: Arc::clone(&shared.metrics),
+    })
+}
+
+fn install_live(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    channel: u32,
+    ask: Ask,
+    selector: Selector,
+    credit: SharedCredit,
+) -> u64 {
+    let queue = new_queue(shared, session, channel, credit);
+    shared.lives.insert(queue.id, Arc::clone(&queue));
+    let entry = shared.index.insert(selector, Target::Live(Arc::clone(&queue)));
+    let version = shared.interest.add(interest_entry(&ask, INTEREST_LIVE));
+    queue.interest_version.store(version, Ordering::Relaxed);
+    session.open(channel, Channel::Subscription(Arc::new(Subscribed::Live { queue, entry, ask })));
+    version
+}
+
+async fn install_durable(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    channel: u32,
+    (name, ask, selector): (&str, Ask, Selector),
+    credit: SharedCredit,
+) -> Result<(u64, bool), Refusal> {
+    let subscription = Subscription { principal: session.info.principal.clone(), name: name.to_owned(), ask };
+    let output = shared.log.command(Command::PutSubscription(subscription.clone())).await?;
+    let Output::Mailbox { id, existed } = output else {
+        return Err(Refusal { code: Code::Internal, name: "internal", reason: "no mailbox was made".into() });
+    };
+    let durable = shared.ensure_durable(id, &subscription, selector, 1);
+    let live_side = new_queue(shared, session, channel, Arc::clone(&credit));
+    let outbox = Some(Arc::clone(&session.outbox));
+    let (attached, before) = durable.mailbox.attach(channel, credit, &session.durable_ready, outbox, 1);
+    durable.mailbox.live_side.store(Some(Arc::clone(&live_side)));
+    if let Some(before) = before {
+        let reason =
+            format!("durable subscription `{name}` was attached elsewhere; it has one holder at a time");
+        before.tell_closed(Code::Conflict, "taken_over", &reason);
+    }
+    let version = durable.ask().1;
+    session.open(channel, Channel::Subscription(Arc::new(Subscribed::Durable { attached, live_side })));
+    Ok((version, existed))
+}
+
+/// Removes a durable subscription, its mailbox and what waits there.
+pub(crate) async fn remove(shared: &Arc<Shared>, session: &Arc<Session>, request: RemoveSubscription) {
+    let principal = session.info.principal.clone();
+    let command = Command::RemoveSubscription { principal, name: request.durable.clone() };
+    match shared.log.command(command).await {
+        Ok(Output::Mailbox { id, .. }) => {
+            if let Some(durable) = shared.forget_durable(id)
+                && let Some(attached) = durable.mailbox.evict()
+            {
+                let reason = format!("durable subscription `{}` was removed", request.durable);
+                attached.tell_closed(Code::NotFound, "removed", &reason);
+            }
+            session.outbox.push(Done { request: request.request });
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let (code, name) = error.code();
+            refuse(session, request.request, code, name, error.to_string());
+        }
+    }
+}
+
+/// Gives a durable subscription another filter; what waits stays.
+pub(crate) async fn update(shared: &Arc<Shared>, session: &Arc<Session>, request: UpdateSubscription) {
+    match try_update(shared, session, &request).await {
+        Ok(()) => session.outbox.push(Done { request: request.request }),
+        Err(refusal) => refuse(session, request.request, refusal.code, refusal.name, refusal.reason),
+    }
+}
+
+async fn try_update(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    request: &UpdateSubscription,
+) -> Result<(), Refusal> {
+    let (ask, selector) = parse_ask(&request.filter, request.predicate.as_deref(), &request.except)?;
+    let principal = session.info.principal.clone();
+    let subscription = Subscription { principal, name: request.durable.clone(), ask: ask.clone() };
+    if let Output::Mailbox { id, .. } = shared.log.command(Command::UpdateSubscription(subscription)).await? {
+        shared.update_durable(id, ask, selector);
+    }
+    Ok(())
+}

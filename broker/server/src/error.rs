@@ -1,0 +1,76 @@
+//! Why a broker does not start. Every message says what, where and what to do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::trust::TrustError;
+
+/// See the module.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A name that no certificate may carry.
+    #[error("broker name: {0}")]
+    Name(#[from] fanal_protocol::identity::IdentityError),
+    /// The data directory cannot be made.
+    #[error("cannot make the data directory {}: {source}; choose another with --data, or change its permissions", path.display())]
+    Data {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] fanal_store::OpenError),
+    /// The store holds what this version cannot read.
+    #[error("the store in {}: {source}", path.display())]
+    Recover {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: fanal_core::home::RecoverError,
+    },
+    /// Certificates cannot be had.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {reason}")]
+    Tls {
+        /// Why.
+        reason: String,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({what}): {source}; {}", advice(source))]
+    Listen {
+        /// QUIC or admin HTTP.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Two peers under one name, or the broker itself among its peers.
+    #[error("peer '{name}': {reason}")]
+    Peer {
+        /// The peer.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start the log writer: {0}")]
+    Thread(std::io::Error),
+}
+
+fn advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another process uses this port: stop it, or choose another with --listen or --admin"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address: choose another",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another",
+        _ => "choose another address with --listen or --admin",
+    }
+}

@@ -1,0 +1,210 @@
+//! Exchanging interest over a link (PROTOCOL.md 6.3).
+//!
+//! Invariants:
+//! 1. An ask is installed in the index before its version is acknowledged; a durable one is
+//!    flushed before it is installed.
+//! 2. New asks are installed before old ones are withdrawn.
+//! 3. A predicate that cannot be read here widens the ask to its topic filter: a superset is
+//!    safe, since the receiver matches again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanal_core::home::Ask;
+use fanal_core::interest::{InterestChange, InterestError, PeerInterest};
+use fanal_matching::Selector;
+use fanal_protocol::Code;
+use fanal_protocol::control::{
+    INTEREST_DURABLE, INTEREST_LIVE, InterestAck, InterestDelta, InterestDigest, InterestEntry,
+    InterestResync, InterestSnapshot,
+};
+
+use super::peer::{Link, Peer};
+use super::send::{self, Window};
+use crate::log::{Command, Output};
+use crate::mailbox::{Mailbox, MailboxKind};
+use crate::route::Target;
+use crate::shared::{Shared, parse_ask};
+use crate::wire::{Ending, Outbox};
+
+/// How often a digest is sent, so that drift heals.
+const DIGEST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Sends the own interest: a snapshot, then what changes.
+pub(crate) async fn send(shared: Arc<Shared>, outbox: Arc<Outbox>) -> Ending {
+    let mut versions = shared.interest.watch();
+    let mut digests = tokio::time::interval(DIGEST_INTERVAL);
+    digests.reset();
+    let mut sent = send_snapshot(&shared, &outbox);
+    loop {
+        tokio::select! {
+            changed = versions.changed() => {
+                if changed.is_err() {
+                    return Ending::gone("the broker ends");
+                }
+                sent = send_changes(&shared, &outbox, sent);
+            }
+            _ = digests.tick() => outbox.push(shared.interest.read(|own| own.digest())),
+        }
+    }
+}
+
+/// Sends the whole own interest; its version.
+pub(crate) fn send_snapshot(shared: &Shared, outbox: &Outbox) -> u64 {
+    let parts = shared.interest.read(|own| own.snapshot());
+    let version = parts.first().map_or(0, |part| part.version);
+    parts.into_iter().for_each(|part| outbox.push(part));
+    version
+}
+
+fn send_changes(shared: &Shared, outbox: &Outbox, mut sent: u64) -> u64 {
+    while sent < shared.interest.read(|own| own.version()) {
+        match shared.interest.read(|own| own.delta(sent)) {
+            Some(delta) if delta.to > sent => {
+                sent = delta.to;
+                outbox.push(delta);
+            }
+            _ => sent = send_snapshot(shared, outbox),
+        }
+    }
+    sent
+}
+
+/// Takes the peer's interest.
+pub(crate) struct InterestInbox {
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    window: Arc<Window>,
+    held: PeerInterest,
+}
+
+impl InterestInbox {
+    pub(crate) fn new(shared: &Arc<Shared>, peer: &Arc<Peer>, window: &Arc<Window>) -> Self {
+        let installed = peer.with_installed(|installed| installed.keys().cloned().collect::<Vec<_>>());
+        InterestInbox {
+            shared: Arc::clone(shared),
+            peer: Arc::clone(peer),
+            window: Arc::clone(window),
+            held: PeerInterest::new(installed),
+        }
+    }
+
+    pub(crate) async fn on_snapshot(&mut self, part: InterestSnapshot, link: &Link) -> Result<(), Ending> {
+        match self.held.on_snapshot(part) {
+            Ok(Some(change)) => self.apply(change, link).await,
+            Ok(None) => Ok(()),
+            Err(error) => resync(error, link),
+        }
+    }
+
+    pub(crate) async fn on_delta(&mut self, delta: InterestDelta, link: &Link) -> Result<(), Ending> {
+        match self.held.on_delta(delta) {
+            Ok(change) => self.apply(change, link).await,
+            Err(error) => resync(error, link),
+        }
+    }
+
+    pub(crate) fn on_digest(&mut self, digest: &InterestDigest, link: &Link) {
+        if !self.held.agrees_with(digest) {
+            tracing::warn!(peer = self.peer.name, "interest has drifted: asking for a snapshot");
+            link.outbox.push(InterestResync { have: digest.version });
+        }
+    }
+
+    async fn apply(&mut self, change: InterestChange, link: &Link) -> Result<(), Ending> {
+        if !self.peer.is_present(link.id) {
+            return Err(Ending::refused(Code::Conflict, "replaced by a newer link"));
+        }
+        let is_durable = |entry: &&InterestEntry| entry.class == INTEREST_DURABLE;
+        let add: Vec<_> = change.add.iter().filter(is_durable).cloned().collect();
+        let remove: Vec<_> = change.remove.iter().filter(is_durable).cloned().collect();
+        if !add.is_empty() || !remove.is_empty() {
+            let mailbox = self.ensure_mailbox().await?;
+            let change = Command::ChangeInterest { peer: mailbox.id, add, remove };
+            self.shared.log.command(change).await.map_err(unavailable)?;
+        }
+        for entry in change.add {
+            install(&self.shared, &self.peer, entry);
+        }
+        for entry in &change.remove {
+            withdraw(&self.shared, &self.peer, entry);
+        }
+        self.peer.metrics.interest_in.set(self.held.len() as f64);
+        if let Some(version) = self.held.version() {
+            link.outbox.push(InterestAck { version });
+        }
+        Ok(())
+    }
+
+    async fn ensure_mailbox(&self) -> Result<Arc<Mailbox>, Ending> {
+        if let Some(mailbox) = self.peer.mailbox() {
+            return Ok(Arc::clone(mailbox));
+        }
+        let command = Command::EnsurePeer { name: self.peer.name.clone(), authority: self.peer.authority };
+        let Output::Mailbox { id, .. } = self.shared.log.command(command).await.map_err(unavailable)? else {
+            return Err(Ending::refused(Code::Internal, "no peer mailbox was made"));
+        };
+        let kind = MailboxKind::Peer { name: self.peer.name.clone() };
+        let mailbox = self.peer.set_mailbox(Mailbox::new(id, kind, 1, self.shared.reader.clone()));
+        send::attach(&self.shared, &self.peer, &mailbox, &self.window).await;
+        Ok(mailbox)
+    }
+}
+
+fn unavailable(error: crate::log::LogError) -> Ending {
+    Ending::refused(Code::Unavailable, error.to_string())
+}
+
+fn resync(error: InterestError, link: &Link) -> Result<(), Ending> {
+    match error {
+        InterestError::Resync { have } => {
+            link.outbox.push(InterestResync { have });
+            Ok(())
+        }
+        error @ InterestError::TooMany { .. } => Err(Ending::refused(Code::TooLarge, error.to_string())),
+    }
+}
+
+/// Puts an ask of a peer into the index, unless it is there.
+pub(crate) fn install(shared: &Shared, peer: &Arc<Peer>, entry: InterestEntry) {
+    let selector = match selector(&entry) {
+        Ok(selector) => selector,
+        Err(error) => {
+            tracing::warn!(peer = peer.name, %error, "an ask of the peer cannot be installed");
+            return;
+        }
+    };
+    let target = match entry.class {
+        INTEREST_DURABLE => Target::PeerDurable(Arc::clone(peer)),
+        _ => Target::PeerLive(Arc::clone(peer)),
+    };
+    peer.with_installed(|installed| {
+        installed
+            .entry(InterestEntry { id: 0, ..entry })
+            .or_insert_with(|| shared.index.insert(selector, target));
+    });
+}
+
+fn selector(entry: &InterestEntry) -> Result<Selector, crate::shared::AskError> {
+    match parse_ask(&entry.filter, entry.predicate.as_deref(), &entry.except) {
+        Err(crate::shared::AskError::Filter(error)) => {
+            tracing::warn!(filter = entry.filter, %error, "a peer's predicate cannot be read here: its ask is widened");
+            parse_ask(&entry.filter, None, &entry.except).map(|(_, selector): (Ask, _)| selector)
+        }
+        parsed => parsed.map(|(_, selector)| selector),
+    }
+}
+
+fn withdraw(shared: &Shared, peer: &Peer, entry: &InterestEntry) {
+    if let Some(id) = peer.with_installed(|installed| installed.remove(entry)) {
+        shared.index.remove(id);
+    }
+}
+
+/// The link is lost: what the peer asked for its live subscriptions ends.
+pub(crate) fn withdraw_live(shared: &Shared, peer: &Peer) {
+    let live = peer.with_installed(|installed| {
+        installed.keys().filter(|entry| entry.class == INTEREST_LIVE).cloned().collect::<Vec<_>>()
+    });
+    live.iter().for_each(|entry| withdraw(shared, peer, entry));
+}

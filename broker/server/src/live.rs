@@ -1,0 +1,223 @@
+//! A live destination: a bounded buffer in front of one writer task.
+//!
+//! Invariants: pushing takes one lock per batch and never waits; what all buffers hold together
+//! is bounded ([`LiveMemory`]); credit is shared with the durable side of the same channel.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fanal_core::event::Millis;
+use fanal_core::live::{LiveBuffer, LiveItem};
+use fanal_core::{Credit, Event};
+use fanal_protocol::control::{GAP_UNKNOWN, Gap};
+
+use crate::metrics::Metrics;
+use crate::ready::{Ready, ReadyList};
+
+/// Credit of one channel, shared by its live and its durable side.
+pub(crate) type SharedCredit = Arc<Mutex<Credit>>;
+
+/// Bytes in all live buffers of a broker.
+#[derive(Debug)]
+pub(crate) struct LiveMemory {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl LiveMemory {
+    pub(crate) fn new(limit: usize) -> Self {
+        LiveMemory { used: AtomicUsize::new(0), limit }
+    }
+
+    fn is_over(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.limit
+    }
+
+    fn moved(&self, before: usize, after: usize) {
+        if after >= before {
+            self.used.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.used.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Which row of the ledger a live destination belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LiveClass {
+    /// A subscription here.
+    Live,
+    /// The live path of a link.
+    PeerLive,
+}
+
+struct State {
+    buffer: LiveBuffer,
+    is_closed: bool,
+}
+
+/// See the module.
+pub(crate) struct LiveQueue {
+    pub(crate) id: u64,
+    pub(crate) channel: u32,
+    pub(crate) class: LiveClass,
+    /// Version of the own interest from which on this subscription is part of it.
+    pub(crate) interest_version: AtomicU64,
+    credit: SharedCredit,
+    state: Mutex<State>,
+    mark: AtomicBool,
+    ready: Arc<ReadyList<LiveQueue>>,
+    memory: Arc<LiveMemory>,
+    metrics: Arc<Metrics>,
+}
+
+impl Ready for LiveQueue {
+    fn ready_mark(&self) -> &AtomicBool {
+        &self.mark
+    }
+}
+
+/// What a live queue is made of.
+pub(crate) struct LiveQueueParts {
+    pub(crate) id: u64,
+    pub(crate) channel: u32,
+    pub(crate) class: LiveClass,
+    pub(crate) bytes_max: usize,
+    pub(crate) gap_kind: u8,
+    pub(crate) credit: SharedCredit,
+    pub(crate) ready: Arc<ReadyList<LiveQueue>>,
+    pub(crate) memory: Arc<LiveMemory>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl LiveQueue {
+    pub(crate) fn new(parts: LiveQueueParts) -> Arc<Self> {
+        Arc::new(LiveQueue {
+            id: parts.id,
+            channel: parts.channel,
+            class: parts.class,
+            interest_version: AtomicU64::new(0),
+            credit: parts.credit,
+            state: Mutex::new(State {
+                buffer: LiveBuffer::new(parts.bytes_max, parts.gap_kind),
+                is_closed: false,
+            }),
+            mark: AtomicBool::new(false),
+            ready: parts.ready,
+            memory: parts.memory,
+            metrics: parts.metrics,
+        })
+    }
+
+    /// Adds a batch. O(batch).
+    pub(crate) fn push(self: &Arc<Self>, events: &[Arc<Event>]) {
+        let count = events.len() as u64;
+        let mut dropped = 0;
+        {
+            let mut state = self.lock();
+            if state.is_closed {
+                return;
+            }
+            let before = state.buffer.bytes();
+            for event in events {
+                dropped += state.buffer.push(event);
+            }
+            if self.memory.is_over() {
+                dropped += state.buffer.shed();
+            }
+            self.memory.moved(before, state.buffer.bytes());
+        }
+        self.metrics.live(self.class).routed.increment(count);
+        self.count_dropped(dropped);
+        self.ready.push(self);
+    }
+
+    /// Adds a gap that happened elsewhere.
+    pub(crate) fn push_gap(self: &Arc<Self>, gap: Gap) {
+        {
+            let mut state = self.lock();
+            if state.is_closed {
+                return;
+            }
+            state.buffer.push_gap(gap);
+        }
+        self.ready.push(self);
+    }
+
+    /// The link over which part of the events came is lost.
+    pub(crate) fn on_link_lost(self: &Arc<Self>, broker: &str) {
+        self.push_gap(Gap {
+            kind: GAP_UNKNOWN,
+            reason: "link_lost".into(),
+            broker: broker.to_owned(),
+            ..Gap::default()
+        });
+    }
+
+    /// Takes what may be sent now, up to `bytes_max`; whether more waits that may be sent.
+    pub(crate) fn take(&self, now: Millis, bytes_max: usize, out: &mut Vec<LiveItem>) -> bool {
+        let (mut taken, mut expired, mut delivered) = (0usize, 0u64, 0u64);
+        let mut state = self.lock();
+        let before = state.buffer.bytes();
+        let mut credit = self.credit.lock().unwrap_or_else(PoisonError::into_inner);
+        while taken < bytes_max && credit.is_open() {
+            let (item, late) = state.buffer.pop_fresh(now);
+            expired += late;
+            let Some(item) = item else { break };
+            if let LiveItem::Event(event) = &item {
+                credit.charge(event.body.len() as u64);
+                taken += event.body.len() + 16;
+                delivered += 1;
+            }
+            out.push(item);
+        }
+        self.memory.moved(before, state.buffer.bytes());
+        let has_more = !state.buffer.is_empty() && credit.is_open();
+        drop((credit, state));
+        let ledger = self.metrics.live(self.class);
+        ledger.expired.increment(expired);
+        ledger.acked.increment(delivered);
+        has_more
+    }
+
+    /// The credit of its channel.
+    pub(crate) fn credit(&self) -> &SharedCredit {
+        &self.credit
+    }
+
+    /// Marks the queue ready, for instance after a credit.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        self.ready.push(self);
+    }
+
+    /// Drops what waits; with `for_good`, takes nothing any more.
+    pub(crate) fn clear(&self, for_good: bool) {
+        let dropped = {
+            let mut state = self.lock();
+            state.is_closed |= for_good;
+            let before = state.buffer.bytes();
+            let waiting = state.buffer.events();
+            while state.buffer.pop().is_some() {}
+            self.memory.moved(before, state.buffer.bytes());
+            waiting
+        };
+        let ledger = self.metrics.live(self.class);
+        ledger.dropped_closed.increment(dropped);
+    }
+
+    /// Events and bytes that wait. O(events).
+    pub(crate) fn waiting(&self) -> (u64, usize) {
+        let state = self.lock();
+        (state.buffer.events(), state.buffer.bytes())
+    }
+
+    fn count_dropped(&self, dropped: u64) {
+        if dropped > 0 {
+            self.metrics.live(self.class).dropped_slow.increment(dropped);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,129 @@
+//! The way to the log writer: bounded in bytes, first in, first out.
+//!
+//! Invariants: a request waits for room before it is queued, never after; room comes back when
+//! its batch is complete, so what is queued and what is being flushed share one bound; after the
+//! writer has ended every request is answered with an error.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use super::request::{Command, LogError, LogRequest, Output};
+
+/// Bytes that may be queued or in flight.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes per permit.
+const PERMIT_BYTES: usize = 1024;
+
+/// See the module.
+pub(crate) struct LogQueue {
+    state: Mutex<State>,
+    filled: Condvar,
+    room: Semaphore,
+}
+
+#[derive(Default)]
+struct State {
+    requests: VecDeque<(LogRequest, usize)>,
+    /// Set once, with the reason.
+    ended: Option<String>,
+    stopping: bool,
+}
+
+/// What the writer got.
+pub(crate) enum Taken {
+    /// Requests, and the permits to give back.
+    Requests(Vec<LogRequest>, usize),
+    /// Everything is done and the broker shuts down.
+    Stop,
+}
+
+impl LogQueue {
+    pub(crate) fn new() -> Self {
+        LogQueue {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            room: Semaphore::new(QUEUE_BYTES_MAX / PERMIT_BYTES),
+        }
+    }
+
+    /// Queues a request that holds about `bytes`. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`LogError::Stopped`].
+    pub(crate) async fn submit(&self, request: LogRequest, bytes: usize) -> Result<(), LogError> {
+        let permits = (bytes / PERMIT_BYTES + 1).min(QUEUE_BYTES_MAX / PERMIT_BYTES);
+        match self.room.acquire_many(permits as u32).await {
+            Ok(permit) => permit.forget(),
+            Err(_) => return Err(self.stopped()),
+        }
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(reason) = &state.ended {
+                return Err(LogError::Stopped(reason.clone()));
+            }
+            state.requests.push_back((request, permits));
+        }
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Carries out a command; the answer comes after its flush.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) async fn command(&self, command: Command) -> Result<Output, LogError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(LogRequest::Command { command, reply }, 256).await?;
+        answer.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    fn stopped(&self) -> LogError {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        LogError::Stopped(state.ended.clone().unwrap_or_else(|| "the broker is shutting down".into()))
+    }
+
+    /// Asks the writer to end once the queue is empty.
+    pub(crate) fn stop(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+        self.filled.notify_one();
+    }
+
+    /// For the writer: waits for requests and takes those that hold up to `bytes_max` together.
+    pub(crate) fn take(&self, bytes_max: usize) -> Taken {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.requests.is_empty() {
+            if state.stopping {
+                return Taken::Stop;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (mut out, mut permits) = (Vec::new(), 0);
+        while let Some((_, next)) = state.requests.front()
+            && (out.is_empty() || (permits + next) * PERMIT_BYTES <= bytes_max)
+        {
+            if let Some((request, taken)) = state.requests.pop_front() {
+                out.push(request);
+                permits += taken;
+            }
+        }
+        Taken::Requests(out, permits)
+    }
+
+    /// For the writer: requests are complete.
+    pub(crate) fn give_back(&self, permits: usize) {
+        self.room.add_permits(permits);
+    }
+
+    /// For the writer: nothing will be taken any more.
+    pub(crate) fn end(&self, reason: String) {
+        let rest = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.ended.get_or_insert(reason);
+            std::mem::take(&mut state.requests)
+        };
+        self.room.close();
+        drop(rest);
+    }
+}

@@ -1,0 +1,519 @@
+//! The log writer's thread: judge, append, flush, release.
+//!
+//! Invariants:
+//! 1. One thread; the only one that changes [`Home`] and the [`Store`].
+//! 2. A batch is judged against the state that its predecessors left; if it is not written, its
+//!    changes are rolled back before anything else is judged.
+//! 3. When the store is full, publishes are refused (507) and links wait, but acks and control
+//!    operations go on, so that the store can drain. When the store has stopped, everything is
+//!    refused for good.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use fanal_core::home::Effect;
+use fanal_core::{Event, Home, MailboxId, Verdict};
+use fanal_protocol::{Code, Incarnation};
+use fanal_store::{Batch, CommitError, MailboxSequence, Store};
+use smallvec::SmallVec;
+
+use super::completion::{Completions, Flushed, Received};
+use super::queue::{LogQueue, Taken};
+use super::request::{
+    Command, LogError, LogRequest, Output, PublishChannel, PublishItem, ReceiveError, ReceiveItem,
+};
+use crate::mailbox::Mailbox;
+use crate::metrics::Metrics;
+
+/// Bytes of requests that go into one batch.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// When a publisher should try again after a full store.
+const FULL_RETRY_MS: u64 = 1_000;
+
+/// What the rest of the broker sees of the store's health.
+#[derive(Debug, Default)]
+pub(crate) struct StoreHealth {
+    pub(crate) is_full: AtomicBool,
+    stopped: std::sync::OnceLock<String>,
+    notify: tokio::sync::Notify,
+}
+
+impl StoreHealth {
+    /// Why the store takes nothing any more, if it has stopped.
+    pub(crate) fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
+    }
+
+    /// Waits until the store has stopped; why.
+    pub(crate) async fn wait_until_stopped(&self) -> String {
+        loop {
+            let notified = self.notify.notified();
+            if let Some(reason) = self.stopped() {
+                return reason.to_owned();
+            }
+            notified.await;
+        }
+    }
+
+    fn stop(&self, reason: &str) {
+        if self.stopped.set(reason.to_owned()).is_ok() {
+            self.notify.notify_waiters();
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct LogWriter {
+    store: Store,
+    home: Home,
+    queue: Arc<LogQueue>,
+    health: Arc<StoreHealth>,
+    metrics: Arc<Metrics>,
+    head: Vec<u8>,
+}
+
+/// Whether events are taken in this pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Admission<'a> {
+    All,
+    /// The store is full, for this reason.
+    NoEvents(&'a str),
+}
+
+impl LogWriter {
+    pub(crate) fn new(
+        store: Store,
+        home: Home,
+        queue: Arc<LogQueue>,
+        health: Arc<StoreHealth>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        LogWriter { store, home, queue, health, metrics, head: Vec::new() }
+    }
+
+    /// Runs until the queue is stopped; then the store is closed.
+    pub(crate) fn run(mut self) {
+        while let Taken::Requests(requests, permits) = self.queue.take(BATCH_BYTES_MAX) {
+            self.process(requests);
+            self.queue.give_back(permits);
+            self.checkpoint_if_due();
+        }
+        self.queue.end("the broker is shutting down".into());
+    }
+
+    fn process(&mut self, mut requests: Vec<LogRequest>) {
+        if let Some(reason) = self.health.stopped().map(str::to_owned) {
+            return self.refuse_all(requests, &reason);
+        }
+        let (batch, plan) = self.build(&requests, Admission::All);
+        match self.commit(batch) {
+            Ok(()) => {
+                self.health.is_full.store(false, Ordering::Relaxed);
+                self.finish(requests, plan);
+            }
+            Err(error @ (CommitError::Full { .. } | CommitError::BatchTooLarge { .. })) => {
+                let is_full = matches!(error, CommitError::Full { .. });
+                self.health.is_full.store(is_full, Ordering::Relaxed);
+                let reason = error.to_string();
+                let (batch, plan) = self.build(&requests, Admission::NoEvents(&reason));
+                match self.commit(batch) {
+                    Ok(()) => self.finish(requests, plan),
+                    Err(CommitError::Stopped { .. }) => self.stop(requests, &reason),
+                    Err(error) => self.refuse_all(std::mem::take(&mut requests), &error.to_string()),
+                }
+            }
+            Err(error) => self.stop(requests, &error.to_string()),
+        }
+    }
+
+    fn stop(&mut self, requests: Vec<LogRequest>, reason: &str) {
+        tracing::error!(
+            reason,
+            "the store has stopped: nothing is acked any more; free or mend the disk and restart"
+        );
+        self.health.stop(reason);
+        self.metrics.store_stopped.set(1.0);
+        self.refuse_all(requests, reason);
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        let has_records = !batch.is_empty();
+        let began = Instant::now();
+        match self.store.commit(batch) {
+            Ok(_) => {
+                self.home.commit();
+                if has_records {
+                    self.metrics.store_flush_seconds.record(began.elapsed().as_secs_f64());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.home.rollback();
+                Err(error)
+            }
+        }
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        if self.health.stopped().is_none() && self.store.checkpoint_due() {
+            let snapshot = self.home.snapshot();
+            match self.store.checkpoint(&mut snapshot.into_iter()) {
+                Ok(()) => {}
+                Err(error @ CommitError::Stopped { .. }) => self.stop(Vec::new(), &error.to_string()),
+                Err(error) => {
+                    tracing::warn!(%error, "no checkpoint could be written; start-up will take longer")
+                }
+            }
+        }
+        let stats = self.store.stats();
+        self.metrics.store_bytes.set(stats.bytes_on_disk as f64);
+        self.metrics.store_full.set(f64::from(u8::from(self.health.is_full.load(Ordering::Relaxed))));
+    }
+
+    // ---- building ----
+
+    /// Judges the requests and puts what must be durable into a batch. The plan says, request by
+    /// request, what is to follow.
+    fn build(&mut self, requests: &[LogRequest], admission: Admission<'_>) -> (Batch, Vec<Plan>) {
+        let mut batch = self.store.batch();
+        let plan = requests.iter().map(|request| self.judge(request, admission, &mut batch)).collect();
+        for effect in self.home.drain_effects() {
+            match effect {
+                Effect::CreateMailbox(id) => batch.create_mailbox(store_id(id)),
+                Effect::RemoveMailbox(id) => batch.remove_mailbox(store_id(id)),
+                Effect::State(record) => batch.state(&record),
+            }
+        }
+        (batch, plan)
+    }
+
+    fn judge(&mut self, request: &LogRequest, admission: Admission<'_>, batch: &mut Batch) -> Plan {
+        match request {
+            LogRequest::Publish { channel, items, .. } => Plan::Publish(
+                items.iter().map(|item| self.judge_publish(channel, item, admission, batch)).collect(),
+            ),
+            LogRequest::Receive { link, items, .. } => match admission {
+                Admission::NoEvents(reason) => {
+                    Plan::Receive(Vec::new(), Some(LogError::Full(reason.to_owned()).into()))
+                }
+                Admission::All => self.judge_link(link.incarnation, items, batch),
+            },
+            LogRequest::Done { mailbox, ranges, .. } => {
+                let live = self.done(mailbox, ranges, batch);
+                Plan::Done(live)
+            }
+            LogRequest::Command { command, .. } => {
+                let answer = self.command(command);
+                let removed = self.entries_removed_by(command, &answer);
+                Plan::Command(answer, removed)
+            }
+        }
+    }
+
+    fn judge_publish(
+        &mut self,
+        channel: &Arc<PublishChannel>,
+        item: &PublishItem,
+        admission: Admission<'_>,
+        batch: &mut Batch,
+    ) -> PublishPlan {
+        let epoch = channel.origin.epoch;
+        match item {
+            PublishItem::Skip { from, through } => {
+                self.home.skip(epoch, *from, *through);
+                PublishPlan::Skip
+            }
+            PublishItem::Event { event, mailboxes, .. } => {
+                if let Admission::NoEvents(reason) = admission {
+                    return match self.home.foresee(epoch, event.sequence) {
+                        Verdict::Accept => PublishPlan::Full(reason.to_owned()),
+                        verdict => PublishPlan::Judged(verdict, SmallVec::new()),
+                    };
+                }
+                let verdict = self.home.publish(epoch, event.sequence);
+                let entries = match verdict {
+                    Verdict::Accept => self.append(event, mailboxes, batch),
+                    _ => SmallVec::new(),
+                };
+                PublishPlan::Judged(verdict, entries)
+            }
+        }
+    }
+
+    /// What came before a missing sequence is kept; the rest is not judged.
+    fn judge_link(&mut self, sender: Incarnation, items: &[ReceiveItem], batch: &mut Batch) -> Plan {
+        let mut plans = Vec::with_capacity(items.len());
+        for item in items {
+            match self.judge_receive(sender, item, batch) {
+                Ok(plan) => plans.push(plan),
+                Err(error) => return Plan::Receive(plans, Some(error)),
+            }
+        }
+        Plan::Receive(plans, None)
+    }
+
+    fn judge_receive(
+        &mut self,
+        sender: Incarnation,
+        item: &ReceiveItem,
+        batch: &mut Batch,
+    ) -> Result<ReceivePlan, ReceiveError> {
+        let (store, epoch) = (sender.store, sender.recovery_epoch);
+        match item {
+            ReceiveItem::Hole { from, through } => {
+                if !self.home.receive_hole(store, epoch, *from, *through) {
+                    let expected = self.home.received_through(store, epoch) + 1;
+                    return Err(ReceiveError::Missing { got: *from, expected });
+                }
+                Ok(ReceivePlan::Nothing)
+            }
+            ReceiveItem::Event { sequence, event, mailboxes } => {
+                match self.home.receive(store, epoch, *sequence) {
+                    Verdict::Accept => Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch))),
+                    Verdict::Blocked { by } => Err(ReceiveError::Missing { got: *sequence, expected: by }),
+                    _ => Ok(ReceivePlan::Duplicate),
+                }
+            }
+        }
+    }
+
+    /// One append for the event and its entries. Mailboxes that are gone meanwhile are passed over.
+    fn append(&mut self, event: &Event, mailboxes: &[Arc<Mailbox>], batch: &mut Batch) -> Entries {
+        let entries: Entries = mailboxes.iter().map(|mailbox| self.home.enqueue(mailbox.id)).collect();
+        let stored: SmallVec<[_; 2]> = mailboxes
+            .iter()
+            .zip(&entries)
+            .filter_map(|(mailbox, sequence)| sequence.map(|n| (store_id(mailbox.id), MailboxSequence(n))))
+            .collect();
+        if !stored.is_empty() {
+            self.head.clear();
+            event.encode_head(&mut self.head);
+            batch.event(&[&self.head, &event.body], &stored);
+        }
+        entries
+    }
+
+    /// Entries are done with: how many of them were live.
+    fn done(&mut self, mailbox: &Mailbox, ranges: &[(u64, u64)], batch: &mut Batch) -> u64 {
+        let Some(tail) = self.home.tail(mailbox.id) else { return 0 };
+        let reader = self.store.reader();
+        let mut live = 0;
+        for &(from, through) in ranges {
+            let through = through.min(tail.saturating_sub(1));
+            if from <= through {
+                let entries = reader.entries(
+                    store_id(mailbox.id),
+                    MailboxSequence(from),
+                    (through - from + 1) as usize,
+                );
+                live += entries.iter().take_while(|(sequence, _)| sequence.0 <= through).count() as u64;
+                batch.acked(store_id(mailbox.id), from..=through);
+            }
+        }
+        live
+    }
+
+    fn command(&mut self, command: &Command) -> Result<Output, LogError> {
+        let home = &mut self.home;
+        Ok(match command {
+            Command::OpenPublish { principal, resume: None } => {
+                Output::Epoch { epoch: home.open_epoch(principal), next: 1 }
+            }
+            Command::OpenPublish { principal, resume: Some(epoch) } => {
+                Output::Epoch { epoch: *epoch, next: home.resume_epoch(principal, *epoch)? }
+            }
+            Command::ClosePublish { epoch } => {
+                home.close_epoch(*epoch);
+                Output::Done
+            }
+            Command::PutSubscription(wanted) => {
+                let (id, existed) = home.put_subscription(wanted.clone())?;
+                Output::Mailbox { id, existed }
+            }
+            Command::UpdateSubscription(wanted) => {
+                Output::Mailbox { id: home.update_subscription(wanted.clone())?, existed: true }
+            }
+            Command::RemoveSubscription { principal, name } => {
+                Output::Mailbox { id: home.remove_subscription(principal, name)?, existed: true }
+            }
+            Command::EnsurePeer { name, authority } => {
+                Output::Mailbox { id: home.ensure_peer(name, *authority), existed: true }
+            }
+            Command::ChangeInterest { peer, add, remove } => {
+                home.change_interest(*peer, add.clone(), remove.clone());
+                Output::Done
+            }
+            Command::ReceivedThrough { incarnation } => {
+                Output::Through(home.received_through(incarnation.store, incarnation.recovery_epoch))
+            }
+        })
+    }
+
+    fn entries_removed_by(&self, command: &Command, answer: &Result<Output, LogError>) -> u64 {
+        match (command, answer) {
+            (Command::RemoveSubscription { .. }, Ok(Output::Mailbox { id, .. })) => {
+                self.store.reader().mailbox(store_id(*id)).map_or(0, |stats| stats.events)
+            }
+            _ => 0,
+        }
+    }
+
+    // ---- finishing ----
+
+    fn finish(&mut self, requests: Vec<LogRequest>, plan: Vec<Plan>) {
+        let mut completions = Completions::default();
+        for (request, plan) in requests.into_iter().zip(plan) {
+            self.complete(request, plan, &mut completions);
+        }
+        completions.release(Flushed(()), &self.metrics);
+    }
+
+    fn complete(&self, request: LogRequest, plan: Plan, out: &mut Completions) {
+        match (request, plan) {
+            (LogRequest::Publish { channel, items, began }, Plan::Publish(plans)) => {
+                out.began(began);
+                items
+                    .into_iter()
+                    .zip(plans)
+                    .for_each(|(item, plan)| complete_publish(&channel, item, plan, out));
+            }
+            (LogRequest::Receive { link, items, done }, Plan::Receive(plans, error)) => {
+                let store = link.incarnation.store;
+                let through = self.home.received_through(store, link.incarnation.recovery_epoch);
+                let received = complete_receive(items, plans, out);
+                out.received(link, through, received, done, error.map_or(Ok(()), Err));
+            }
+            (LogRequest::Done { mailbox, ranges, reason, confirm }, Plan::Done(live)) => {
+                out.done(mailbox, ranges, reason, confirm, live);
+            }
+            (LogRequest::Command { reply, .. }, Plan::Command(answer, removed)) => {
+                out.removed(removed);
+                out.reply(reply, answer);
+            }
+            _ => {}
+        }
+    }
+
+    fn refuse_all(&mut self, requests: Vec<LogRequest>, reason: &str) {
+        let error = || LogError::Stopped(reason.to_owned());
+        let mut completions = Completions::default();
+        for request in requests {
+            match request {
+                LogRequest::Publish { channel, items, .. } => {
+                    for item in items {
+                        if let PublishItem::Event { event, .. } = item {
+                            let text = format!("{}; restart the broker", error());
+                            completions.refusal(
+                                &channel,
+                                event.sequence,
+                                Code::Unavailable,
+                                text,
+                                Some(FULL_RETRY_MS),
+                            );
+                        }
+                    }
+                }
+                LogRequest::Receive { link, done, .. } => {
+                    completions.received(link, 0, Received::default(), done, Err(error().into()));
+                }
+                LogRequest::Command { reply, .. } => completions.reply(reply, Err(error())),
+                LogRequest::Done { .. } => {}
+            }
+        }
+        completions.release_refusals(&self.metrics);
+    }
+}
+
+/// What follows a request once its batch is flushed.
+enum Plan {
+    Publish(Vec<PublishPlan>),
+    Receive(Vec<ReceivePlan>, Option<ReceiveError>),
+    Done(u64),
+    /// With the entries that go with a removed mailbox.
+    Command(Result<Output, LogError>, u64),
+}
+
+/// Sequences in the mailboxes of an event; `None` where the mailbox is gone.
+type Entries = SmallVec<[Option<u64>; 2]>;
+
+enum PublishPlan {
+    Judged(Verdict, Entries),
+    Full(String),
+    Skip,
+}
+
+enum ReceivePlan {
+    Entries(Entries),
+    Duplicate,
+    Nothing,
+}
+
+fn store_id(id: MailboxId) -> fanal_store::MailboxId {
+    fanal_store::MailboxId(id.0)
+}
+
+fn complete_publish(
+    channel: &Arc<PublishChannel>,
+    item: PublishItem,
+    plan: PublishPlan,
+    out: &mut Completions,
+) {
+    let PublishItem::Event { event, mailboxes, live } = item else { return };
+    let sequence = event.sequence;
+    let refuse =
+        |out: &mut Completions, code, reason: String| out.refusal(channel, sequence, code, reason, None);
+    match plan {
+        PublishPlan::Skip => {}
+        PublishPlan::Full(reason) => {
+            out.refusal(channel, sequence, Code::StoreFull, reason, Some(FULL_RETRY_MS));
+        }
+        PublishPlan::Judged(Verdict::Accept, entries) => {
+            let destinations = complete_entries(&mailboxes, &entries, &event, out);
+            live.iter().for_each(|queue| out.live(queue, &event));
+            out.accepted();
+            out.receipt(channel, sequence, Code::Durable, destinations);
+        }
+        PublishPlan::Judged(Verdict::Duplicate, _) => out.receipt(channel, sequence, Code::Duplicate, 0),
+        PublishPlan::Judged(Verdict::Blocked { by }, _) => {
+            refuse(out, Code::Blocked, format!("blocked by {by}"))
+        }
+        PublishPlan::Judged(Verdict::Skipped, _) => {
+            refuse(out, Code::Conflict, "this sequence was skipped before: publish with a new one".into());
+        }
+        PublishPlan::Judged(Verdict::TooOld | Verdict::UnknownEpoch, _) => {
+            refuse(out, Code::Gone, "too old to tell whether it was stored".into());
+        }
+    }
+}
+
+fn complete_entries(
+    mailboxes: &[Arc<Mailbox>],
+    entries: &[Option<u64>],
+    event: &Arc<Event>,
+    out: &mut Completions,
+) -> u64 {
+    let mut destinations = 0;
+    for (mailbox, sequence) in mailboxes.iter().zip(entries) {
+        if let Some(sequence) = sequence {
+            out.entry(mailbox, *sequence, event);
+            destinations += 1;
+        }
+    }
+    destinations
+}
+
+fn complete_receive(items: Vec<ReceiveItem>, plans: Vec<ReceivePlan>, out: &mut Completions) -> Received {
+    let mut received = Received::default();
+    for (item, plan) in items.into_iter().zip(plans) {
+        match (item, plan) {
+            (ReceiveItem::Event { event, mailboxes, .. }, ReceivePlan::Entries(entries)) => {
+                complete_entries(&mailboxes, &entries, &event, out);
+                received.events += 1;
+            }
+            (_, ReceivePlan::Duplicate) => received.duplicates += 1,
+            _ => {}
+        }
+    }
+    received
+}

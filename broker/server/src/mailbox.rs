@@ -1,0 +1,292 @@
+//! The owner of one durable destination: its cursor, who is attached, what is still in memory.
+//!
+//! Invariants:
+//! 1. Entries are learnt from flushed batches only ([`Mailbox::on_flushed`]), so nothing of the
+//!    at-least-once class is sent before its record is on the disk.
+//! 2. At most one attachment at a time; each has a generation, and what an older generation still
+//!    says changes nothing.
+//! 3. The events kept in memory are a contiguous run of sequences; whoever is slower than that
+//!    run reads from the disk. One lock per batch.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use fanal_core::{Delivery, Event, MailboxId};
+use fanal_store::{MailboxSequence, Position, Reader};
+
+use crate::live::{LiveQueue, SharedCredit};
+use crate::ready::{Ready, ReadyList};
+use crate::wire::Outbox;
+
+/// Bytes of events that an attached mailbox keeps in memory.
+const HOT_BYTES_MAX: usize = 8 << 20;
+/// Entries read from the disk at once.
+const COLD_ENTRIES_MAX: usize = 256;
+
+/// Whose mailbox it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MailboxKind {
+    /// A durable subscription's.
+    Durable {
+        /// Its owner, as text.
+        principal: String,
+        /// Its name.
+        name: String,
+    },
+    /// A peer's.
+    Peer {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A connection's hold on a mailbox.
+pub(crate) struct Attached {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) channel: u32,
+    pub(crate) generation: u64,
+    pub(crate) credit: SharedCredit,
+    ready: Arc<ReadyList<Attached>>,
+    mark: AtomicBool,
+    /// Where a takeover is told; a link has none.
+    outbox: Option<Arc<Outbox>>,
+}
+
+impl Ready for Attached {
+    fn ready_mark(&self) -> &AtomicBool {
+        &self.mark
+    }
+}
+
+impl Attached {
+    /// Marks the mailbox ready, for instance after a credit.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        self.ready.push(self);
+    }
+
+    /// Tells the connection that its hold has ended.
+    pub(crate) fn tell_closed(&self, code: fanal_protocol::Code, name: &str, reason: &str) {
+        if let Some(outbox) = &self.outbox {
+            outbox.push(fanal_protocol::control::ChannelClosed {
+                channel: self.channel,
+                code: code.number(),
+                name: name.to_owned(),
+                reason: reason.to_owned(),
+            });
+        }
+    }
+}
+
+/// One entry to send.
+pub(crate) struct Entry {
+    pub(crate) sequence: u64,
+    pub(crate) attempt: Option<u32>,
+    pub(crate) source: Source,
+}
+
+/// Where an entry's event is.
+pub(crate) enum Source {
+    /// In memory.
+    Hot(Arc<Event>),
+    /// On the disk.
+    Cold(Position),
+}
+
+struct State {
+    delivery: Delivery,
+    attached: Option<Arc<Attached>>,
+    generation: u64,
+    hot: VecDeque<(u64, Arc<Event>)>,
+    hot_bytes: usize,
+}
+
+/// See the module.
+pub(crate) struct Mailbox {
+    pub(crate) id: MailboxId,
+    pub(crate) kind: MailboxKind,
+    state: Mutex<State>,
+    /// Takes best-effort events while somebody is attached.
+    pub(crate) live_side: ArcSwapOption<LiveQueue>,
+    reader: Reader,
+}
+
+impl Mailbox {
+    /// The owner of a mailbox whose next new entry will have sequence `tail`.
+    pub(crate) fn new(id: MailboxId, kind: MailboxKind, tail: u64, reader: Reader) -> Arc<Self> {
+        let state = State {
+            delivery: Delivery::new(tail),
+            attached: None,
+            generation: 0,
+            hot: VecDeque::new(),
+            hot_bytes: 0,
+        };
+        Arc::new(Mailbox { id, kind, state: Mutex::new(state), live_side: ArcSwapOption::empty(), reader })
+    }
+
+    /// A connection takes hold, from `from` on; who held it before, if anybody.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        channel: u32,
+        credit: SharedCredit,
+        ready: &Arc<ReadyList<Attached>>,
+        outbox: Option<Arc<Outbox>>,
+        from: u64,
+    ) -> (Arc<Attached>, Option<Arc<Attached>>) {
+        let mut state = self.lock();
+        state.generation += 1;
+        let attached = Arc::new(Attached {
+            mailbox: Arc::clone(self),
+            channel,
+            generation: state.generation,
+            credit,
+            ready: Arc::clone(ready),
+            mark: AtomicBool::new(false),
+            outbox,
+        });
+        let before = state.attached.replace(Arc::clone(&attached));
+        state.delivery.rewind(from);
+        state.hot.clear();
+        state.hot_bytes = 0;
+        drop(state);
+        ready.push(&attached);
+        (attached, before)
+    }
+
+    /// A connection lets go; nothing happens if another has taken hold since.
+    pub(crate) fn detach(&self, generation: u64) {
+        let mut state = self.lock();
+        if state.generation == generation && state.attached.take().is_some() {
+            state.hot.clear();
+            state.hot_bytes = 0;
+            drop(state);
+            self.live_side.store(None);
+        }
+    }
+
+    /// Ends any hold, for a mailbox that is removed.
+    pub(crate) fn evict(&self) -> Option<Arc<Attached>> {
+        let mut state = self.lock();
+        state.generation += 1;
+        state.hot.clear();
+        state.hot_bytes = 0;
+        self.live_side.store(None);
+        state.attached.take()
+    }
+
+    /// Entries of a flushed batch, ascending. One lock, one wake-up.
+    pub(crate) fn on_flushed(&self, entries: &[(u64, Arc<Event>)]) {
+        let Some((last, _)) = entries.last() else { return };
+        let mut state = self.lock();
+        state.delivery.on_enqueued(last + 1);
+        let Some(attached) = state.attached.clone() else { return };
+        for (sequence, event) in entries {
+            state.keep_hot(*sequence, event);
+        }
+        drop(state);
+        attached.wake();
+    }
+
+    /// Takes the entries that come next, within the credit and about `bytes_max`; whether more
+    /// may follow at once. `None`: this generation no longer holds the mailbox.
+    pub(crate) fn take(&self, attached: &Attached, bytes_max: usize, out: &mut Vec<Entry>) -> Option<bool> {
+        let mut state = self.lock();
+        if state.generation != attached.generation {
+            return None;
+        }
+        let mut credit = attached.credit.lock().unwrap_or_else(PoisonError::into_inner);
+        if !credit.is_open() || !state.delivery.is_behind() {
+            return Some(false);
+        }
+        state.forget_before_next();
+        if state.hot.front().is_some_and(|(sequence, _)| *sequence == state.delivery.next()) {
+            let mut taken = 0;
+            while taken < bytes_max && credit.is_open() {
+                let Some((sequence, event)) = state.hot.pop_front() else { break };
+                state.hot_bytes -= event.body.len();
+                credit.charge(event.body.len() as u64);
+                taken += event.body.len() + 24;
+                let attempt = state.delivery.on_started(sequence);
+                out.push(Entry { sequence, attempt, source: Source::Hot(event) });
+            }
+        } else {
+            state.take_cold(&self.reader, self.id, bytes_max, &mut credit, out);
+        }
+        Some(credit.is_open() && state.delivery.is_behind())
+    }
+
+    /// The credit of a cold entry is charged when its size is known.
+    pub(crate) fn charge_cold(&self, attached: &Attached, bytes: usize) {
+        attached.credit.lock().unwrap_or_else(PoisonError::into_inner).charge_bytes(bytes as u64);
+    }
+
+    /// Whether a generation still holds the mailbox.
+    pub(crate) fn is_held_by(&self, generation: u64) -> bool {
+        let state = self.lock();
+        state.generation == generation && state.attached.is_some()
+    }
+
+    /// Whether anybody is attached.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.lock().attached.is_some()
+    }
+
+    /// Sequences up to which entries exist and were started.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.delivery.next(), state.delivery.tail())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn keep_hot(&mut self, sequence: u64, event: &Arc<Event>) {
+        let follows = match self.hot.back() {
+            Some((last, _)) => last + 1 == sequence,
+            None => self.delivery.next() == sequence,
+        };
+        if follows && self.hot_bytes + event.body.len() <= HOT_BYTES_MAX {
+            self.hot_bytes += event.body.len();
+            self.hot.push_back((sequence, Arc::clone(event)));
+        }
+    }
+
+    fn forget_before_next(&mut self) {
+        while let Some((sequence, event)) = self.hot.front()
+            && *sequence < self.delivery.next()
+        {
+            self.hot_bytes -= event.body.len();
+            self.hot.pop_front();
+        }
+    }
+
+    fn take_cold(
+        &mut self,
+        reader: &Reader,
+        id: MailboxId,
+        bytes_max: usize,
+        credit: &mut fanal_core::Credit,
+        out: &mut Vec<Entry>,
+    ) {
+        let max = COLD_ENTRIES_MAX.min(bytes_max / 256 + 1);
+        let next = MailboxSequence(self.delivery.next());
+        let entries = reader.entries(fanal_store::MailboxId(id.0), next, max);
+        if entries.is_empty() {
+            // Everything up to the tail was acked, expired or dropped meanwhile.
+            self.delivery.skip_to(self.delivery.tail());
+            return;
+        }
+        for (sequence, position) in entries {
+            if !credit.is_open() {
+                return;
+            }
+            credit.charge(0);
+            let attempt = self.delivery.on_started(sequence.0);
+            out.push(Entry { sequence: sequence.0, attempt, source: Source::Cold(position) });
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The pages of the admin API, and the gauges that are read at each scrape.
+//!
+//! One source for the CLI's queries and for HTTP. Cost: O(what the page lists).
+
+use std::sync::{Arc, PoisonError};
+
+use fanal_core::home::describe;
+use serde_json::{Value, json};
+
+use crate::admin::Pages;
+use crate::edge::connection::AGENT;
+use crate::mailbox::{Mailbox, MailboxKind};
+use crate::metrics::Metrics;
+use crate::shared::Shared;
+
+/// The pages that exist.
+pub(crate) const NAMES: [&str; 5] = ["status", "peers", "sessions", "subscriptions", "mailboxes"];
+
+/// A page by name.
+pub(crate) fn page(shared: &Shared, name: &str) -> Option<Value> {
+    Some(match name {
+        "status" => status(shared),
+        "peers" => json!({ "peers": peers(shared) }),
+        "sessions" => json!({ "sessions": sessions(shared) }),
+        "subscriptions" => json!({ "subscriptions": subscriptions(shared) }),
+        "mailboxes" => json!({ "mailboxes": mailboxes(shared) }),
+        _ => return None,
+    })
+}
+
+/// The admin HTTP's view of a broker.
+pub(crate) struct AdminPages(pub(crate) Arc<Shared>);
+
+impl Pages for AdminPages {
+    fn page(&self, name: &str) -> Option<Value> {
+        page(&self.0, name)
+    }
+
+    fn metrics(&self) -> String {
+        self.0.metrics.render()
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        self.0.unavailable().map_or(Ok(()), Err)
+    }
+}
+
+fn status(shared: &Shared) -> Value {
+    let state = match shared.unavailable() {
+        None if shared.health.is_full.load(std::sync::atomic::Ordering::Relaxed) => "full".to_owned(),
+        None => "ready".to_owned(),
+        Some(reason) => reason,
+    };
+    let peers = shared.peers.all();
+    json!({
+        "name": shared.name,
+        "version": AGENT,
+        "state": state,
+        "authority": shared.trust.authority().fingerprint().to_string(),
+        "incarnation": {
+            "store": shared.incarnation.store.to_string(),
+            "recovery_epoch": shared.incarnation.recovery_epoch,
+            "start": shared.incarnation.start,
+        },
+        "sessions": shared.sessions.len(),
+        "subscriptions": { "live": shared.lives.len(), "durable": shared.durables.all().len() },
+        "peers": { "known": peers.len(), "linked": peers.iter().filter(|peer| peer.is_linked()).count() },
+        "queued_events": all_mailboxes(shared).iter().map(|mailbox| queued(shared, mailbox).0).sum::<u64>(),
+    })
+}
+
+fn peers(shared: &Shared) -> Vec<Value> {
+    let now = shared.clock.now();
+    let rows = shared.peers.all();
+    rows.iter()
+        .map(|peer| {
+            let link = peer.link().filter(|_| peer.is_linked());
+            let lag = peer.mailbox().map_or(0, |mailbox| queued(shared, mailbox).0);
+            json!({
+                "name": peer.name,
+                "authority": peer.authority.to_string(),
+                "address": peer.address(),
+                "state": if link.is_some() { "linked" } else if peer.address().is_some() { "dialling" } else { "absent" },
+                "problem": peer.problem(),
+                "remote": link.as_ref().map(|link| link.remote.to_string()),
+                "agent": link.as_ref().map(|link| link.agent.clone()),
+                "dialled_here": link.as_ref().map(|link| link.facts.dialled_here),
+                "linked_seconds": link.as_ref().map(|link| now.saturating_sub(link.since_ms) / 1000),
+                "rtt_ms": link.as_ref().map(|link| link.connection.rtt().as_secs_f64() * 1000.0),
+                "lag_events": lag,
+                "interest_in": peer.with_installed(|installed| installed.len()),
+                "interest_out": shared.interest.read(|own| own.len()),
+                "interest_confirmed": *peer.confirmed.borrow(),
+            })
+        })
+        .collect()
+}
+
+fn sessions(shared: &Shared) -> Vec<Value> {
+    let now = shared.clock.now();
+    let mut rows: Vec<_> = shared.sessions.iter().map(|session| Arc::clone(&session)).collect();
+    rows.sort_by_key(|session| session.id);
+    rows.iter()
+        .map(|session| {
+            let subscriptions = session.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+            json!({
+                "id": session.id,
+                "principal": session.principal.to_string(),
+                "agent": session.agent,
+                "remote": session.remote.to_string(),
+                "connected_seconds": now.saturating_sub(session.since_ms) / 1000,
+                "subscriptions": subscriptions.len(),
+            })
+        })
+        .collect()
+}
+
+fn subscriptions(shared: &Shared) -> Vec<Value> {
+    let mut rows: Vec<Value> = shared
+        .durables
+        .all()
+        .iter()
+        .map(|durable| {
+            let (ask, _) = durable.ask();
+            json!({
+                "kind": "durable",
+                "name": durable.name,
+                "principal": durable.principal.to_string(),
+                "filter": ask.filter,
+                "where": ask.predicate,
+                "except": ask.except,
+                "mailbox": durable.mailbox.id.0,
+                "attached": durable.mailbox.is_attached(),
+                "queued_events": queued(shared, &durable.mailbox).0,
+                "description": describe(&ask),
+            })
+        })
+        .collect();
+    let mut sessions: Vec<_> = shared.sessions.iter().map(|session| Arc::clone(&session)).collect();
+    sessions.sort_by_key(|session| session.id);
+    for session in sessions {
+        let subscriptions = session.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (channel, ask, _) in subscriptions.iter().filter(|(_, _, durable)| durable.is_none()) {
+            rows.push(json!({
+                "kind": "live",
+                "principal": session.principal.to_string(),
+                "session": session.id,
+                "channel": channel,
+                "filter": ask.filter,
+                "where": ask.predicate,
+                "except": ask.except,
+                "description": describe(ask),
+            }));
+        }
+    }
+    rows
+}
+
+fn mailboxes(shared: &Shared) -> Vec<Value> {
+    all_mailboxes(shared)
+        .iter()
+        .map(|mailbox| {
+            let (events, bytes, first, next) = queued(shared, mailbox);
+            let (kind, name, principal) = match &mailbox.kind {
+                MailboxKind::Durable { principal, name } => ("durable", name, Some(principal)),
+                MailboxKind::Peer { name } => ("peer", name, None),
+            };
+            json!({
+                "id": mailbox.id.0,
+                "kind": kind,
+                "name": name,
+                "principal": principal,
+                "attached": mailbox.is_attached(),
+                "queued_events": events,
+                "queued_bytes": bytes,
+                "first_sequence": first,
+                "next_sequence": next,
+                "started_below": mailbox.progress().0,
+            })
+        })
+        .collect()
+}
+
+fn all_mailboxes(shared: &Shared) -> Vec<Arc<Mailbox>> {
+    let durable = shared.durables.all().into_iter().map(|durable| Arc::clone(&durable.mailbox));
+    let peers = shared.peers.all().into_iter().filter_map(|peer| peer.mailbox().cloned());
+    let mut all: Vec<_> = durable.chain(peers).collect();
+    all.sort_by_key(|mailbox| mailbox.id);
+    all
+}
+
+/// Events, bytes, first and next sequence of what waits in a mailbox.
+fn queued(shared: &Shared, mailbox: &Mailbox) -> (u64, u64, u64, u64) {
+    let stats = shared.reader.mailbox(fanal_store::MailboxId(mailbox.id.0));
+    stats.map_or((0, 0, 1, 1), |stats| (stats.events, stats.bytes, stats.first.0, stats.next.0))
+}
+
+/// Has the gauges refreshed at each scrape.
+pub(crate) fn register_gauges(shared: &Arc<Shared>) {
+    let weak = Arc::downgrade(shared);
+    shared.metrics.on_scrape(Box::new(move |metrics| {
+        if let Some(shared) = weak.upgrade() {
+            refresh(&shared, metrics);
+        }
+    }));
+}
+
+fn refresh(shared: &Shared, metrics: &Metrics) {
+    metrics.sessions_connected.set(shared.sessions.len() as f64);
+    let durables = shared.durables.all();
+    metrics.subscriptions_live.set(shared.lives.len() as f64);
+    metrics.subscriptions_durable.set(durables.len() as f64);
+    let (mut durable, mut peer_sums) = ((0, 0), (0, 0));
+    for mailbox in all_mailboxes(shared) {
+        let (events, bytes, _, _) = queued(shared, &mailbox);
+        let sums = match mailbox.kind {
+            MailboxKind::Durable { .. } => &mut durable,
+            MailboxKind::Peer { .. } => &mut peer_sums,
+        };
+        *sums = (sums.0 + events, sums.1 + bytes);
+    }
+    metrics.set_mailboxes(durable, peer_sums);
+    let live: u64 = shared.lives.iter().map(|queue| queue.waiting().0).sum();
+    let mut peer_live = 0;
+    for peer in shared.peers.all() {
+        peer_live += peer.live.waiting().0;
+        if let Some(link) = peer.link().filter(|_| peer.is_linked()) {
+            peer.metrics.rtt.set(link.connection.rtt().as_secs_f64());
+        }
+        peer.metrics.lag.set(peer.mailbox().map_or(0, |mailbox| queued(shared, mailbox).0) as f64);
+        peer.metrics.interest_in.set(peer.with_installed(|installed| installed.len()) as f64);
+        peer.metrics.interest_out.set(shared.interest.read(|own| own.len()) as f64);
+    }
+    metrics.set_live_queued(live, peer_live);
+}

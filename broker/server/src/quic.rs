@@ -1,0 +1,112 @@
+//! QUIC endpoints and transport parameters; the only place that knows them.
+//!
+//! Figures follow the project's measurements: few streams allowed before authentication (their
+//! state is allocated eagerly), windows capped so that a stuck consumer holds little memory,
+//! large socket buffers because they remove loss on loopback.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::error::StartError;
+use crate::trust::Trust;
+
+/// Asked of the system for both directions; what it grants may be less.
+const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+
+/// Binds the listener of a broker.
+pub(crate) fn endpoint(trust: &Trust, listen: SocketAddr) -> Result<Endpoint, StartError> {
+    let socket =
+        bind(listen).map_err(|source| StartError::Listen { what: "QUIC", address: listen, source })?;
+    let tls = trust.server_config()?;
+    let crypto =
+        QuicServerConfig::try_from(tls).map_err(|error| StartError::Tls { reason: error.to_string() })?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    server.transport_config(Arc::new(client_transport()));
+    server.max_incoming(4096);
+    server.incoming_buffer_size(32 * 1024);
+    server.migration(true);
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)
+        .map_err(|source| StartError::Listen { what: "QUIC", address: listen, source })
+}
+
+fn bind(listen: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
+    // Smaller buffers work too: they cost loss under bursts, not correctness.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&listen.into())?;
+    Ok(socket.into())
+}
+
+fn timeout(seconds: u64) -> Option<IdleTimeout> {
+    IdleTimeout::try_from(Duration::from_secs(seconds)).ok()
+}
+
+/// For connections that clients dial, and for links until they are known as such.
+fn client_transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_uni_streams(VarInt::from_u32(8))
+        .max_concurrent_bidi_streams(VarInt::from_u32(4))
+        .stream_receive_window(VarInt::from_u32(1 << 20))
+        .receive_window(VarInt::from_u32(4 << 20))
+        .send_window(4 << 20)
+        .max_idle_timeout(timeout(60))
+        .datagram_receive_buffer_size(None);
+    transport
+}
+
+/// For links that this side dials.
+fn link_transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_uni_streams(VarInt::from_u32(8))
+        .max_concurrent_bidi_streams(VarInt::from_u32(4))
+        .stream_receive_window(VarInt::from_u32(8 << 20))
+        .receive_window(VarInt::from_u32(32 << 20))
+        .send_window(32 << 20)
+        .max_idle_timeout(timeout(10))
+        .keep_alive_interval(Some(Duration::from_secs(2)))
+        .datagram_receive_buffer_size(None);
+    transport
+}
+
+/// Raises the windows of an accepted connection once it is known to be a link.
+pub(crate) fn tune_link(connection: &quinn::Connection) {
+    connection.set_receive_window(VarInt::from_u32(32 << 20));
+    connection.set_send_window(32 << 20);
+}
+
+/// What dials a peer of a name.
+pub(crate) fn peer_client_config(trust: &Trust, name: &str) -> Result<ClientConfig, String> {
+    let tls = trust.peer_client_config(name).map_err(|error| error.to_string())?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|error| error.to_string())?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(link_transport()));
+    Ok(config)
+}
+
+/// Why a connection could not be made or ended, for people.
+pub(crate) fn explain(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            format!("refused ({}): {}", close.error_code, String::from_utf8_lossy(&close.reason))
+        }
+        ConnectionError::TransportError(error) => format!("handshake failed: {error}"),
+        ConnectionError::ConnectionClosed(close) => {
+            let alert = u64::from(close.error_code).checked_sub(0x100).filter(|alert| *alert < 0x100);
+            match alert {
+                Some(120) => "the other side does not speak Fanal's protocol between brokers".into(),
+                _ => format!("handshake refused: {close}"),
+            }
+        }
+        ConnectionError::TimedOut => "no answer: is the broker running, and is UDP open to it?".into(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,192 @@
+//! From an event to its destinations, on the edge's own thread.
+//!
+//! Invariants:
+//! 1. In the steady state routing takes no lock: a topic's candidates are kept beside its alias
+//!    and asked once per event whether they are current.
+//! 2. A destination appears once, however many of its asks match (contract: one copy per
+//!    subscription, one per path of a link).
+//! 3. What came over a link goes to local subscriptions of its class only (the one-hop rule).
+
+use std::sync::Arc;
+
+use fanal_core::EventView;
+use fanal_matching::{Index, Route, Topic};
+use fanal_protocol::stream::Origin;
+use fanal_protocol::{BodyView, Class, WireError};
+use smallvec::SmallVec;
+
+use crate::federation::peer::Peer;
+use crate::live::LiveQueue;
+use crate::mailbox::Mailbox;
+
+/// What the index knows of an entry.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// A live subscription here.
+    Live(Arc<LiveQueue>),
+    /// A durable subscription here.
+    Durable(Arc<Mailbox>),
+    /// A peer's ask for its live subscriptions.
+    PeerLive(Arc<Peer>),
+    /// A peer's ask for its durable subscriptions.
+    PeerDurable(Arc<Peer>),
+}
+
+/// Where an event came from, which decides where it may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// From a client, in a class.
+    Client(Class),
+    /// Over a link's durable path.
+    LinkDurable,
+    /// Over a link's live path, in the class that it was published in.
+    LinkLive(Class),
+}
+
+/// Destinations of one event.
+#[derive(Default)]
+pub(crate) struct Destinations {
+    /// Stored for these.
+    pub(crate) mailboxes: SmallVec<[Arc<Mailbox>; 2]>,
+    /// Handed to these.
+    pub(crate) live: SmallVec<[Arc<LiveQueue>; 2]>,
+}
+
+enum Place<'a> {
+    Mailbox(&'a Arc<Mailbox>),
+    Live(Arc<LiveQueue>),
+    Nowhere,
+}
+
+impl Destinations {
+    fn contains(&self, place: &Place<'_>) -> bool {
+        match place {
+            Place::Mailbox(mailbox) => self.mailboxes.iter().any(|known| Arc::ptr_eq(known, mailbox)),
+            Place::Live(queue) => self.live.iter().any(|known| Arc::ptr_eq(known, queue)),
+            Place::Nowhere => true,
+        }
+    }
+
+    fn add(&mut self, place: Place<'_>) {
+        match place {
+            Place::Mailbox(mailbox) => self.mailboxes.push(Arc::clone(mailbox)),
+            Place::Live(queue) => self.live.push(queue),
+            Place::Nowhere => {}
+        }
+    }
+}
+
+fn place(target: &Target, scope: Scope) -> Place<'_> {
+    use Class::{AtLeastOnce, BestEffort};
+    match (target, scope) {
+        (Target::Live(queue), Scope::Client(_) | Scope::LinkLive(_)) => Place::Live(Arc::clone(queue)),
+        (Target::Durable(mailbox), Scope::Client(AtLeastOnce) | Scope::LinkDurable) => {
+            Place::Mailbox(mailbox)
+        }
+        // Best effort is never stored: an attached durable subscription gets it live.
+        (Target::Durable(mailbox), Scope::Client(BestEffort) | Scope::LinkLive(BestEffort)) => {
+            mailbox.live_side.load_full().map_or(Place::Nowhere, Place::Live)
+        }
+        (Target::PeerDurable(peer), Scope::Client(AtLeastOnce)) => {
+            peer.mailbox().map_or(Place::Nowhere, Place::Mailbox)
+        }
+        (Target::PeerDurable(peer), Scope::Client(BestEffort)) => peer.live_path(),
+        (Target::PeerLive(peer), Scope::Client(_)) => peer.live_path(),
+        _ => Place::Nowhere,
+    }
+}
+
+impl Peer {
+    fn live_path<'a>(&self) -> Place<'a> {
+        if self.is_linked() { Place::Live(Arc::clone(&self.live)) } else { Place::Nowhere }
+    }
+}
+
+/// A topic and its memoised candidates.
+pub(crate) struct TopicRoute {
+    pub(crate) topic: Topic,
+    pub(crate) text: Arc<str>,
+    route: Route<Target>,
+}
+
+/// The event that is being routed.
+pub(crate) struct Subject<'a> {
+    pub(crate) origin: &'a Origin,
+    pub(crate) sequence: u64,
+    pub(crate) body: &'a [u8],
+}
+
+impl TopicRoute {
+    pub(crate) fn new(topic: Topic, index: &Index<Target>) -> Self {
+        let route = index.route(&topic);
+        TopicRoute { text: Arc::from(topic.as_str()), topic, route }
+    }
+
+    /// The destinations of an event. The body is checked whether or not anybody wants it.
+    ///
+    /// # Errors
+    /// [`WireError::Body`].
+    pub(crate) fn resolve(
+        &mut self,
+        index: &Index<Target>,
+        scope: Scope,
+        subject: &Subject<'_>,
+    ) -> Result<Destinations, WireError> {
+        if !self.route.is_current(index) {
+            self.route = index.route(&self.topic);
+        }
+        let body = BodyView::parse(subject.body)?;
+        let mut out = Destinations::default();
+        if self.route.candidates().is_empty() {
+            return Ok(out);
+        }
+        let mut view = None;
+        for candidate in self.route.candidates() {
+            let place = place(&candidate.destination, scope);
+            if out.contains(&place) {
+                continue;
+            }
+            let matches = candidate.predicate.is_none() || {
+                let view = view.get_or_insert_with(|| {
+                    EventView::of_body(&self.text, subject.origin, subject.sequence, body)
+                });
+                candidate.matches(view)
+            };
+            if matches {
+                out.add(place);
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Collects live copies of a batch so that each destination is locked once.
+#[derive(Default)]
+pub(crate) struct Fanout {
+    groups: Vec<(Arc<LiveQueue>, Vec<Arc<fanal_core::Event>>)>,
+    by_id: std::collections::HashMap<u64, usize>,
+}
+
+impl Fanout {
+    pub(crate) fn add(&mut self, queue: &Arc<LiveQueue>, event: &Arc<fanal_core::Event>) {
+        if let [(only, events)] = self.groups.as_mut_slice()
+            && Arc::ptr_eq(only, queue)
+        {
+            events.push(Arc::clone(event));
+            return;
+        }
+        let groups = &mut self.groups;
+        let at = *self.by_id.entry(queue.id).or_insert_with(|| {
+            groups.push((Arc::clone(queue), Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push(Arc::clone(event));
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.by_id.clear();
+        for (queue, events) in self.groups.drain(..) {
+            queue.push(&events);
+        }
+    }
+}

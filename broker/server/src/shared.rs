@@ -1,0 +1,269 @@
+//! What all parts of one broker share: handles, not decisions.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+use fanal_core::MailboxId;
+use fanal_core::home::{Ask, Subscription};
+use fanal_core::interest::OwnInterest;
+use fanal_matching::{EntryId, Filter, FilterError, Index, Selector, TopicFilter};
+use fanal_protocol::control::{INTEREST_DURABLE, INTEREST_LIVE, InterestEntry};
+use fanal_protocol::{Incarnation, PublisherId};
+use fanal_store::Reader;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::edge::session::SessionInfo;
+use crate::federation::peers::Peers;
+use crate::live::{LiveMemory, LiveQueue};
+use crate::log::LogQueue;
+use crate::log::writer::StoreHealth;
+use crate::mailbox::{Mailbox, MailboxKind};
+use crate::metrics::Metrics;
+use crate::route::Target;
+use crate::trust::Trust;
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) limits: Limits,
+    pub(crate) trust: Trust,
+    pub(crate) clock: Clock,
+    pub(crate) index: Index<Target>,
+    pub(crate) log: Arc<LogQueue>,
+    pub(crate) health: Arc<StoreHealth>,
+    pub(crate) reader: Reader,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) live_memory: Arc<LiveMemory>,
+    pub(crate) interest: InterestBook,
+    pub(crate) durables: Durables,
+    pub(crate) lives: DashMap<u64, Arc<LiveQueue>>,
+    pub(crate) sessions: DashMap<u64, Arc<SessionInfo>>,
+    pub(crate) peers: Peers,
+    pub(crate) draining: AtomicBool,
+    ids: AtomicU64,
+}
+
+/// What [`Shared`] is made of.
+pub(crate) struct SharedParts {
+    pub(crate) name: String,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) limits: Limits,
+    pub(crate) trust: Trust,
+    pub(crate) log: Arc<LogQueue>,
+    pub(crate) health: Arc<StoreHealth>,
+    pub(crate) reader: Reader,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: SharedParts) -> Self {
+        Shared {
+            live_memory: Arc::new(LiveMemory::new(parts.limits.live_memory_bytes)),
+            name: parts.name,
+            incarnation: parts.incarnation,
+            limits: parts.limits,
+            trust: parts.trust,
+            clock: Clock::default(),
+            index: Index::new(),
+            log: parts.log,
+            health: parts.health,
+            reader: parts.reader,
+            metrics: parts.metrics,
+            interest: InterestBook::default(),
+            durables: Durables::default(),
+            lives: DashMap::new(),
+            sessions: DashMap::new(),
+            peers: Peers::default(),
+            draining: AtomicBool::new(false),
+            ids: AtomicU64::new(1),
+        }
+    }
+
+    /// A number that is used once in the life of this process.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Why new work is refused at the moment, if it is.
+    pub(crate) fn unavailable(&self) -> Option<String> {
+        if let Some(reason) = self.health.stopped() {
+            return Some(format!("the store has stopped: {reason}; restart the broker"));
+        }
+        self.draining.load(Ordering::Relaxed).then(|| "the broker is shutting down".to_owned())
+    }
+
+    /// Makes a durable subscription known for routing and to the peers, or finds it.
+    pub(crate) fn ensure_durable(
+        &self,
+        id: MailboxId,
+        subscription: &Subscription,
+        selector: Selector,
+        tail: u64,
+    ) -> Arc<DurableHandle> {
+        let mut durables = self.durables.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = durables.get(&id) {
+            return Arc::clone(known);
+        }
+        let kind = MailboxKind::Durable {
+            principal: subscription.principal.to_string(),
+            name: subscription.name.clone(),
+        };
+        let mailbox = Mailbox::new(id, kind, tail, self.reader.clone());
+        let entry = self.index.insert(selector, Target::Durable(Arc::clone(&mailbox)));
+        let interest_version = self.interest.add(interest_entry(&subscription.ask, INTEREST_DURABLE));
+        let handle = Arc::new(DurableHandle {
+            mailbox,
+            principal: subscription.principal.clone(),
+            name: subscription.name.clone(),
+            entry,
+            ask: Mutex::new((subscription.ask.clone(), interest_version)),
+        });
+        durables.insert(id, Arc::clone(&handle));
+        handle
+    }
+
+    /// Gives a durable subscription another filter for routing: the new interest is asked for
+    /// before the old one is withdrawn. The version from which on the new one is part of the set.
+    pub(crate) fn update_durable(&self, id: MailboxId, ask: Ask, selector: Selector) -> Option<u64> {
+        let durable = self.durables.get(id)?;
+        let mut current = durable.ask.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.interest.add(interest_entry(&ask, INTEREST_DURABLE));
+        self.index.replace(durable.entry, selector);
+        let (before, _) = std::mem::replace(&mut *current, (ask, version));
+        self.interest.remove(interest_entry(&before, INTEREST_DURABLE));
+        Some(version)
+    }
+
+    /// Takes a durable subscription out of routing and interest.
+    pub(crate) fn forget_durable(&self, id: MailboxId) -> Option<Arc<DurableHandle>> {
+        let durable = self.durables.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
+        self.index.remove(durable.entry);
+        self.interest.remove(interest_entry(&durable.ask().0, INTEREST_DURABLE));
+        Some(durable)
+    }
+}
+
+/// A durable subscription as routing knows it.
+pub(crate) struct DurableHandle {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) principal: PublisherId,
+    pub(crate) name: String,
+    entry: EntryId,
+    ask: Mutex<(Ask, u64)>,
+}
+
+impl DurableHandle {
+    /// What it asks for, and the version of the own interest from which on that is part of it.
+    pub(crate) fn ask(&self) -> (Ask, u64) {
+        self.ask.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The durable subscriptions of this home.
+#[derive(Default)]
+pub(crate) struct Durables {
+    by_id: Mutex<BTreeMap<MailboxId, Arc<DurableHandle>>>,
+}
+
+impl Durables {
+    pub(crate) fn get(&self, id: MailboxId) -> Option<Arc<DurableHandle>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<DurableHandle>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+/// What this broker asks of its peers, and a signal for those who pass it on.
+pub(crate) struct InterestBook {
+    own: Mutex<OwnInterest>,
+    version: watch::Sender<u64>,
+}
+
+impl Default for InterestBook {
+    fn default() -> Self {
+        InterestBook { own: Mutex::default(), version: watch::channel(0).0 }
+    }
+}
+
+impl InterestBook {
+    /// One subscription more; the version from which on it is part of the set.
+    pub(crate) fn add(&self, entry: InterestEntry) -> u64 {
+        self.change(|own| own.add(entry))
+    }
+
+    /// One subscription less.
+    pub(crate) fn remove(&self, entry: InterestEntry) -> u64 {
+        self.change(|own| own.remove(entry))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut OwnInterest) -> u64) -> u64 {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = change(&mut own);
+        self.version.send_replace(own.version());
+        version
+    }
+
+    /// Reads the set.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&OwnInterest) -> R) -> R {
+        read(&self.own.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows the version.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+}
+
+/// An ask as it travels to peers.
+pub(crate) fn interest_entry(ask: &Ask, class: u8) -> InterestEntry {
+    debug_assert!(class == INTEREST_DURABLE || class == INTEREST_LIVE);
+    InterestEntry {
+        id: 0,
+        class,
+        filter: ask.filter.clone(),
+        predicate: ask.predicate.clone(),
+        except: ask.except.clone(),
+    }
+}
+
+/// Why what was asked for is no selector.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("topic filter '{filter}': {source}")]
+    Topic { filter: String, source: fanal_matching::TopicError },
+    #[error("filter refused at {0}")]
+    Filter(FilterError),
+}
+
+/// Checks what a subscription asks for, and brings it into canonical form.
+pub(crate) fn parse_ask(
+    filter: &str,
+    predicate: Option<&str>,
+    except: &[String],
+) -> Result<(Ask, Selector), AskError> {
+    let topic = |text: &str| {
+        TopicFilter::parse(text).map_err(|source| AskError::Topic { filter: text.to_owned(), source })
+    };
+    let predicate = predicate.map(Filter::parse).transpose().map_err(AskError::Filter)?;
+    let mut sorted: Vec<String> = except.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let selector = Selector {
+        topic: topic(filter)?,
+        except: sorted.iter().map(|text| topic(text)).collect::<Result<_, _>>()?,
+        predicate,
+    };
+    let ask = Ask {
+        filter: filter.to_owned(),
+        predicate: selector.predicate.as_ref().map(|predicate| predicate.to_string()),
+        except: sorted,
+    };
+    Ok((ask, selector))
+}
