@@ -79,6 +79,15 @@ impl Attached {
     }
 }
 
+/// What a connection brings along when it takes hold; a link brings neither.
+#[derive(Default)]
+pub(crate) struct Holder {
+    /// Where a takeover is told.
+    pub(crate) outbox: Option<Arc<Outbox>>,
+    /// Takes best-effort events.
+    pub(crate) live_side: Option<Arc<LiveQueue>>,
+}
+
 /// One entry to send.
 pub(crate) struct Entry {
     pub(crate) sequence: u64,
@@ -131,7 +140,7 @@ impl Mailbox {
         channel: u32,
         credit: SharedCredit,
         ready: &Arc<ReadyList<Attached>>,
-        outbox: Option<Arc<Outbox>>,
+        holder: Holder,
         from: u64,
     ) -> (Arc<Attached>, Option<Arc<Attached>>) {
         let mut state = self.lock();
@@ -143,8 +152,9 @@ impl Mailbox {
             credit,
             ready: Arc::clone(ready),
             mark: AtomicBool::new(false),
-            outbox,
+            outbox: holder.outbox,
         });
+        self.live_side.store(holder.live_side);
         let before = state.attached.replace(Arc::clone(&attached));
         state.delivery.rewind(from);
         state.hot.clear();
@@ -160,7 +170,7 @@ impl Mailbox {
         if state.generation == generation && state.attached.take().is_some() {
             state.hot.clear();
             state.hot_bytes = 0;
-            drop(state);
+            // Under the lock: another's live side must not be taken away.
             self.live_side.store(None);
         }
     }

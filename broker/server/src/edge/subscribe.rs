@@ -21,6 +21,7 @@ use super::session::{Channel, Session, Subscribed, shared_credit};
 use crate::federation::wait::{WaitFor, wait_for_interest};
 use crate::live::{LiveClass, LiveQueue, LiveQueueParts, SharedCredit};
 use crate::log::{Command, Output};
+use crate::mailbox::Holder;
 use crate::route::Target;
 use crate::shared::{AskError, Shared, interest_entry, parse_ask};
 
@@ -168,9 +169,11 @@ async fn install_durable(
     };
     let durable = shared.ensure_durable(id, &subscription, selector, 1);
     let live_side = new_queue(shared, session, channel, Arc::clone(&credit));
-    let outbox = Some(Arc::clone(&session.outbox));
-    let (attached, before) = durable.mailbox.attach(channel, credit, &session.durable_ready, outbox, 1);
-    durable.mailbox.live_side.store(Some(Arc::clone(&live_side)));
+    let holder = Holder {
+        outbox: Some(Arc::clone(&session.outbox)),
+        live_side: Some(Arc::clone(&live_side)),
+    };
+    let (attached, before) = durable.mailbox.attach(channel, credit, &session.durable_ready, holder, 1);
     if let Some(before) = before {
         let reason =
             format!("durable subscription `{name}` was attached elsewhere; it has one holder at a time");

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fanal_core::link::{LinkDecision, LinkFacts, refusal_after_probe};
+use fanal_core::link::{LinkDecision, LinkFacts, LinkRefusal, refusal_after_probe};
 use fanal_protocol::control::{PeerHello, PeerReady, Ping, Pong};
 use fanal_protocol::{Code, Control, PROTOCOL_VERSION};
 use quinn::Connection;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::interest::InterestInbox;
@@ -84,6 +84,7 @@ async fn shake_hands(
         since_ms: shared.clock.now(),
         agent: theirs.agent.chars().take(128).collect(),
         pong: Notify::new(),
+        ended: watch::channel(false).0,
     });
     admit(shared, peer, &link).await?;
     Ok((link, control, send))
@@ -99,29 +100,21 @@ async fn admit(shared: &Arc<Shared>, peer: &Arc<Peer>, link: &Arc<Link>) -> Resu
     }
     let own = (shared.name.as_str(), shared.trust.authority().fingerprint());
     let own_is_lower = own < (peer.name.as_str(), peer.authority);
-    let mut unanswered = None;
-    loop {
-        let (decision, existing) = peer.admit(link, own_is_lower, unanswered);
-        match (decision, existing) {
-            (LinkDecision::Accept, _) => return Ok(()),
-            (LinkDecision::Replace, Some(old)) => {
+    while let Err((decision, old)) = peer.admit(link, own_is_lower) {
+        let refuse = |refusal: LinkRefusal| Err(Ending::refused(Code::Conflict, refusal.to_string()));
+        match decision {
+            LinkDecision::Refuse(refusal) => return refuse(refusal),
+            LinkDecision::Probe if answers_probe(&old).await => {
+                return refuse(refusal_after_probe(old.facts, link.facts));
+            }
+            LinkDecision::Probe | LinkDecision::Replace | LinkDecision::Accept => {
                 close(&old.connection, &Ending::refused(Code::Conflict, "replaced by a newer link"));
-                return Ok(());
+                // The sender lives in the link, which is held here.
+                let _ = old.ended.subscribe().wait_for(|ended| *ended).await;
             }
-            (LinkDecision::Replace, None) => return Ok(()),
-            (LinkDecision::Refuse(refusal), _) => {
-                return Err(Ending::refused(Code::Conflict, refusal.to_string()));
-            }
-            (LinkDecision::Probe, Some(old)) => {
-                if answers_probe(&old).await {
-                    let refusal = refusal_after_probe(old.facts, link.facts);
-                    return Err(Ending::refused(Code::Conflict, refusal.to_string()));
-                }
-                unanswered = Some(old.id);
-            }
-            (LinkDecision::Probe, None) => {}
         }
     }
+    Ok(())
 }
 
 async fn answers_probe(link: &Link) -> bool {
@@ -248,17 +241,15 @@ async fn handle(
     Ok(())
 }
 
+/// Withdraws all that hung on the link, and only then makes room for another.
 fn on_ended(shared: &Arc<Shared>, peer: &Arc<Peer>, link: &Link, ending: &Ending) {
-    if !peer.on_link_ended(link.id, &ending.to_string()) {
-        return; // another link has taken over what this one held
-    }
     let was_linked = peer.linked.send_replace(false);
     let confirmed = peer.confirmed.send_replace(None);
     peer.metrics.link_up.set(0.0);
     interest::withdraw_live(shared, peer);
     peer.live.clear(false);
     if let Some(mailbox) = peer.mailbox() {
-        send::detach(mailbox);
+        mailbox.evict();
     }
     if let (true, Some(confirmed)) = (was_linked, confirmed) {
         for queue in &shared.lives {
@@ -267,4 +258,5 @@ fn on_ended(shared: &Arc<Shared>, peer: &Arc<Peer>, link: &Link, ending: &Ending
             }
         }
     }
+    peer.on_link_ended(link, &ending.to_string());
 }

@@ -34,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) agent: String,
     /// Told when the peer answers a probe.
     pub(crate) pong: Notify,
+    /// True once everything that hung on the link is withdrawn.
+    pub(crate) ended: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -126,36 +128,31 @@ impl Peer {
         self.lock().problem = problem;
     }
 
-    /// Decides about a new link, and takes it if that is the decision; with the link that it
-    /// replaces. `after_probe`: the link with this id did not answer.
-    pub(crate) fn admit(
-        &self,
-        new: &Arc<Link>,
-        own_is_lower: bool,
-        after_probe: Option<u64>,
-    ) -> (LinkDecision, Option<Arc<Link>>) {
+    /// Decides about a new link. It becomes the present one only where there is no other: an older
+    /// one that is to go first withdraws all that it installed.
+    pub(crate) fn admit(&self, new: &Arc<Link>, own_is_lower: bool) -> Result<(), (LinkDecision, Arc<Link>)> {
         let mut state = self.lock();
-        let existing = state.link.clone();
-        let decision = match &existing {
-            Some(link) if Some(link.id) == after_probe => LinkDecision::Replace,
-            _ => decide_link(existing.as_ref().map(|link| link.facts), new.facts, own_is_lower),
-        };
-        if matches!(decision, LinkDecision::Accept | LinkDecision::Replace) {
-            state.link = Some(Arc::clone(new));
-            state.problem = None;
+        match &state.link {
+            Some(existing) => {
+                Err((decide_link(Some(existing.facts), new.facts, own_is_lower), Arc::clone(existing)))
+            }
+            None => {
+                state.link = Some(Arc::clone(new));
+                state.problem = None;
+                Ok(())
+            }
         }
-        (decision, existing)
     }
 
-    /// A link has ended; whether it was the present one.
-    pub(crate) fn on_link_ended(&self, id: u64, why: &str) -> bool {
+    /// The present link has ended and everything that hung on it is withdrawn.
+    pub(crate) fn on_link_ended(&self, link: &Link, why: &str) {
         let mut state = self.lock();
-        if state.link.as_ref().is_some_and(|link| link.id == id) {
+        if state.link.as_ref().is_some_and(|present| present.id == link.id) {
             state.link = None;
             state.problem = Some(why.to_owned());
-            return true;
         }
-        false
+        drop(state);
+        link.ended.send_replace(true);
     }
 
     /// Whether a link is the present one.

@@ -18,7 +18,7 @@ use crate::edge::deliver::{EventSink, Outcome, take_turn};
 use crate::live::SharedCredit;
 use crate::log::LogRequest;
 use crate::log::request::DoneReason;
-use crate::mailbox::{Attached, Mailbox};
+use crate::mailbox::{Attached, Holder, Mailbox};
 use crate::shared::Shared;
 use crate::wire::Ending;
 
@@ -99,13 +99,8 @@ pub(crate) async fn attach(
         let _ = acked(shared, mailbox, through).await;
     }
     let credit = Arc::clone(&window.credit);
-    let (attached, _) = mailbox.attach(0, credit, &peer.durable_ready, None, through + 1);
+    let (attached, _) = mailbox.attach(0, credit, &peer.durable_ready, Holder::default(), through + 1);
     window.lock().attached = Some(attached);
-}
-
-/// The link lets go of the peer mailbox.
-pub(crate) fn detach(mailbox: &Mailbox) {
-    mailbox.evict();
 }
 
 async fn acked(shared: &Arc<Shared>, mailbox: &Arc<Mailbox>, through: u64) -> Result<(), Ending> {
