@@ -180,16 +180,19 @@ impl Shared {
     pub(crate) fn detach(&self) {
         self.connected.send_replace(false);
         self.losses.fetch_add(1, Ordering::Relaxed);
-        let requests = {
+        let (requests, is_closed) = {
             let mut registry = lock(&self.registry);
             registry.link = None;
-            std::mem::take(&mut registry.requests)
+            (std::mem::take(&mut registry.requests), registry.is_closed)
         };
         for reply in requests.into_values() {
             drop(reply.send(Err(RequestError::ConnectionLost)));
         }
         self.channels().iter().for_each(|channel| channel.on_disconnect());
-        self.queues().iter().for_each(|queue| queue.on_disconnect());
+        if !is_closed {
+            // The program's own close is no gap: its subscriptions end.
+            self.queues().iter().for_each(|queue| queue.on_disconnect());
+        }
     }
 
     /// Waits for a connection, at most `limit`.

@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fanal_protocol::control::{
-    InterestDelta, InterestDigest, InterestEntry, InterestSnapshot, interest_digest,
+    INTEREST_DURABLE, INTEREST_LIVE, InterestDelta, InterestDigest, InterestEntry, InterestSnapshot,
+    interest_digest,
 };
 
 /// Changes kept for deltas; a peer further behind gets a snapshot.
@@ -20,13 +21,30 @@ const PART_ENTRIES_MAX: usize = 256;
 /// Most entries that a peer may ask for (DESIGN: the budget per peer).
 pub const ENTRIES_MAX: usize = 100_000;
 
+/// Entries beyond the budget that widening takes: one per class.
+const WIDENED_MAX: usize = [INTEREST_LIVE, INTEREST_DURABLE].len();
+
+/// The ask for every topic of a class.
+fn everything(class: u8) -> InterestEntry {
+    InterestEntry { id: 0, class, filter: "#".into(), predicate: None, except: Vec::new() }
+}
+
 /// What this broker asks of every peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OwnInterest {
     version: u64,
     id_last: u64,
     asks: BTreeMap<InterestEntry, (u64, usize)>,
     changes: VecDeque<(u64, Change)>,
+    budget: usize,
+    /// Subscriptions that are asked for as everything.
+    widened: usize,
+}
+
+impl Default for OwnInterest {
+    fn default() -> Self {
+        OwnInterest::with_budget(ENTRIES_MAX - WIDENED_MAX)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -36,10 +54,32 @@ enum Change {
 }
 
 impl OwnInterest {
+    /// Empty, exact up to `budget` distinct asks. What comes beyond is asked for as `#` of its
+    /// class: a superset, since the receiver matches again.
+    pub fn with_budget(budget: usize) -> Self {
+        OwnInterest {
+            version: 0,
+            id_last: 0,
+            asks: BTreeMap::new(),
+            changes: VecDeque::new(),
+            budget,
+            widened: 0,
+        }
+    }
+
+    /// Whether the set asks for more than the subscriptions do.
+    pub fn is_widened(&self) -> bool {
+        self.widened > 0
+    }
+
     /// One more subscription asks for this (its id is ignored). The version from which on it is
     /// part of the set. O(log asks).
     pub fn add(&mut self, ask: InterestEntry) -> u64 {
-        let key = InterestEntry { id: 0, ..ask };
+        let mut key = InterestEntry { id: 0, ..ask };
+        if !self.asks.contains_key(&key) && self.asks.len() >= self.budget {
+            key = everything(key.class);
+            self.widened += 1;
+        }
         if let Some((_, count)) = self.asks.get_mut(&key) {
             *count += 1;
             return self.version;
@@ -52,7 +92,12 @@ impl OwnInterest {
 
     /// One subscription less asks for this. O(log asks).
     pub fn remove(&mut self, ask: InterestEntry) -> u64 {
-        let key = InterestEntry { id: 0, ..ask };
+        let mut key = InterestEntry { id: 0, ..ask };
+        if !self.asks.contains_key(&key) {
+            // It was added beyond the budget.
+            key = everything(key.class);
+            self.widened = self.widened.saturating_sub(1);
+        }
         match self.asks.get_mut(&key) {
             Some((_, count)) if *count > 1 => *count -= 1,
             Some((id, _)) => {
@@ -360,6 +405,19 @@ mod tests {
         let mut torn = PeerInterest::default();
         torn.on_snapshot(parts[0].clone()).unwrap();
         assert_eq!(torn.on_snapshot(parts[2].clone()), Err(InterestError::Resync { have: 0 }));
+    }
+
+    #[test]
+    fn beyond_the_budget_interest_widens_and_never_misses() {
+        let mut own = OwnInterest::with_budget(3);
+        (0..6).for_each(|n| drop(own.add(ask(n))));
+        assert!(own.is_widened());
+        assert_eq!(own.len(), 5, "three exact asks and one for everything per class");
+        // Whatever goes first, what is left is still asked for.
+        (0..4).for_each(|n| drop(own.remove(ask(n))));
+        assert!(own.is_widened());
+        (4..6).for_each(|n| drop(own.remove(ask(n))));
+        assert!(own.is_empty() && !own.is_widened());
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Broker {
             .map_err(|source| StartError::Data { path: config.data.clone(), source })?;
         let (store, home, recovery) = open_store(&config)?;
         let trust = Trust::open_or_create(&config.ca, &config.name, &config.data)?;
-        let endpoint = quic::endpoint(&trust, config.listen)?;
+        let endpoint = quic::endpoint(&trust, &config.data, config.listen)?;
         let listen = endpoint.local_addr().unwrap_or(config.listen);
         let (admin_listener, admin) = bind_admin(config.admin).await?;
         let local_json = trust.write_local_json(&config.data, &[listen], admin, &config.name)?;
@@ -156,6 +156,15 @@ impl Broker {
         self.shared.health.wait_until_stopped().await
     }
 
+    /// Waits until every connection has been sent what was answered.
+    async fn receipts_sent(&self) {
+        let outboxes: Vec<_> =
+            self.shared.sessions.iter().map(|session| Arc::clone(&session.outbox)).collect();
+        for outbox in outboxes {
+            outbox.wait_until_sent().await;
+        }
+    }
+
     /// Ends the broker: refuses new work, flushes what was taken, closes connections.
     pub async fn shutdown(mut self) {
         self.shared.draining.store(true, Ordering::Relaxed);
@@ -167,8 +176,7 @@ impl Broker {
             writer.map(JoinHandle::join)
         })
         .await;
-        // Gives the connections' writers a turn to send the last receipts.
-        tokio::task::yield_now().await;
+        let _ = tokio::time::timeout(RECEIPT_PATIENCE, self.receipts_sent()).await;
         self.endpoint.close(VarInt::from_u32(503), b"the broker is shutting down");
         if let Some(stop) = self.stop_admin.take() {
             let _ = stop.send(());
@@ -177,6 +185,9 @@ impl Broker {
         self.tasks.shutdown().await;
     }
 }
+
+/// How long a shutdown waits for clients to take their last receipts.
+const RECEIPT_PATIENCE: Duration = Duration::from_millis(500);
 
 fn check_peers(config: &Config) -> Result<(), StartError> {
     for (at, peer) in config.peers.iter().enumerate() {

@@ -103,6 +103,7 @@ pub(crate) struct PeerMetrics {
     pub(crate) lag: Gauge,
     pub(crate) interest_in: Gauge,
     pub(crate) interest_out: Gauge,
+    pub(crate) interest_widened: Gauge,
     pub(crate) forwarded: Counter,
     pub(crate) received: Counter,
     pub(crate) duplicates: Counter,
@@ -303,12 +304,12 @@ fn durable_ledger(class: &'static str) -> DurableLedger {
 
 fn peer_handles(name: &str) -> PeerMetrics {
     let peer = || name.to_owned();
-    gauge!("fanal_interest_widened", "peer" => peer()).set(0.0);
     let made = PeerMetrics {
         link_up: gauge!("fanal_link_up", "peer" => peer()),
         rtt: gauge!("fanal_link_rtt_seconds", "peer" => peer()),
         lag: gauge!("fanal_link_lag_events", "peer" => peer()),
         interest_in: gauge!("fanal_interest_entries", "peer" => peer(), "direction" => "in"),
+        interest_widened: gauge!("fanal_interest_widened", "peer" => peer()),
         interest_out: gauge!("fanal_interest_entries", "peer" => peer(), "direction" => "out"),
         forwarded: counter!("fanal_events_forwarded_total", "peer" => peer()),
         received: counter!("fanal_events_received_total", "peer" => peer()),

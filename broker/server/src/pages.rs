@@ -229,7 +229,9 @@ fn refresh(shared: &Shared, metrics: &Metrics) {
         }
         peer.metrics.lag.set(peer.mailbox().map_or(0, |mailbox| queued(shared, mailbox).0) as f64);
         peer.metrics.interest_in.set(peer.with_installed(|installed| installed.len()) as f64);
-        peer.metrics.interest_out.set(shared.interest.read(|own| own.len()) as f64);
+        let (asked, is_widened) = shared.interest.read(|own| (own.len(), own.is_widened()));
+        peer.metrics.interest_out.set(asked as f64);
+        peer.metrics.interest_widened.set(f64::from(u8::from(is_widened)));
     }
     metrics.set_live_queued(live, peer_live);
 }

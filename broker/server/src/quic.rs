@@ -5,6 +5,7 @@
 //! large socket buffers because they remove loss on loopback.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::trust::Trust;
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
 /// Binds the listener of a broker.
-pub(crate) fn endpoint(trust: &Trust, listen: SocketAddr) -> Result<Endpoint, StartError> {
+pub(crate) fn endpoint(trust: &Trust, data: &Path, listen: SocketAddr) -> Result<Endpoint, StartError> {
     let socket =
         bind(listen).map_err(|source| StartError::Listen { what: "QUIC", address: listen, source })?;
     let tls = trust.server_config()?;
@@ -30,9 +31,16 @@ pub(crate) fn endpoint(trust: &Trust, listen: SocketAddr) -> Result<Endpoint, St
     server.max_incoming(4096);
     server.incoming_buffer_size(32 * 1024);
     server.migration(true);
+    // A restarted broker answers packets of connections that it no longer knows with resets that
+    // they recognise, so that clients and peers come back at once instead of after a timeout.
+    let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &trust.reset_secret(data)?);
+    let endpoint_config = EndpointConfig::new(Arc::new(reset_key));
     let runtime = Arc::new(quinn::TokioRuntime);
-    Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)
-        .map_err(|source| StartError::Listen { what: "QUIC", address: listen, source })
+    Endpoint::new(endpoint_config, Some(server), socket, runtime).map_err(|source| StartError::Listen {
+        what: "QUIC",
+        address: listen,
+        source,
+    })
 }
 
 fn bind(listen: SocketAddr) -> std::io::Result<UdpSocket> {

@@ -27,6 +27,7 @@ const CA_CERTIFICATE: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
 const LEAF_CERTIFICATE: &str = "broker.pem";
 const LEAF_KEY: &str = "broker.key";
+const RESET_SECRET: &str = "reset.key";
 /// Name of the client that `local.json` stands for.
 const LOCAL_CLIENT: &str = "admin";
 const CA_DAYS: i64 = 3650;
@@ -198,6 +199,22 @@ impl Trust {
         let text = self.credentials_json(&reachable, dialable(admin), broker, LOCAL_CLIENT)?;
         write_whole(&path, text.as_bytes(), 0o600)?;
         Ok(path)
+    }
+
+    /// A secret of this data directory that survives restarts, made at its first use.
+    pub(crate) fn reset_secret(&self, data_dir: &Path) -> Result<[u8; 32], TrustError> {
+        let path = data_dir.join(RESET_SECRET);
+        match fs::read(&path).map(<[u8; 32]>::try_from) {
+            Ok(Ok(secret)) => return Ok(secret),
+            Ok(Err(_)) => {
+                tracing::warn!(path = %path.display(), "the reset secret is damaged: a new one is made")
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("read", &path)(error)),
+        }
+        let secret: [u8; 32] = rand::random();
+        write_whole(&path, &secret, 0o600)?;
+        Ok(secret)
     }
 
     /// TLS of the listener, for clients and peers.

@@ -111,6 +111,7 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct OutboxState {
     bytes: Vec<u8>,
+    is_writing: bool,
     is_overfull: bool,
 }
 
@@ -140,11 +141,27 @@ impl Outbox {
         }
     }
 
+    /// Waits until everything that was pushed is with the transport.
+    pub(crate) async fn wait_until_sent(&self) {
+        loop {
+            let room = self.room.notified();
+            let is_sent = {
+                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.bytes.is_empty() && !state.is_writing
+            };
+            if is_sent {
+                return;
+            }
+            room.await;
+        }
+    }
+
     /// Writes what is pushed until the stream or the bound ends it.
     pub(crate) async fn write_to(self: Arc<Self>, mut stream: SendStream) -> Ending {
         loop {
             let (bytes, is_overfull) = {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.is_writing = !state.bytes.is_empty();
                 (std::mem::take(&mut state.bytes), state.is_overfull)
             };
             if is_overfull {
@@ -158,6 +175,7 @@ impl Outbox {
             if let Err(error) = stream.write_chunk(bytes.into()).await {
                 return error.into();
             }
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).is_writing = false;
             self.room.notify_waiters();
         }
     }

@@ -274,8 +274,15 @@ fn explain(error: &ConnectionError, address: &str) -> ConnectError {
     }
 }
 
+/// QUIC's CONNECTION_REFUSED (RFC 9000 section 20.1).
+const QUIC_REFUSED: u64 = 2;
+
 fn explain_transport(code: u64, reason: String, address: String) -> ConnectError {
     match code.checked_sub(0x100) {
+        None if code == QUIC_REFUSED => {
+            let reason = "it takes no connections now: it is shutting down, or full".into();
+            ConnectError::Unreachable { address, reason }
+        }
         Some(ALERT_NO_ALPN) => ConnectError::Protocol {
             address,
             reason: "it does not offer ALPN `fanal/1`: is a Fanal broker of this version listening there?"

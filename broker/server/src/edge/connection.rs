@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fanal_protocol::control::*;
 use fanal_protocol::stream::Origin;
-use fanal_protocol::{Code, Control, PROTOCOL_VERSION, PublisherId};
+use fanal_protocol::{CONTROL_FRAME_BYTES_MAX, Code, Control, PROTOCOL_VERSION, PublisherId};
 use quinn::Connection;
 use tokio::task::JoinSet;
 
@@ -95,6 +95,7 @@ async fn open(
         agent: hello.agent.chars().take(128).collect(),
         remote: connection.remote_address(),
         since_ms: shared.clock.now(),
+        outbox: Arc::default(),
         subscriptions: Default::default(),
     });
     session.outbox.push(Welcome {
@@ -225,7 +226,7 @@ async fn handle_ack(shared: &Arc<Shared>, session: &Arc<Session>, ack: Ack) -> R
 
 fn answer_query(shared: &Arc<Shared>, session: &Arc<Session>, query: Query) {
     match crate::pages::page(shared, &query.page) {
-        Some(page) => session.outbox.push(Answer { request: query.request, json: page.to_string() }),
+        Some(page) => answer(session, &query, page.to_string()),
         None => {
             let reason = format!(
                 "there is no page `{}`: ask for one of {}",
@@ -235,4 +236,17 @@ fn answer_query(shared: &Arc<Shared>, session: &Arc<Session>, query: Query) {
             refuse(session, query.request, Code::NotFound, "no_page", reason);
         }
     }
+}
+
+/// An answer fits one control frame, or is refused with another way to get it.
+fn answer(session: &Session, query: &Query, json: String) {
+    if json.len() + 64 > CONTROL_FRAME_BYTES_MAX {
+        let reason = format!(
+            "page `{0}` has {1} bytes, more than a control frame holds: read /api/v1/{0} of the admin HTTP",
+            query.page,
+            json.len()
+        );
+        return refuse(session, query.request, Code::TooLarge, "page_too_large", reason);
+    }
+    session.outbox.push(Answer { request: query.request, json });
 }

@@ -28,6 +28,7 @@ pub(crate) struct SessionInfo {
     pub(crate) agent: String,
     pub(crate) remote: SocketAddr,
     pub(crate) since_ms: u64,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) subscriptions: Mutex<Vec<(u32, Ask, Option<String>)>>,
 }
 
@@ -68,8 +69,8 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(info: SessionInfo) -> Arc<Self> {
         Arc::new(Session {
+            outbox: Arc::clone(&info.outbox),
             info: Arc::new(info),
-            outbox: Arc::default(),
             live_ready: Arc::default(),
             durable_ready: Arc::default(),
             channels: Mutex::default(),

@@ -169,10 +169,8 @@ async fn install_durable(
     };
     let durable = shared.ensure_durable(id, &subscription, selector, 1);
     let live_side = new_queue(shared, session, channel, Arc::clone(&credit));
-    let holder = Holder {
-        outbox: Some(Arc::clone(&session.outbox)),
-        live_side: Some(Arc::clone(&live_side)),
-    };
+    let holder =
+        Holder { outbox: Some(Arc::clone(&session.outbox)), live_side: Some(Arc::clone(&live_side)) };
     let (attached, before) = durable.mailbox.attach(channel, credit, &session.durable_ready, holder, 1);
     if let Some(before) = before {
         let reason =
