@@ -27,15 +27,27 @@ pub(crate) struct Flushed(pub(super) ());
 #[derive(Default)]
 pub(crate) struct Completions {
     receipts: Vec<(Arc<PublishChannel>, ReceiptRuns)>,
-    mailboxes: HashMap<MailboxId, (Arc<Mailbox>, Vec<(u64, Arc<Event>)>)>,
+    mailboxes: HashMap<MailboxId, NewEntries>,
     live: Fanout,
-    replies: Vec<(oneshot::Sender<Result<Output, LogError>>, Result<Output, LogError>)>,
+    replies: Replies<Output, LogError>,
     hop_acks: Vec<(Arc<LinkInbound>, u64, Received)>,
-    receive_replies: Vec<(oneshot::Sender<Result<(), ReceiveError>>, Result<(), ReceiveError>)>,
-    done: Vec<(Arc<Mailbox>, Vec<(u64, u64)>, DoneReason, Option<AckConfirm>, u64)>,
+    receive_replies: Replies<(), ReceiveError>,
+    done: Vec<DoneEntries>,
     accepted: u64,
     removed: u64,
     began: Option<Instant>,
+}
+
+/// A mailbox and what the batch adds to it.
+type NewEntries = (Arc<Mailbox>, Vec<(u64, Arc<Event>)>);
+
+/// Entries that the batch takes out of a mailbox.
+struct DoneEntries {
+    mailbox: Arc<Mailbox>,
+    ranges: Vec<(u64, u64)>,
+    reason: DoneReason,
+    confirm: Option<AckConfirm>,
+    entries: u64,
 }
 
 /// What a batch of a link brought.
@@ -130,7 +142,7 @@ impl Completions {
         confirm: Option<AckConfirm>,
         entries: u64,
     ) {
-        self.done.push((mailbox, ranges, reason, confirm, entries));
+        self.done.push(DoneEntries { mailbox, ranges, reason, confirm, entries });
     }
 
     /// Lets everybody know. One lock per mailbox, live queue and connection.
@@ -142,7 +154,7 @@ impl Completions {
         self.live.flush();
         metrics.events_published(Class::AtLeastOnce).increment(self.accepted);
         metrics.durable_removed().increment(self.removed);
-        for (mailbox, ranges, reason, confirm, entries) in self.done {
+        for DoneEntries { mailbox, ranges, reason, confirm, entries } in self.done {
             let ledger = metrics.durable(&mailbox.kind);
             match reason {
                 DoneReason::Acked => ledger.acked.increment(entries),
