@@ -6,10 +6,17 @@
 use crate::code::Code;
 use crate::control::{Exception, Receipts};
 
+/// Bytes of refusals in one frame: far below the limit of a control frame.
+const EXCEPTION_BYTES_MAX: usize = 64 * 1024;
+/// Runs in one frame, likewise.
+const RUNS_MAX: usize = 4096;
+
 /// Collects receipts of one channel and class into as few frames as possible.
 #[derive(Debug, Default)]
 pub struct ReceiptRuns {
     frames: Vec<Receipts>,
+    /// Of the last frame.
+    exception_bytes: usize,
 }
 
 impl ReceiptRuns {
@@ -20,13 +27,17 @@ impl ReceiptRuns {
             && (frame.channel, frame.best_effort) == (channel, best_effort)
             && frame.through.wrapping_add(1) == sequence
         {
-            frame.through = sequence;
-            match frame.runs.last_mut() {
-                Some(run) if (run.0, run.2) == (code, destinations) => run.1 += 1,
-                _ => frame.runs.push((code, 1, destinations)),
+            let repeats = frame.runs.last().is_some_and(|run| (run.0, run.2) == (code, destinations));
+            if repeats || frame.runs.len() < RUNS_MAX {
+                frame.through = sequence;
+                match frame.runs.last_mut() {
+                    Some(run) if repeats => run.1 += 1,
+                    _ => frame.runs.push((code, 1, destinations)),
+                }
+                return;
             }
-            return;
         }
+        self.exception_bytes = 0;
         self.frames.push(Receipts {
             channel,
             best_effort,
@@ -39,7 +50,15 @@ impl ReceiptRuns {
     /// Adds a refusal with its reason.
     pub fn push_refusal(&mut self, channel: u32, best_effort: bool, exception: Exception) {
         let code = Code::from_number(exception.code).unwrap_or(Code::Internal);
-        self.push(channel, best_effort, exception.sequence, code, 0);
+        let bytes = exception.reason.len() + 32;
+        if self.exception_bytes + bytes > EXCEPTION_BYTES_MAX {
+            let (through, runs) = (exception.sequence, vec![(code.number(), 1, 0)]);
+            self.frames.push(Receipts { channel, best_effort, through, runs, exceptions: Vec::new() });
+            self.exception_bytes = 0;
+        } else {
+            self.push(channel, best_effort, exception.sequence, code, 0);
+        }
+        self.exception_bytes += bytes;
         if let Some(frame) = self.frames.last_mut() {
             frame.exceptions.push(exception);
         }
@@ -47,6 +66,7 @@ impl ReceiptRuns {
 
     /// The frames, emptying the collection.
     pub fn drain(&mut self) -> Vec<Receipts> {
+        self.exception_bytes = 0;
         std::mem::take(&mut self.frames)
     }
 
@@ -72,6 +92,29 @@ pub fn each(receipts: &Receipts) -> impl Iterator<Item = (u64, u16, u64)> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CONTROL_FRAME_BYTES_MAX;
+    use crate::control::Control;
+
+    #[test]
+    fn many_refusals_and_many_runs_never_exceed_a_control_frame() {
+        let mut runs = ReceiptRuns::default();
+        for sequence in 1..=20_000 {
+            let reason = format!("blocked by {}", sequence % 7).repeat(3);
+            runs.push_refusal(1, false, Exception { sequence, code: 425, reason, retry_ms: None });
+        }
+        for sequence in 20_001..=60_000 {
+            runs.push(1, false, sequence, Code::Durable, sequence % 2);
+        }
+        let frames = runs.drain();
+        for frame in &frames {
+            let mut out = Vec::new();
+            Control::from(frame.clone()).encode(&mut out);
+            assert!(out.len() <= CONTROL_FRAME_BYTES_MAX, "{} bytes", out.len());
+        }
+        let all: Vec<u64> = frames.iter().flat_map(each).map(|(sequence, ..)| sequence).collect();
+        assert_eq!(all, (1..=60_000).collect::<Vec<_>>());
+        assert_eq!(frames.iter().map(|frame| frame.exceptions.len()).sum::<usize>(), 20_000);
+    }
 
     #[test]
     fn runs_spread_to_what_was_pushed() {

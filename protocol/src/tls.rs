@@ -231,6 +231,17 @@ impl ExpectBroker {
     }
 }
 
+/// A refusal whose debug form is its message: rustls shows errors by that.
+#[derive(Error)]
+#[error("{0}")]
+struct Shown(CertificateRefusal);
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 fn only_tls13() -> rustls::Error {
     rustls::Error::General("only TLS 1.3 is spoken here".into())
 }
@@ -249,7 +260,7 @@ impl ServerCertVerifier for ExpectBroker {
         match self.check(&chain) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(refusal) => {
-                let other = rustls::OtherError(Arc::new(refusal));
+                let other = rustls::OtherError(Arc::new(Shown(refusal)));
                 Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
             }
         }

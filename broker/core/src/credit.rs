@@ -38,12 +38,18 @@ impl Credit {
     /// Charges one event.
     pub fn charge(&mut self, bytes: u64) {
         self.events_used = self.events_used.saturating_add(1);
-        self.charge_bytes(bytes);
+        self.bytes_used = self.bytes_used.saturating_add(bytes);
     }
 
-    /// Charges the bytes of an event that was charged before its size was known.
-    pub fn charge_bytes(&mut self, bytes: u64) {
-        self.bytes_used = self.bytes_used.saturating_add(bytes);
+    /// Gives back what was charged for events that were smaller than thought, or not sent at all.
+    pub fn refund(&mut self, events: u64, bytes: u64) {
+        self.events_used = self.events_used.saturating_sub(events);
+        self.bytes_used = self.bytes_used.saturating_sub(bytes);
+    }
+
+    /// Bytes that may still be sent.
+    pub fn bytes_left(&self) -> u64 {
+        self.bytes_granted.saturating_sub(self.bytes_used)
     }
 }
 

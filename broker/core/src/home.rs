@@ -70,6 +70,18 @@ pub struct PeerRecord {
     pub interest: BTreeMap<InterestEntry, ()>,
 }
 
+/// Who numbered the events of a link: the peer by its certificate, its store, and the store's
+/// recovery epoch. The identity is part of it, so that nobody can speak for another's store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender {
+    /// The link's authenticated peer.
+    pub peer: Principal,
+    /// Its store.
+    pub store: StoreId,
+    /// The store's recovery epoch.
+    pub recovery_epoch: u64,
+}
+
 /// Why a change was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HomeRefusal {
@@ -124,7 +136,7 @@ enum UndoKey {
     Subscription(MailboxId),
     Peer(MailboxId),
     Interest(MailboxId, InterestEntry),
-    Received(StoreId, u64),
+    Received(Sender),
 }
 
 #[derive(Debug, Clone)]
@@ -150,7 +162,8 @@ pub struct Home {
     subscriptions: BTreeMap<MailboxId, Subscription>,
     by_name: BTreeMap<(Principal, String), MailboxId>,
     peers: BTreeMap<MailboxId, PeerRecord>,
-    received: BTreeMap<(StoreId, u64), u64>,
+    received: BTreeMap<Sender, u64>,
+    orphans: Vec<MailboxId>,
     undo: BTreeMap<UndoKey, UndoValue>,
     effects: Vec<Effect>,
 }
@@ -169,6 +182,7 @@ impl Home {
             by_name: BTreeMap::new(),
             peers: BTreeMap::new(),
             received: BTreeMap::new(),
+            orphans: Vec::new(),
             undo: BTreeMap::new(),
             effects: Vec::new(),
         }
@@ -193,8 +207,11 @@ impl Home {
             home.apply(record);
         }
         for (mailbox, tail) in tails {
+            home.mailbox_next = home.mailbox_next.max(mailbox.0 + 1);
             if home.subscriptions.contains_key(&mailbox) || home.peers.contains_key(&mailbox) {
                 home.tails.insert(mailbox, tail);
+            } else {
+                home.orphans.push(mailbox);
             }
         }
         Ok(home)
@@ -238,8 +255,9 @@ impl Home {
                     peer.interest.remove(&entry);
                 }
             }
-            Record::Received(Received { store, recovery_epoch, through }) => {
-                self.received.insert((store, recovery_epoch), through);
+            Record::Received(Received { store, recovery_epoch, through, name, authority }) => {
+                let peer = Principal { name, authority };
+                self.received.insert(Sender { peer, store, recovery_epoch }, through);
             }
         }
     }
@@ -281,9 +299,24 @@ impl Home {
         self.tails.get(&mailbox).copied()
     }
 
-    /// Highest mailbox sequence recorded from a sender's (store, recovery epoch); 0: none.
-    pub fn received_through(&self, store: StoreId, recovery_epoch: u64) -> u64 {
-        self.received.get(&(store, recovery_epoch)).copied().unwrap_or(0)
+    /// Highest mailbox sequence recorded from a sender; 0: none.
+    pub fn received_through(&self, sender: &Sender) -> u64 {
+        self.received.get(sender).copied().unwrap_or(0)
+    }
+
+    /// Whether a durable subscription exists.
+    pub fn has_subscription(&self, principal: &Principal, name: &str) -> bool {
+        self.by_name.contains_key(&(principal.clone(), name.to_owned()))
+    }
+
+    /// Whether a peer has a mailbox.
+    pub fn has_peer(&self, name: &str, authority: Fingerprint) -> bool {
+        self.peers.values().any(|peer| peer.name == name && peer.authority == authority)
+    }
+
+    /// Mailboxes of the store that nothing here knows. Damage can make such; they are kept.
+    pub fn orphans(&self) -> &[MailboxId] {
+        &self.orphans
     }
 
     /// The whole state as records, for a checkpoint.
@@ -297,9 +330,7 @@ impl Home {
             let added = |entry: &InterestEntry| InterestAdded { mailbox: id.0, entry: entry.clone() };
             out.extend(peer.interest.keys().map(|entry| Record::from(added(entry)).encode()));
         }
-        for (&(store, recovery_epoch), &through) in &self.received {
-            out.push(Record::from(Received { store, recovery_epoch, through }).encode());
-        }
+        out.extend(self.received.iter().map(|(sender, through)| put_received(sender, *through)));
         out
     }
 
@@ -384,28 +415,28 @@ impl Home {
 
     /// Judges a mailbox sequence that came over a link. `Accept` moves the mark on; `Blocked`
     /// means that sequences before it are missing: the link is broken.
-    pub fn receive(&mut self, store: StoreId, recovery_epoch: u64, sequence: u64) -> Verdict {
-        let through = self.received_through(store, recovery_epoch);
+    pub fn receive(&mut self, sender: &Sender, sequence: u64) -> Verdict {
+        let through = self.received_through(sender);
         if sequence <= through {
             return Verdict::Duplicate;
         }
         if sequence != through + 1 {
             return Verdict::Blocked { by: through + 1 };
         }
-        self.remember(UndoKey::Received(store, recovery_epoch));
-        self.received.insert((store, recovery_epoch), sequence);
+        self.remember(UndoKey::Received(sender.clone()));
+        self.received.insert(sender.clone(), sequence);
         Verdict::Accept
     }
 
     /// The sender passes over `from..=through`. False: something before `from` is missing.
-    pub fn receive_hole(&mut self, store: StoreId, recovery_epoch: u64, from: u64, through: u64) -> bool {
-        let mark = self.received_through(store, recovery_epoch);
-        if from > mark + 1 {
+    pub fn receive_hole(&mut self, sender: &Sender, from: u64, through: u64) -> bool {
+        let mark = self.received_through(sender);
+        if from > mark + 1 || through == u64::MAX {
             return false;
         }
         if through > mark {
-            self.remember(UndoKey::Received(store, recovery_epoch));
-            self.received.insert((store, recovery_epoch), through);
+            self.remember(UndoKey::Received(sender.clone()));
+            self.received.insert(sender.clone(), through);
         }
         true
     }
@@ -545,10 +576,8 @@ impl Home {
                         effects.push(Effect::State(put_publisher(*counter, now)));
                     }
                 }
-                (UndoKey::Received(store, recovery_epoch), _) => {
-                    let through = self.received_through(*store, *recovery_epoch);
-                    let record = Received { store: *store, recovery_epoch: *recovery_epoch, through };
-                    effects.push(Effect::State(Record::from(record).encode()));
+                (UndoKey::Received(sender), _) => {
+                    effects.push(Effect::State(put_received(sender, self.received_through(sender))));
                 }
                 _ => {}
             }
@@ -596,8 +625,8 @@ impl Home {
                     put_back(&mut peer.interest, entry, was_there.then_some(()));
                 }
             }
-            (UndoKey::Received(store, epoch), UndoValue::Received(before)) => {
-                put_back(&mut self.received, (store, epoch), before);
+            (UndoKey::Received(sender), UndoValue::Received(before)) => {
+                put_back(&mut self.received, sender, before);
             }
             _ => {}
         }
@@ -617,9 +646,7 @@ impl Home {
             UndoKey::Interest(id, entry) => {
                 UndoValue::Interest(self.peers.get(id).is_some_and(|peer| peer.interest.contains_key(entry)))
             }
-            UndoKey::Received(store, epoch) => {
-                UndoValue::Received(self.received.get(&(*store, *epoch)).copied())
-            }
+            UndoKey::Received(sender) => UndoValue::Received(self.received.get(sender).copied()),
         };
         self.undo.insert(key, value);
     }
@@ -661,6 +688,12 @@ fn put_subscription(id: MailboxId, subscription: &Subscription) -> Vec<u8> {
 
 fn put_peer(id: MailboxId, peer: &PeerRecord) -> Vec<u8> {
     Record::from(PeerPut { mailbox: id.0, name: peer.name.clone(), authority: peer.authority }).encode()
+}
+
+fn put_received(sender: &Sender, through: u64) -> Vec<u8> {
+    let Sender { peer, store, recovery_epoch } = sender.clone();
+    let record = Received { store, recovery_epoch, through, name: peer.name, authority: peer.authority };
+    Record::from(record).encode()
 }
 
 /// A filter in words, for messages.

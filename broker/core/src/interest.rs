@@ -18,15 +18,38 @@ use fanal_protocol::control::{
 const CHANGES_MAX: usize = 4096;
 /// Entries in one part of a snapshot or in one delta.
 const PART_ENTRIES_MAX: usize = 256;
+/// Bytes of entries in one part of a snapshot or in one delta, but for a single larger entry: far
+/// below the limit of a control frame.
+const PART_BYTES_MAX: usize = 64 * 1024;
 /// Most entries that a peer may ask for (DESIGN: the budget per peer).
 pub const ENTRIES_MAX: usize = 100_000;
+
+impl Change {
+    fn size(&self) -> usize {
+        match self {
+            Change::Add(entry) => size(entry),
+            Change::Remove(_) => 10,
+        }
+    }
+}
+
+/// About the bytes of an entry in a frame.
+fn size(entry: &InterestEntry) -> usize {
+    let except: usize = entry.except.iter().map(|filter| filter.len() + 3).sum();
+    32 + entry.filter.len() + entry.predicate.as_ref().map_or(0, String::len) + except
+}
 
 /// Entries beyond the budget that widening takes: one per class.
 const WIDENED_MAX: usize = [INTEREST_LIVE, INTEREST_DURABLE].len();
 
-/// The ask for every topic of a class.
-fn everything(class: u8) -> InterestEntry {
-    InterestEntry { id: 0, class, filter: "#".into(), predicate: None, except: Vec::new() }
+/// What an ask widens to: everything of its class. A leading wildcard does not match topics that
+/// begin with `$`, so an ask for those widens to its first level.
+fn everything(ask: &InterestEntry) -> InterestEntry {
+    let filter = match ask.filter.split('/').next() {
+        Some(first) if first.starts_with('$') => format!("{first}/#"),
+        _ => "#".into(),
+    };
+    InterestEntry { id: 0, class: ask.class, filter, predicate: None, except: Vec::new() }
 }
 
 /// What this broker asks of every peer.
@@ -77,7 +100,7 @@ impl OwnInterest {
     pub fn add(&mut self, ask: InterestEntry) -> u64 {
         let mut key = InterestEntry { id: 0, ..ask };
         if !self.asks.contains_key(&key) && self.asks.len() >= self.budget {
-            key = everything(key.class);
+            key = everything(&key);
             self.widened += 1;
         }
         if let Some((_, count)) = self.asks.get_mut(&key) {
@@ -95,7 +118,7 @@ impl OwnInterest {
         let mut key = InterestEntry { id: 0, ..ask };
         if !self.asks.contains_key(&key) {
             // It was added beyond the budget.
-            key = everything(key.class);
+            key = everything(&key);
             self.widened = self.widened.saturating_sub(1);
         }
         match self.asks.get_mut(&key) {
@@ -142,7 +165,12 @@ impl OwnInterest {
         }
         let skip = (from + 1 - oldest) as usize;
         let mut delta = InterestDelta { from, to: from, ..Default::default() };
+        let mut bytes = 0;
         for (version, change) in self.changes.iter().skip(skip).take(PART_ENTRIES_MAX) {
+            bytes += change.size();
+            if bytes > PART_BYTES_MAX && delta.to > from {
+                break;
+            }
             match change {
                 Change::Add(entry) => delta.add.push(entry.clone()),
                 Change::Remove(id) => {
@@ -162,15 +190,25 @@ impl OwnInterest {
     pub fn snapshot(&self) -> Vec<InterestSnapshot> {
         let entries: Vec<InterestEntry> =
             self.asks.iter().map(|(key, (id, _))| InterestEntry { id: *id, ..key.clone() }).collect();
-        let parts = entries.len().div_ceil(PART_ENTRIES_MAX).max(1);
-        (0..parts)
-            .map(|part| InterestSnapshot {
-                version: self.version,
-                part: part as u64,
-                last: part + 1 == parts,
-                entries: entries.chunks(PART_ENTRIES_MAX).nth(part).unwrap_or_default().to_vec(),
-            })
-            .collect()
+        let mut parts = vec![InterestSnapshot { version: self.version, ..Default::default() }];
+        let mut bytes = 0;
+        for entry in entries {
+            bytes += size(&entry);
+            let at = parts.len() - 1;
+            let held = parts[at].entries.len();
+            if held > 0 && (held == PART_ENTRIES_MAX || bytes > PART_BYTES_MAX) {
+                bytes = size(&entry);
+                let part = parts.len() as u64;
+                let entries = vec![entry];
+                parts.push(InterestSnapshot { version: self.version, part, entries, ..Default::default() });
+            } else {
+                parts[at].entries.push(entry);
+            }
+        }
+        if let Some(last) = parts.last_mut() {
+            last.last = true;
+        }
+        parts
     }
 
     /// What a peer should hold.

@@ -32,13 +32,31 @@ pub struct LiveBuffer {
     bytes: usize,
     bytes_max: usize,
     dropped: u64,
+    /// Kind of the drops that happen here.
+    own_kind: u8,
+    /// Kind of the gap in front: what it swallowed may be less exact.
     gap_kind: u8,
+    reason: &'static str,
 }
+
+const SLOW_CONSUMER: &str = "slow_consumer";
+/// Bytes that a gap is charged for.
+const GAP_CHARGE: usize = 256;
+/// Longest text that a gap from elsewhere may carry, in characters.
+const GAP_TEXT_MAX: usize = 64;
 
 impl LiveBuffer {
     /// An empty buffer of at most `bytes_max`; drops are announced as gaps of kind `gap_kind`.
     pub fn new(bytes_max: usize, gap_kind: u8) -> Self {
-        LiveBuffer { items: VecDeque::new(), bytes: 0, bytes_max, dropped: 0, gap_kind }
+        LiveBuffer {
+            items: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            dropped: 0,
+            own_kind: gap_kind,
+            gap_kind,
+            reason: SLOW_CONSUMER,
+        }
     }
 
     /// Adds an event. How many older ones were dropped for it. Amortised O(1).
@@ -62,8 +80,9 @@ impl LiveBuffer {
                 1
             }
             Some(LiveItem::Gap(gap)) => {
+                self.bytes -= GAP_CHARGE;
                 // The gap in front swallows what an older gap said; unknown stays unknown.
-                self.dropped += gap.count;
+                self.dropped += gap.count.max(1);
                 self.gap_kind = self.gap_kind.max(gap.kind);
                 0
             }
@@ -74,29 +93,43 @@ impl LiveBuffer {
     /// Drops what waits, for a destination that must free memory. How many events.
     pub fn shed(&mut self) -> u64 {
         let mut dropped = 0;
+        self.reason = "memory";
         while self.items.len() > 1 {
             dropped += self.drop_oldest();
         }
         dropped
     }
 
-    /// Adds a gap that happened elsewhere.
+    /// Adds a gap that happened elsewhere; gaps of one kind that follow each other become one.
     pub fn push_gap(&mut self, gap: Gap) {
+        let cut = |text: String| text.chars().take(GAP_TEXT_MAX).collect::<String>();
+        let gap = Gap { reason: cut(gap.reason), broker: cut(gap.broker), ..gap };
+        if let Some(LiveItem::Gap(last)) = self.items.back_mut()
+            && (&last.reason, &last.broker, last.kind) == (&gap.reason, &gap.broker, gap.kind)
+        {
+            last.count = last.count.saturating_add(gap.count);
+            return;
+        }
+        self.bytes += GAP_CHARGE;
         self.items.push_back(LiveItem::Gap(gap));
+        while self.bytes > self.bytes_max && self.items.len() > 1 {
+            self.drop_oldest();
+        }
     }
 
     /// Takes the next item: a gap for what was dropped in front of it first.
     pub fn pop(&mut self) -> Option<LiveItem> {
         if self.dropped > 0 {
             let count = std::mem::take(&mut self.dropped);
-            let gap =
-                Gap { kind: self.gap_kind, count, reason: "slow_consumer".into(), ..Default::default() };
+            let gap = Gap { kind: self.gap_kind, count, reason: self.reason.into(), ..Default::default() };
+            (self.gap_kind, self.reason) = (self.own_kind, SLOW_CONSUMER);
             return Some(LiveItem::Gap(gap));
         }
         let item = self.items.pop_front()?;
-        if let LiveItem::Event(event) = &item {
-            self.bytes -= charge(event);
-        }
+        self.bytes -= match &item {
+            LiveItem::Event(event) => charge(event),
+            LiveItem::Gap(_) => GAP_CHARGE,
+        };
         Some(item)
     }
 
@@ -167,6 +200,24 @@ mod tests {
         assert_eq!(buffer.push(&event(2, None)), 1);
         assert!(matches!(buffer.pop(), Some(LiveItem::Gap(_))));
         assert!(matches!(buffer.pop(), Some(LiveItem::Event(event)) if event.sequence == 2));
+    }
+
+    #[test]
+    fn gaps_from_elsewhere_are_bounded_and_an_unknown_one_does_not_stick() {
+        let mut buffer = LiveBuffer::new(2_000, GAP_EXACT);
+        let gap = |kind, broker: String| Gap { kind, broker, reason: "r".repeat(1 << 20), ..Gap::default() };
+        (0..1_000).for_each(|n| buffer.push_gap(gap(2, format!("b{n}"))));
+        (0..1_000).for_each(|_| buffer.push_gap(gap(2, "same".into())));
+        assert!(buffer.bytes() <= 2_000);
+        let Some(LiveItem::Gap(first)) = buffer.pop() else { panic!("no gap") };
+        assert_eq!(first.kind, 2, "what swallowed an unknown gap is unknown");
+        while let Some(LiveItem::Gap(gap)) = buffer.pop() {
+            assert!(gap.reason.len() <= 64);
+        }
+        (1..=5).for_each(|n| assert!(buffer.push(&event(n, None)) <= 1));
+        let Some(LiveItem::Gap(exact)) = buffer.pop() else { panic!("no gap") };
+        assert_eq!((exact.kind, exact.count), (GAP_EXACT, 3));
+        assert!(matches!(buffer.pop(), Some(LiveItem::Event(_))));
     }
 
     #[test]

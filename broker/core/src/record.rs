@@ -119,6 +119,10 @@ records! {
         2 recovery_epoch: u64,
         /// Highest mailbox sequence; all below are recorded too.
         3 through: u64,
+        /// The sender's name.
+        4 name: String,
+        /// The sender's CA.
+        5 authority: Fingerprint,
     }
 }
 

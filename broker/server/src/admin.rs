@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -65,8 +66,10 @@ fn method_not_allowed() -> Response {
 }
 
 async fn check_host(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if is_local_name(host) {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // Of two, another reader of the request may believe the other one (RFC 9112 section 3.2).
+    if is_local_name(host) && hosts.next().is_none() {
         return next.run(request).await;
     }
     let reason = format!("host '{host}': ask by address or as localhost");
@@ -104,8 +107,9 @@ async fn metrics(State(pages): Shown) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pages.metrics()).into_response()
 }
 
-async fn page(State(pages): Shown, Path(name): Path<String>) -> Response {
-    pages.page(&name).map_or_else(not_found, |page| axum::Json(page).into_response())
+async fn page(State(pages): Shown, name: Result<Path<String>, PathRejection>) -> Response {
+    let page = name.ok().and_then(|Path(name)| pages.page(&name));
+    page.map_or_else(not_found, |page| axum::Json(page).into_response())
 }
 
 #[cfg(test)]
@@ -166,5 +170,42 @@ mod tests {
         assert!(ask(address, post).await.contains("405"));
         let _ = stop.send(());
         server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn odd_requests_get_an_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Arc::new(Fixed), std::future::pending()));
+        let tail = "Connection: close\r\n\r\n";
+        for (request, status) in [
+            (format!("GET /nothing HTTP/1.1\r\nHost: evil.example\r\n{tail}"), "403"),
+            (format!("GET / HTTP/1.1\r\nHost: evil.example:4680\r\n{tail}"), "403"),
+            (format!("GET / HTTP/1.1\r\nHost: localhost.evil.example\r\n{tail}"), "403"),
+            (format!("GET / HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\n{tail}"), "403"),
+            (format!("GET / HTTP/1.1\r\n{tail}"), "403"),
+            (format!("GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n{tail}"), "403"),
+            (format!("GET / HTTP/1.1\r\nHost: [::1]:4680\r\n{tail}"), "200"),
+            (format!("GET / HTTP/1.1\r\nHost: [::1]\r\n{tail}"), "200"),
+            (format!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{tail}"), "200"),
+            (format!("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n{tail}"), "200"),
+            (format!("PUT /api/v1/status HTTP/1.1\r\nHost: localhost\r\n{tail}"), "405"),
+            (format!("GET /api/v1/%ff HTTP/1.1\r\nHost: localhost\r\n{tail}"), "404"),
+            (format!("GET /api/v1/ HTTP/1.1\r\nHost: localhost\r\n{tail}"), "404"),
+            (format!("GET /healthz/ HTTP/1.1\r\nHost: localhost\r\n{tail}"), "404"),
+        ] {
+            let answer = ask(address, &request).await;
+            let line = answer.lines().next().unwrap_or_default();
+            assert!(line.contains(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+            if status == "404" || status == "405" || status == "403" {
+                assert!(answer.contains("\"reason\":"), "{request}: {answer}");
+            }
+        }
+        let huge = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n{tail}", "a".repeat(1 << 20));
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(huge.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!String::from_utf8_lossy(&answer).contains(" 200 "));
     }
 }

@@ -28,7 +28,7 @@ use crate::mailbox::{Mailbox, MailboxKind};
 use crate::metrics::Metrics;
 use crate::pages::AdminPages;
 use crate::shared::{Shared, SharedParts, parse_ask};
-use crate::trust::Trust;
+use crate::trust::{Trust, TrustError};
 use crate::{accept, admin, pages, quic};
 
 /// How long a shutdown waits for connections to end.
@@ -54,6 +54,7 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Broker, StartError> {
         fanal_protocol::identity::check_name(&config.name)?;
         check_peers(&config)?;
+        check_limits(&config)?;
         std::fs::create_dir_all(&config.data)
             .map_err(|source| StartError::Data { path: config.data.clone(), source })?;
         let (store, home, recovery) = open_store(&config)?;
@@ -61,7 +62,13 @@ impl Broker {
         let endpoint = quic::endpoint(&trust, &config.data, config.listen)?;
         let listen = endpoint.local_addr().unwrap_or(config.listen);
         let (admin_listener, admin) = bind_admin(config.admin).await?;
-        let local_json = trust.write_local_json(&config.data, &[listen], admin, &config.name)?;
+        let local_json = match trust.write_local_json(&config.data, &[listen], admin, &config.name) {
+            Err(error @ TrustError::NoKey { .. }) => {
+                tracing::warn!(%error, "no credentials for this machine are written");
+                config.data.join("local.json")
+            }
+            written => written?,
+        };
 
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let log = Arc::new(LogQueue::new());
@@ -82,7 +89,7 @@ impl Broker {
         }));
         restore(&shared, &home, &recovery);
         pages::register_gauges(&shared);
-        let writer = LogWriter::new(store, home, log, health, metrics);
+        let writer = LogWriter::new(store, home, log, health, metrics, config.limits.segment_bytes);
         let writer = std::thread::Builder::new()
             .name("fanal-log".into())
             .spawn(move || writer.run())
@@ -189,6 +196,18 @@ impl Broker {
 /// How long a shutdown waits for clients to take their last receipts.
 const RECEIPT_PATIENCE: Duration = Duration::from_millis(500);
 
+/// An event and its entries must fit a segment with room to spare.
+fn check_limits(config: &Config) -> Result<(), StartError> {
+    let (segment, body) = (config.limits.segment_bytes, config.limits.body_bytes_max as u64);
+    if segment / 4 < body {
+        let reason = format!(
+            "segment_bytes = {segment} is less than four times body_bytes_max = {body}: raise the one or lower the other"
+        );
+        return Err(StartError::Limits { reason });
+    }
+    Ok(())
+}
+
 fn check_peers(config: &Config) -> Result<(), StartError> {
     for (at, peer) in config.peers.iter().enumerate() {
         fanal_protocol::identity::check_name(&peer.name)?;
@@ -233,8 +252,7 @@ fn open_store(config: &Config) -> Result<(Store, Home, Recovery), StartError> {
 /// Makes routing know what the store remembers.
 fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) {
     for (id, subscription) in home.subscriptions() {
-        let tail = home.tail(id).unwrap_or(1);
-        restore_subscription(shared, id, subscription, tail);
+        restore_subscription(shared, id, subscription);
     }
     for (id, record) in home.peers() {
         let peer = shared.peers.ensure(shared, &record.name, record.authority);
@@ -244,6 +262,12 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) {
             interest::install(shared, &peer, entry.clone());
         }
     }
+    for orphan in home.orphans() {
+        tracing::error!(
+            mailbox = orphan.0,
+            "nothing is known of this mailbox any more; its entries are kept in the store"
+        );
+    }
     let is_peer = |id: u64| home.peers().any(|(peer, _)| peer.0 == id);
     let (peer, durable): (Vec<_>, Vec<_>) = recovery.mailboxes.iter().partition(|(id, _)| is_peer(id.0));
     let sum = |rows: Vec<&(fanal_store::MailboxId, fanal_store::MailboxStats)>| {
@@ -252,10 +276,10 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) {
     shared.metrics.set_queued_at_start(sum(durable), sum(peer));
 }
 
-fn restore_subscription(shared: &Arc<Shared>, id: MailboxId, subscription: &Subscription, tail: u64) {
+fn restore_subscription(shared: &Arc<Shared>, id: MailboxId, subscription: &Subscription) {
     let ask = &subscription.ask;
     match parse_ask(&ask.filter, ask.predicate.as_deref(), &ask.except) {
-        Ok((_, selector)) => drop(shared.ensure_durable(id, subscription, selector, tail)),
+        Ok((_, selector)) => drop(shared.ensure_durable(id, subscription, selector)),
         Err(error) => {
             let name = subscription.name.as_str();
             tracing::error!(name, %error, "a durable subscription's filter cannot be read: it gets nothing new");

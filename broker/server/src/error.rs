@@ -59,6 +59,12 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// Limits that do not fit each other.
+    #[error("limits: {reason}")]
+    Limits {
+        /// Which, and what to do.
+        reason: String,
+    },
     /// A thread cannot be started.
     #[error("cannot start the log writer: {0}")]
     Thread(std::io::Error),

@@ -17,6 +17,9 @@ use crate::ready::{Ready, ReadyList};
 /// Credit of one channel, shared by its live and its durable side.
 pub(crate) type SharedCredit = Arc<Mutex<Credit>>;
 
+/// When all buffers together are over their bound, those that hold more than this give way.
+const FAIR_BYTES: usize = 1 << 20;
+
 /// Bytes in all live buffers of a broker.
 #[derive(Debug)]
 pub(crate) struct LiveMemory {
@@ -122,7 +125,7 @@ impl LiveQueue {
             for event in events {
                 dropped += state.buffer.push(event);
             }
-            if self.memory.is_over() {
+            if self.memory.is_over() && state.buffer.bytes() > FAIR_BYTES {
                 dropped += state.buffer.shed();
             }
             self.memory.moved(before, state.buffer.bytes());

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use fanal_core::live::EVENT_CHARGE;
 use fanal_core::{Delivery, Event, MailboxId};
 use fanal_store::{MailboxSequence, Position, Reader};
 
@@ -22,6 +23,8 @@ use crate::wire::Outbox;
 
 /// Bytes of events that an attached mailbox keeps in memory.
 const HOT_BYTES_MAX: usize = 8 << 20;
+/// Above this an event gets memory of its own, so that it does not keep its read buffer alive.
+const HOT_DETACH_ABOVE_BYTES: usize = 256 << 10;
 /// Entries read from the disk at once.
 const COLD_ENTRIES_MAX: usize = 256;
 
@@ -92,6 +95,8 @@ pub(crate) struct Holder {
 pub(crate) struct Entry {
     pub(crate) sequence: u64,
     pub(crate) attempt: Option<u32>,
+    /// Bytes that were charged to the credit: at least the body's.
+    pub(crate) charged: u64,
     pub(crate) source: Source,
 }
 
@@ -214,21 +219,17 @@ impl Mailbox {
             let mut taken = 0;
             while taken < bytes_max && credit.is_open() {
                 let Some((sequence, event)) = state.hot.pop_front() else { break };
-                state.hot_bytes -= event.body.len();
-                credit.charge(event.body.len() as u64);
+                let charged = event.body.len() as u64;
+                state.hot_bytes -= hot_charge(&event);
+                credit.charge(charged);
                 taken += event.body.len() + 24;
                 let attempt = state.delivery.on_started(sequence);
-                out.push(Entry { sequence, attempt, source: Source::Hot(event) });
+                out.push(Entry { sequence, attempt, charged, source: Source::Hot(event) });
             }
         } else {
             state.take_cold(&self.reader, self.id, bytes_max, &mut credit, out);
         }
         Some(credit.is_open() && state.delivery.is_behind())
-    }
-
-    /// The credit of a cold entry is charged when its size is known.
-    pub(crate) fn charge_cold(&self, attached: &Attached, bytes: usize) {
-        attached.credit.lock().unwrap_or_else(PoisonError::into_inner).charge_bytes(bytes as u64);
     }
 
     /// Whether a generation still holds the mailbox.
@@ -253,15 +254,22 @@ impl Mailbox {
     }
 }
 
+/// Bytes that an event in memory is charged for.
+fn hot_charge(event: &Event) -> usize {
+    event.body.len() + EVENT_CHARGE
+}
+
 impl State {
     fn keep_hot(&mut self, sequence: u64, event: &Arc<Event>) {
         let follows = match self.hot.back() {
             Some((last, _)) => last + 1 == sequence,
             None => self.delivery.next() == sequence,
         };
-        if follows && self.hot_bytes + event.body.len() <= HOT_BYTES_MAX {
-            self.hot_bytes += event.body.len();
-            self.hot.push_back((sequence, Arc::clone(event)));
+        if follows && self.hot_bytes + hot_charge(event) <= HOT_BYTES_MAX {
+            let is_waiting = self.hot_bytes > HOT_DETACH_ABOVE_BYTES;
+            let event = if is_waiting { Arc::new(event.detached()) } else { Arc::clone(event) };
+            self.hot_bytes += hot_charge(&event);
+            self.hot.push_back((sequence, event));
         }
     }
 
@@ -269,7 +277,7 @@ impl State {
         while let Some((sequence, event)) = self.hot.front()
             && *sequence < self.delivery.next()
         {
-            self.hot_bytes -= event.body.len();
+            self.hot_bytes -= hot_charge(event);
             self.hot.pop_front();
         }
     }
@@ -282,21 +290,22 @@ impl State {
         credit: &mut fanal_core::Credit,
         out: &mut Vec<Entry>,
     ) {
-        let max = COLD_ENTRIES_MAX.min(bytes_max / 256 + 1);
         let next = MailboxSequence(self.delivery.next());
-        let entries = reader.entries(fanal_store::MailboxId(id.0), next, max);
+        let bytes_max = credit.bytes_left().min(bytes_max as u64);
+        let entries = reader.entries_within(fanal_store::MailboxId(id.0), next, COLD_ENTRIES_MAX, bytes_max);
         if entries.is_empty() {
             // Everything up to the tail was acked, expired or dropped meanwhile.
             self.delivery.skip_to(self.delivery.tail());
             return;
         }
-        for (sequence, position) in entries {
+        for (sequence, position, bytes) in entries {
             if !credit.is_open() {
                 return;
             }
-            credit.charge(0);
+            let charged = u64::from(bytes);
+            credit.charge(charged);
             let attempt = self.delivery.on_started(sequence.0);
-            out.push(Entry { sequence: sequence.0, attempt, source: Source::Cold(position) });
+            out.push(Entry { sequence: sequence.0, attempt, charged, source: Source::Cold(position) });
         }
     }
 }

@@ -90,6 +90,8 @@ pub(crate) struct DurableLedger {
     pub(crate) acked: Counter,
     pub(crate) expired: Counter,
     dropped_removed: Counter,
+    pub(crate) dropped_damaged: Counter,
+    pub(crate) dropped_too_large: Counter,
     queued: Gauge,
     queued_at_start: Gauge,
     mailbox_events: Gauge,
@@ -274,7 +276,15 @@ fn handles(recorder: Recorder, registry: Registry) -> Metrics {
     }
 }
 
+/// What cannot happen to a class stands at 0, so that the ledger's formula has all its terms.
+fn zero_terms(class: &'static str) {
+    counter!("fanal_events_dead_lettered_total", "class" => class, "reason" => "limit").absolute(0);
+    counter!("fanal_events_duplicate_total", "class" => class).absolute(0);
+}
+
 fn live_ledger(class: &'static str) -> LiveLedger {
+    zero_terms(class);
+    gauge!("fanal_ledger_queued_at_start", "class" => class).set(0.0);
     LiveLedger {
         routed: counter!("fanal_routes_total", "class" => class),
         acked: counter!("fanal_events_acked_total", "class" => class),
@@ -287,13 +297,13 @@ fn live_ledger(class: &'static str) -> LiveLedger {
 }
 
 fn durable_ledger(class: &'static str) -> DurableLedger {
-    // What cannot happen yet stands at 0, so that the ledger's formula has all its terms.
-    counter!("fanal_events_dead_lettered_total", "class" => class, "reason" => "limit").absolute(0);
-    counter!("fanal_events_duplicate_total", "class" => class).absolute(0);
+    zero_terms(class);
     DurableLedger {
         routed: counter!("fanal_routes_total", "class" => class),
         acked: counter!("fanal_events_acked_total", "class" => class),
         expired: counter!("fanal_events_expired_total", "class" => class),
+        dropped_damaged: counter!("fanal_events_dropped_total", "class" => class, "reason" => "damaged"),
+        dropped_too_large: counter!("fanal_events_dropped_total", "class" => class, "reason" => "too_large"),
         dropped_removed: counter!("fanal_events_dropped_total", "class" => class, "reason" => "removed"),
         queued: gauge!("fanal_ledger_queued", "class" => class),
         queued_at_start: gauge!("fanal_ledger_queued_at_start", "class" => class),
@@ -345,5 +355,26 @@ mod tests {
         assert!(page.contains("process_resident_memory_bytes"));
         assert!(other.contains("fanal_events_published_total{class=\"at_least_once\"} 0"));
         assert!(!other.contains("jfk"));
+    }
+
+    #[test]
+    fn every_ledger_term_exists_for_every_class() {
+        let page = Metrics::new("1").render();
+        for class in ["durable", "live", "peer", "peer_live"] {
+            for name in [
+                "fanal_routes_total",
+                "fanal_ledger_queued_at_start",
+                "fanal_events_acked_total",
+                "fanal_ledger_queued",
+                "fanal_events_expired_total",
+                "fanal_events_dead_lettered_total",
+                "fanal_events_dropped_total",
+                "fanal_events_duplicate_total",
+            ] {
+                let label = format!("class=\"{class}\"");
+                let has = |line: &str| line.starts_with(&format!("{name}{{")) && line.contains(&label);
+                assert!(page.lines().any(has), "{name} {label}\n{page}");
+            }
+        }
     }
 }

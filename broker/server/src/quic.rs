@@ -100,13 +100,25 @@ pub(crate) fn peer_client_config(trust: &Trust, name: &str) -> Result<ClientConf
     Ok(config)
 }
 
+/// Takes the text of a certificate's refusal out of rustls' debug form.
+fn certificate_reason(reason: &str) -> String {
+    match reason.split_once("OtherError(") {
+        Some((_, inner)) => {
+            format!("the other side's certificate is refused: {}", inner.trim_end_matches(')'))
+        }
+        None => reason.to_owned(),
+    }
+}
+
 /// Why a connection could not be made or ended, for people.
 pub(crate) fn explain(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ApplicationClosed(close) => {
             format!("refused ({}): {}", close.error_code, String::from_utf8_lossy(&close.reason))
         }
-        ConnectionError::TransportError(error) => format!("handshake failed: {error}"),
+        ConnectionError::TransportError(error) => {
+            format!("handshake failed: {}", certificate_reason(&error.reason))
+        }
         ConnectionError::ConnectionClosed(close) => {
             let alert = u64::from(close.error_code).checked_sub(0x100).filter(|alert| *alert < 0x100);
             match alert {

@@ -160,6 +160,9 @@ impl TopicRoute {
     }
 }
 
+/// A destination that gets less than one part in so many of a block gets copies.
+const DETACH_BELOW_SHARE: usize = 8;
+
 /// Collects live copies of a batch so that each destination is locked once.
 #[derive(Default)]
 pub(crate) struct Fanout {
@@ -183,9 +186,17 @@ impl Fanout {
         groups[at].1.push(Arc::clone(event));
     }
 
-    pub(crate) fn flush(&mut self) {
+    /// Hands the batch over. Where a destination gets little of the block of `block_bytes` that its
+    /// events were read in, they get memory of their own, so that they do not keep the block alive.
+    pub(crate) fn flush(&mut self, block_bytes: usize) {
         self.by_id.clear();
-        for (queue, events) in self.groups.drain(..) {
+        for (queue, mut events) in self.groups.drain(..) {
+            let bytes: usize = events.iter().map(|event| event.body.len()).sum();
+            if bytes * DETACH_BELOW_SHARE < block_bytes {
+                for event in &mut events {
+                    *event = Arc::new(event.detached());
+                }
+            }
             queue.push(&events);
         }
     }

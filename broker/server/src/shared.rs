@@ -1,6 +1,7 @@
 //! What all parts of one broker share: handles, not decisions.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +27,9 @@ use crate::metrics::Metrics;
 use crate::route::Target;
 use crate::trust::Trust;
 
+/// Names of durable subscriptions share so many locks.
+const DURABLE_LOCKS: usize = 64;
+
 /// See the module.
 pub(crate) struct Shared {
     pub(crate) name: String,
@@ -45,6 +49,9 @@ pub(crate) struct Shared {
     pub(crate) sessions: DashMap<u64, Arc<SessionInfo>>,
     pub(crate) peers: Peers,
     pub(crate) draining: AtomicBool,
+    /// Held while a durable subscription is changed in the log and then in routing, so that both
+    /// see the changes of one name in the same order.
+    durable_changes: [tokio::sync::Mutex<()>; DURABLE_LOCKS],
     ids: AtomicU64,
 }
 
@@ -80,8 +87,20 @@ impl Shared {
             sessions: DashMap::new(),
             peers: Peers::default(),
             draining: AtomicBool::new(false),
+            durable_changes: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
             ids: AtomicU64::new(1),
         }
+    }
+
+    /// Waits for the turn to change a durable subscription.
+    pub(crate) async fn lock_durable(
+        &self,
+        principal: &PublisherId,
+        name: &str,
+    ) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        (principal, name).hash(&mut hasher);
+        self.durable_changes[(hasher.finish() % DURABLE_LOCKS as u64) as usize].lock().await
     }
 
     /// A number that is used once in the life of this process.
@@ -103,12 +122,13 @@ impl Shared {
         id: MailboxId,
         subscription: &Subscription,
         selector: Selector,
-        tail: u64,
     ) -> Arc<DurableHandle> {
         let mut durables = self.durables.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = durables.get(&id) {
             return Arc::clone(known);
         }
+        let stats = self.reader.mailbox(fanal_store::MailboxId(id.0));
+        let tail = stats.map_or(1, |stats| stats.next.0);
         let kind = MailboxKind::Durable {
             principal: subscription.principal.to_string(),
             name: subscription.name.clone(),
@@ -238,9 +258,14 @@ pub(crate) fn interest_entry(ask: &Ask, class: u8) -> InterestEntry {
 pub(crate) enum AskError {
     #[error("topic filter '{filter}': {source}")]
     Topic { filter: String, source: fanal_matching::TopicError },
+    #[error("{got} exclusions: at most {EXCEPT_MAX} are allowed")]
+    TooManyExclusions { got: usize },
     #[error("filter refused at {0}")]
     Filter(FilterError),
 }
+
+/// Most exclusions of one subscription.
+const EXCEPT_MAX: usize = 64;
 
 /// Checks what a subscription asks for, and brings it into canonical form.
 pub(crate) fn parse_ask(
@@ -251,6 +276,9 @@ pub(crate) fn parse_ask(
     let topic = |text: &str| {
         TopicFilter::parse(text).map_err(|source| AskError::Topic { filter: text.to_owned(), source })
     };
+    if except.len() > EXCEPT_MAX {
+        return Err(AskError::TooManyExclusions { got: except.len() });
+    }
     let predicate = predicate.map(Filter::parse).transpose().map_err(AskError::Filter)?;
     let mut sorted: Vec<String> = except.to_vec();
     sorted.sort_unstable();

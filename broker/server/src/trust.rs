@@ -4,7 +4,9 @@
 //! 1. A CA is made at most once per directory, under a lock, however many brokers start at once.
 //! 2. Keys and credentials are readable by their owner only; files appear whole or not at all.
 //! 3. The leaf carries the role `fanal://broker/NAME`; it is issued anew at each start where the
-//!    CA's key is at hand.
+//!    CA's key is at hand, else it is read and must be this broker's, of this CA, with its key.
+//! 4. `ca.pem` appears last: where it is, the CA is complete and no lock is needed, so that the
+//!    directory may be read-only. A CA that was being made at a crash is finished.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,19 +14,22 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use fanal_protocol::tls::{Authority, ExpectBroker, ProveKeyOnly, provider};
+use fanal_protocol::tls::{Authority, ExpectBroker, ProveKeyOnly, Side, identify, provider};
 use fanal_protocol::{ALPN_CLIENT, ALPN_PEER, Role};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use serde_json::json;
 use thiserror::Error;
 
 const CA_CERTIFICATE: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
+/// Key and certificate of a CA that is being made; there only until both files are.
+const CA_MAKING: &str = "ca.making";
 const LEAF_CERTIFICATE: &str = "broker.pem";
 const LEAF_KEY: &str = "broker.key";
 const RESET_SECRET: &str = "reset.key";
@@ -47,7 +52,7 @@ pub enum TrustError {
         source: io::Error,
     },
     /// A file is no certificate or key.
-    #[error("{} cannot be read as {what}: {reason}; restore it, or remove ca.pem and ca.key together for a new CA, which no client or peer will know", path.display())]
+    #[error("{} cannot be read as {what}: {reason}; restore it; remove it only to give up what it stands for (without its CA a broker knows no client or peer)", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -71,6 +76,16 @@ pub enum TrustError {
         ca_key: PathBuf,
         /// Where the leaf would be.
         leaf: PathBuf,
+    },
+    /// The certificate that was given to this broker is not one that it can serve with.
+    #[error("{} cannot serve as broker {broker}: {reason}; have the owner of the CA issue it anew", path.display())]
+    WrongLeaf {
+        /// Which file.
+        path: PathBuf,
+        /// This broker's name.
+        broker: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A certificate is to be issued without the CA's key.
     #[error("the CA's key is not here ({}): issue certificates where it is", ca_key.display())]
@@ -110,7 +125,7 @@ pub(crate) struct Trust {
     issuer: Option<Issuer<'static, KeyPair>>,
     ca_key: PathBuf,
     chain: Vec<CertificateDer<'static>>,
-    key: PrivatePkcs8KeyDer<'static>,
+    key: PrivateKeyDer<'static>,
 }
 
 impl Trust {
@@ -119,37 +134,20 @@ impl Trust {
     /// # Errors
     /// [`TrustError`]; what exists is never overwritten.
     pub(crate) fn open_or_create(ca_dir: &Path, broker: &str, data_dir: &Path) -> Result<Trust, TrustError> {
-        fs::create_dir_all(ca_dir).map_err(io_error("make the CA's directory", ca_dir))?;
-        let lock = lock(ca_dir)?;
         let (certificate, key) = (ca_dir.join(CA_CERTIFICATE), ca_dir.join(CA_KEY));
-        let own_leaf = data_dir.join(LEAF_CERTIFICATE);
-        match (certificate.exists(), key.exists()) {
-            (false, false) => create_ca(ca_dir)?,
-            (false, true) => return Err(TrustError::Half { missing: certificate, present: key }),
-            (true, false) if !own_leaf.exists() => {
-                return Err(TrustError::NoLeaf { ca_key: key, leaf: own_leaf });
-            }
-            _ => {}
+        if !certificate.exists() || ca_dir.join(CA_MAKING).exists() {
+            make_ca(ca_dir)?;
         }
-        drop(lock);
         let authority_pem = read(&certificate)?;
         let der = parse_certificates(&certificate, &authority_pem)?.swap_remove(0);
+        check_is_ca(&certificate, &der)?;
+        let authority = Authority::new(der.clone());
         let issuer = if key.exists() { Some(load_issuer(&certificate, &key, &der)?) } else { None };
-        let leaf = match &issuer {
-            Some(issuer) => issue(issuer, &Role::Broker(broker.to_owned()))?,
-            None => Leaf { certificate: read(&own_leaf)?, key: read(&data_dir.join(LEAF_KEY))? },
+        let (chain, leaf_key) = match &issuer {
+            Some(issuer) => issued_chain(issuer, broker, der)?,
+            None => given_chain(data_dir, broker, &key, &authority)?,
         };
-        let mut chain = parse_certificates(&own_leaf, &leaf.certificate)?;
-        chain.truncate(1);
-        chain.push(der.clone());
-        let key_der = PrivatePkcs8KeyDer::from_pem_slice(leaf.key.as_bytes()).map_err(|error| {
-            TrustError::Unreadable {
-                path: data_dir.join(LEAF_KEY),
-                what: "a private key",
-                reason: error.to_string(),
-            }
-        })?;
-        Ok(Trust { authority: Authority::new(der), authority_pem, issuer, ca_key: key, chain, key: key_der })
+        Ok(Trust { authority, authority_pem, issuer, ca_key: key, chain, key: leaf_key })
     }
 
     /// The CA of this broker's owner.
@@ -223,7 +221,7 @@ impl Trust {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls_error)?
             .with_client_cert_verifier(std::sync::Arc::new(ProveKeyOnly))
-            .with_single_cert(self.chain.clone(), PrivateKeyDer::Pkcs8(self.key.clone_key()))
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
             .map_err(tls_error)?;
         config.alpn_protocols = vec![ALPN_CLIENT.to_vec(), ALPN_PEER.to_vec()];
         // Nothing resumes yet, and each ticket costs memory and bytes.
@@ -241,7 +239,7 @@ impl Trust {
                 self.authorities(),
                 Some(expected.to_owned()),
             ))
-            .with_client_auth_cert(self.chain.clone(), PrivateKeyDer::Pkcs8(self.key.clone_key()))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
             .map_err(tls_error)?;
         config.alpn_protocols = vec![ALPN_PEER.to_vec()];
         Ok(config)
@@ -280,7 +278,89 @@ fn validity(params: &mut CertificateParams, days: i64) {
     params.not_after = (now + day * u32::try_from(days).unwrap_or(365)).into();
 }
 
-fn create_ca(ca_dir: &Path) -> Result<(), TrustError> {
+/// A leaf and its CA, with the leaf's key.
+type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A chain that is issued here and now.
+fn issued_chain(
+    issuer: &Issuer<'static, KeyPair>,
+    broker: &str,
+    authority: CertificateDer<'static>,
+) -> Result<Chain, TrustError> {
+    let leaf = issue(issuer, &Role::Broker(broker.to_owned()))?;
+    let made = |error: pem::Error| TrustError::Make { what: "a certificate", reason: error.to_string() };
+    let certificate = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).map_err(made)?;
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).map_err(made)?;
+    Ok((vec![certificate, authority], key))
+}
+
+/// The chain that was given to this broker, checked as a dialling peer would check it.
+fn given_chain(
+    data_dir: &Path,
+    broker: &str,
+    ca_key: &Path,
+    authority: &Authority,
+) -> Result<Chain, TrustError> {
+    let (path, key_path) = (data_dir.join(LEAF_CERTIFICATE), data_dir.join(LEAF_KEY));
+    if !path.exists() {
+        return Err(TrustError::NoLeaf { ca_key: ca_key.to_owned(), leaf: path });
+    }
+    let leaf = parse_certificates(&path, &read(&path)?)?.swap_remove(0);
+    let key = PrivateKeyDer::from_pem_slice(read(&key_path)?.as_bytes())
+        .map_err(|error| unreadable(&key_path, "a private key", &error))?;
+    let chain = vec![leaf, authority.certificate().clone()];
+    let wrong = |path: &Path, reason: String| TrustError::WrongLeaf {
+        path: path.to_owned(),
+        broker: broker.to_owned(),
+        reason,
+    };
+    let identity = identify(&chain, Side::Server, std::slice::from_ref(authority))
+        .map_err(|refusal| wrong(&path, refusal.to_string()))?;
+    if identity.role != Role::Broker(broker.to_owned()) {
+        return Err(wrong(&path, format!("it is for {}", identity.role)));
+    }
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider())
+        .map_err(|error| wrong(&key_path, format!("it does not belong to {LEAF_CERTIFICATE} ({error})")))?;
+    Ok((chain, key))
+}
+
+/// Makes the CA unless another broker did in the meantime, or finishes one that a crash left.
+fn make_ca(ca_dir: &Path) -> Result<(), TrustError> {
+    fs::create_dir_all(ca_dir).map_err(io_error("make the CA's directory", ca_dir))?;
+    let _lock = lock(ca_dir)?;
+    let (certificate, key) = (ca_dir.join(CA_CERTIFICATE), ca_dir.join(CA_KEY));
+    let making = ca_dir.join(CA_MAKING);
+    if certificate.exists() {
+        // Spent, and it holds the key, which its owner may take elsewhere.
+        return if making.exists() { remove(&making) } else { Ok(()) };
+    }
+    if !making.exists() {
+        if key.exists() {
+            return Err(TrustError::Half { missing: certificate, present: key });
+        }
+        let made = generate_ca()?;
+        write_whole(&making, format!("{}{}", made.key, made.certificate).as_bytes(), 0o600)?;
+    }
+    finish_ca(ca_dir, &making)
+}
+
+/// Makes `ca.key` and `ca.pem` of `ca.making`. The key first (invariant 4).
+fn finish_ca(ca_dir: &Path, making: &Path) -> Result<(), TrustError> {
+    let text = read(making)?;
+    let at = text.find("-----BEGIN CERTIFICATE-----").ok_or_else(|| {
+        unreadable(making, "a CA that was being made", &"it holds no certificate; remove it to make another")
+    })?;
+    let (key, certificate) = text.split_at(at);
+    write_whole(&ca_dir.join(CA_KEY), key.as_bytes(), 0o600)?;
+    write_whole(&ca_dir.join(CA_CERTIFICATE), certificate.as_bytes(), 0o644)?;
+    remove(making)
+}
+
+fn remove(path: &Path) -> Result<(), TrustError> {
+    fs::remove_file(path).map_err(io_error("remove", path))
+}
+
+fn generate_ca() -> Result<Leaf, TrustError> {
     let what = "the CA";
     let key = KeyPair::generate().map_err(make_error(what))?;
     let mut params = CertificateParams::new(Vec::<String>::new()).map_err(make_error(what))?;
@@ -290,14 +370,26 @@ fn create_ca(ca_dir: &Path) -> Result<(), TrustError> {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key).map_err(make_error(what))?;
-    // The key first: a certificate without its key would be taken for a foreign CA's.
-    write_whole(&ca_dir.join(CA_KEY), key.serialize_pem().as_bytes(), 0o600)?;
-    let written = write_whole(&ca_dir.join(CA_CERTIFICATE), certificate.pem().as_bytes(), 0o644);
-    if written.is_err() {
-        // Nobody has seen this key yet.
-        let _ = fs::remove_file(ca_dir.join(CA_KEY));
+    Ok(Leaf { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+fn unreadable(path: &Path, what: &'static str, reason: &dyn std::fmt::Display) -> TrustError {
+    TrustError::Unreadable { path: path.to_owned(), what, reason: reason.to_string() }
+}
+
+/// Refuses a certificate that no chain could end at.
+fn check_is_ca(path: &Path, der: &CertificateDer<'_>) -> Result<(), TrustError> {
+    let what = "a CA's certificate";
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(der).map_err(|error| unreadable(path, what, &error))?;
+    if !parsed.is_ca() {
+        return Err(unreadable(path, what, &"it is one that may not sign others"));
     }
-    written
+    if !parsed.validity().is_valid() {
+        let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
+        return Err(unreadable(path, what, &format!("it is valid from {from} to {to}, which is not now")));
+    }
+    Ok(())
 }
 
 fn load_issuer(
@@ -305,17 +397,13 @@ fn load_issuer(
     key: &Path,
     der: &CertificateDer<'static>,
 ) -> Result<Issuer<'static, KeyPair>, TrustError> {
-    let unreadable =
-        |path: &Path, what, reason: String| TrustError::Unreadable { path: path.to_owned(), what, reason };
-    let pair = KeyPair::from_pem(&read(key)?)
-        .map_err(|error| unreadable(key, "a private key", error.to_string()))?;
+    let pair = KeyPair::from_pem(&read(key)?).map_err(|error| unreadable(key, "a private key", &error))?;
     let (_, parsed) = x509_parser::parse_x509_certificate(der)
-        .map_err(|error| unreadable(certificate, "a certificate", error.to_string()))?;
+        .map_err(|error| unreadable(certificate, "a certificate", &error))?;
     if parsed.public_key().subject_public_key.data.as_ref() != rcgen::PublicKeyData::der_bytes(&pair) {
-        return Err(unreadable(key, "the key of ca.pem", "it belongs to another certificate".into()));
+        return Err(unreadable(key, "the key of ca.pem", &"it belongs to another certificate"));
     }
-    Issuer::from_ca_cert_der(der, pair)
-        .map_err(|error| unreadable(certificate, "a CA's certificate", error.to_string()))
+    Issuer::from_ca_cert_der(der, pair).map_err(|error| unreadable(certificate, "a CA's certificate", &error))
 }
 
 fn issue(issuer: &Issuer<'static, KeyPair>, role: &Role) -> Result<Leaf, TrustError> {
@@ -341,12 +429,10 @@ fn read(path: &Path) -> Result<String, TrustError> {
 }
 
 fn parse_certificates(path: &Path, pem: &str) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let unreadable =
-        |reason: String| TrustError::Unreadable { path: path.to_owned(), what: "a certificate", reason };
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let certificates = parsed.map_err(|error| unreadable(error.to_string()))?;
+    let certificates = parsed.map_err(|error| unreadable(path, "a certificate", &error))?;
     if certificates.is_empty() {
-        return Err(unreadable("it holds none".into()));
+        return Err(unreadable(path, "a certificate", &"it holds none"));
     }
     Ok(certificates)
 }
@@ -362,13 +448,16 @@ fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TrustError> {
         fs::rename(&temporary, path)?;
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
-    write().map_err(io_error("write", path))
+    write().map_err(|error| {
+        // It may hold a key.
+        let _ = fs::remove_file(&temporary);
+        io_error("write", path)(error)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fanal_protocol::tls::{Side, identify};
     use std::os::unix::fs::PermissionsExt;
 
     fn mode(path: &Path) -> u32 {
@@ -436,5 +525,134 @@ mod tests {
         assert!(open().unwrap_err().contains("another certificate"));
         fs::write(&key, &good.1).unwrap();
         open().unwrap();
+    }
+
+    /// What a broker has that was given its certificate by the owner of the CA.
+    fn given(name: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca");
+        let made = Trust::open_or_create(&ca, "x", dir.path()).unwrap();
+        let leaf = issue(made.issuer.as_ref().unwrap(), &Role::Broker(name.into())).unwrap();
+        fs::write(dir.path().join(LEAF_CERTIFICATE), leaf.certificate).unwrap();
+        fs::write(dir.path().join(LEAF_KEY), leaf.key).unwrap();
+        fs::remove_file(ca.join(CA_KEY)).unwrap();
+        (dir, ca)
+    }
+
+    #[test]
+    fn a_given_leaf_is_served_without_the_ca_key() {
+        let (dir, ca) = given("ewr");
+        let trust = Trust::open_or_create(&ca, "ewr", dir.path()).unwrap();
+        trust.server_config().unwrap();
+        let identity = identify(&trust.chain, Side::Server, &trust.authorities()).unwrap();
+        assert_eq!(identity.role, Role::Broker("ewr".into()));
+    }
+
+    #[test]
+    fn a_given_leaf_of_another_name_is_refused_and_named() {
+        let (dir, ca) = given("jfk");
+        let error = Trust::open_or_create(&ca, "ewr", dir.path()).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(LEAF_CERTIFICATE) && error.contains("jfk"), "{error}");
+    }
+
+    #[test]
+    fn a_given_leaf_of_another_ca_is_refused_and_named() {
+        let (dir, ca) = given("ewr");
+        let (_other, foreign) = given("ewr");
+        fs::copy(foreign.join(CA_CERTIFICATE), ca.join(CA_CERTIFICATE)).unwrap();
+        let error = Trust::open_or_create(&ca, "ewr", dir.path()).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(LEAF_CERTIFICATE) && error.contains("authority"), "{error}");
+    }
+
+    #[test]
+    fn a_given_key_of_another_leaf_is_named_and_the_ca_is_left_alone() {
+        let (dir, ca) = given("ewr");
+        for text in [KeyPair::generate().unwrap().serialize_pem(), "garbage".into()] {
+            fs::write(dir.path().join(LEAF_KEY), text).unwrap();
+            let error = Trust::open_or_create(&ca, "ewr", dir.path()).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(LEAF_KEY), "{error}");
+            assert!(!error.contains("new CA"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_ca_that_was_being_made_when_the_power_went_is_finished() {
+        // What is in the directory after each step of the making: 0 nothing but the plan, 1 the
+        // key too, 2 both, and the plan not yet removed.
+        for steps in 0..3 {
+            let dir = tempfile::tempdir().unwrap();
+            let ca = dir.path().join("ca");
+            fs::create_dir_all(&ca).unwrap();
+            let made = generate_ca().unwrap();
+            fs::write(ca.join(CA_MAKING), format!("{}{}", made.key, made.certificate)).unwrap();
+            if steps > 0 {
+                fs::write(ca.join(CA_KEY), &made.key).unwrap();
+            }
+            if steps > 1 {
+                fs::write(ca.join(CA_CERTIFICATE), &made.certificate).unwrap();
+            }
+            let trust = Trust::open_or_create(&ca, "ewr", dir.path()).unwrap();
+            assert_eq!(trust.authority_pem, made.certificate, "{steps}");
+            assert_eq!(fs::read_to_string(ca.join(CA_KEY)).unwrap(), made.key, "{steps}");
+            assert!(!ca.join(CA_MAKING).exists(), "{steps}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_no_ca_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca");
+        let trust = Trust::open_or_create(&ca, "ewr", dir.path()).unwrap();
+        let leaf = issue(trust.issuer.as_ref().unwrap(), &Role::Broker("ewr".into())).unwrap();
+        fs::write(ca.join(CA_CERTIFICATE), leaf.certificate).unwrap();
+        fs::write(ca.join(CA_KEY), leaf.key).unwrap();
+        let error = Trust::open_or_create(&ca, "ewr", dir.path()).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(CA_CERTIFICATE), "{error}");
+    }
+
+    #[test]
+    fn both_sides_shake_hands_on_their_alpn() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca");
+        let open = |name| Trust::open_or_create(&ca, name, dir.path()).unwrap();
+        let (ewr, jfk) = (open("ewr"), open("jfk"));
+        let mut server = rustls::ServerConnection::new(ewr.server_config().unwrap().into()).unwrap();
+        let name = rustls::pki_types::ServerName::try_from("ewr").unwrap();
+        let dial = |expected: &str| {
+            rustls::ClientConnection::new(jfk.peer_client_config(expected).unwrap().into(), name.clone())
+                .unwrap()
+        };
+        let mut client = dial("ewr");
+        shake(&mut client, &mut server).unwrap();
+        assert_eq!(client.alpn_protocol(), Some(ALPN_PEER));
+        let chain = server.peer_certificates().unwrap();
+        let identity = identify(chain, Side::Client, &ewr.authorities()).unwrap();
+        assert_eq!(identity.role, Role::Broker("jfk".into()));
+        let mut server = rustls::ServerConnection::new(ewr.server_config().unwrap().into()).unwrap();
+        assert!(shake(&mut dial("lga"), &mut server).unwrap_err().to_string().contains("lga"));
+    }
+
+    fn shake(
+        client: &mut rustls::ClientConnection,
+        server: &mut rustls::ServerConnection,
+    ) -> Result<(), rustls::Error> {
+        for _ in 0..8 {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                server.read_tls(&mut rest).unwrap();
+                server.process_new_packets()?;
+            }
+            let mut bytes = Vec::new();
+            server.write_tls(&mut bytes).unwrap();
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                client.read_tls(&mut rest).unwrap();
+                client.process_new_packets()?;
+            }
+        }
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        Ok(())
     }
 }

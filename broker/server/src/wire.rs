@@ -113,6 +113,8 @@ struct OutboxState {
     bytes: Vec<u8>,
     is_writing: bool,
     is_overfull: bool,
+    /// The writer has ended: nothing goes out any more.
+    is_closed: bool,
 }
 
 impl Outbox {
@@ -121,6 +123,9 @@ impl Outbox {
         let frame = frame.into();
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.is_closed {
+                return;
+            }
             if state.bytes.len() > OUTBOX_BYTES_MAX {
                 state.is_overfull = true;
                 return;
@@ -134,8 +139,11 @@ impl Outbox {
     pub(crate) async fn wait_for_room(&self) {
         loop {
             let room = self.room.notified();
-            if self.state.lock().unwrap_or_else(PoisonError::into_inner).bytes.len() <= OUTBOX_ROOM_BYTES {
-                return;
+            {
+                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.bytes.len() <= OUTBOX_ROOM_BYTES || state.is_closed {
+                    return;
+                }
             }
             room.await;
         }
@@ -147,7 +155,7 @@ impl Outbox {
             let room = self.room.notified();
             let is_sent = {
                 let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.bytes.is_empty() && !state.is_writing
+                state.is_closed || (state.bytes.is_empty() && !state.is_writing)
             };
             if is_sent {
                 return;
@@ -157,7 +165,15 @@ impl Outbox {
     }
 
     /// Writes what is pushed until the stream or the bound ends it.
-    pub(crate) async fn write_to(self: Arc<Self>, mut stream: SendStream) -> Ending {
+    pub(crate) async fn write_to(self: Arc<Self>, stream: SendStream) -> Ending {
+        // Whoever waits for room is let go, however this ends.
+        let closing = Closing(Arc::clone(&self));
+        let ending = self.try_write(stream).await;
+        drop(closing);
+        ending
+    }
+
+    async fn try_write(&self, mut stream: SendStream) -> Ending {
         loop {
             let (bytes, is_overfull) = {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,6 +194,15 @@ impl Outbox {
             self.state.lock().unwrap_or_else(PoisonError::into_inner).is_writing = false;
             self.room.notify_waiters();
         }
+    }
+}
+
+struct Closing(Arc<Outbox>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+        self.0.room.notify_waiters();
     }
 }
 

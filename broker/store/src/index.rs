@@ -150,6 +150,13 @@ impl Mailbox {
         }
     }
 
+    /// Live sequences from `first` to `last`. O(log entries + found).
+    pub(crate) fn live_in(&self, first: u64, last: u64) -> Vec<u64> {
+        let start = self.slots.partition_point(|slot| slot.sequence() < first);
+        let within = self.slots.range(start..).take_while(|slot| slot.sequence() <= last);
+        within.filter(|slot| slot.is_live()).map(Slot::sequence).collect()
+    }
+
     /// Live entries from a sequence on, at most `max`. O(log entries + max), and holes.
     pub(crate) fn entries(&self, from: MailboxSequence, max: usize) -> Vec<LiveEntry> {
         let start = self.slots.partition_point(|slot| slot.sequence() < from.0);

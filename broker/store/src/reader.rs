@@ -88,6 +88,36 @@ impl Reader {
         entries.into_iter().map(|entry| (entry.sequence, entry.position)).collect()
     }
 
+    /// As [`Reader::entries`], with the size of each event in bytes, and no more once those that
+    /// were taken reach `bytes_max`.
+    pub fn entries_within(
+        &self,
+        mailbox: MailboxId,
+        from: MailboxSequence,
+        max: usize,
+        bytes_max: u64,
+    ) -> Vec<(MailboxSequence, Position, u32)> {
+        let Some(mailbox) = self.index.get(mailbox) else {
+            return Vec::new();
+        };
+        let entries = locked(&mailbox).entries(from, max);
+        let mut taken = 0u64;
+        let within = entries.into_iter().take_while(|entry| {
+            let fits = taken < bytes_max;
+            taken += u64::from(entry.bytes);
+            fits
+        });
+        within.map(|entry| (entry.sequence, entry.position, entry.bytes)).collect()
+    }
+
+    /// Live sequences of a mailbox in an inclusive range, ascending. O(log entries + found).
+    pub fn live_in(&self, mailbox: MailboxId, range: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+        let Some(mailbox) = self.index.get(mailbox) else {
+            return Vec::new();
+        };
+        locked(&mailbox).live_in(*range.start(), *range.end())
+    }
+
     /// A mailbox in numbers.
     pub fn mailbox(&self, mailbox: MailboxId) -> Option<MailboxStats> {
         let mailbox = self.index.get(mailbox)?;

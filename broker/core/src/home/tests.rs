@@ -15,6 +15,10 @@ fn subscription(name: &str, filter: &str) -> Subscription {
     Subscription { principal: principal("p"), name: name.into(), ask }
 }
 
+fn sender(store: u8) -> Sender {
+    Sender { peer: principal("peer"), store: StoreId([store; 16]), recovery_epoch: 0 }
+}
+
 /// Everything that can be asked of a home, as text.
 fn picture(home: &Home) -> String {
     format!(
@@ -69,14 +73,27 @@ fn an_unknown_epoch_is_gone_and_never_a_duplicate() {
 #[test]
 fn a_link_mark_moves_without_gaps_only() {
     let mut home = home();
-    let store = StoreId([5; 16]);
-    assert_eq!(home.receive(store, 0, 1), Verdict::Accept);
-    assert_eq!(home.receive(store, 0, 3), Verdict::Blocked { by: 2 });
-    assert!(!home.receive_hole(store, 0, 3, 4));
-    assert!(home.receive_hole(store, 0, 2, 4));
-    assert_eq!(home.receive(store, 0, 5), Verdict::Accept);
-    assert_eq!(home.receive(store, 0, 5), Verdict::Duplicate);
-    assert_eq!(home.receive(store, 1, 1), Verdict::Accept, "another recovery epoch counts anew");
+    let store = sender(5);
+    assert_eq!(home.receive(&store, 1), Verdict::Accept);
+    assert_eq!(home.receive(&store, 3), Verdict::Blocked { by: 2 });
+    assert!(!home.receive_hole(&store, 3, 4));
+    assert!(home.receive_hole(&store, 2, 4));
+    assert_eq!(home.receive(&store, 5), Verdict::Accept);
+    assert_eq!(home.receive(&store, 5), Verdict::Duplicate);
+    let restored = Sender { recovery_epoch: 1, ..sender(5) };
+    assert_eq!(home.receive(&restored, 1), Verdict::Accept, "another recovery epoch counts anew");
+    let impostor = Sender { peer: principal("other"), ..sender(5) };
+    assert_eq!(home.receive(&impostor, 1), Verdict::Accept, "another peer's claim moves no mark but its own");
+    assert_eq!(home.received_through(&store), 5);
+}
+
+#[test]
+fn ids_of_mailboxes_that_nothing_knows_are_not_given_out_again() {
+    let lost = MailboxId(7);
+    let mut home = Home::recover(StoreId([1; 16]), 0, &[], [(lost, 30)]).unwrap();
+    assert_eq!(home.orphans(), [lost]);
+    let (id, _) = home.put_subscription(subscription("s", "a/#")).unwrap();
+    assert!(id > lost, "{id:?}");
 }
 
 #[derive(Debug, Clone)]
@@ -130,8 +147,8 @@ fn take(home: &mut Home, step: Step) {
             let (add, remove) = if add { (vec![entry], vec![]) } else { (vec![], vec![entry]) };
             home.change_interest(MailboxId(id), add, remove);
         }
-        Step::Receive(store, sequence) => drop(home.receive(StoreId([store; 16]), 0, sequence)),
-        Step::Hole(store, from, len) => drop(home.receive_hole(StoreId([store; 16]), 0, from, from + len)),
+        Step::Receive(store, sequence) => drop(home.receive(&sender(store), sequence)),
+        Step::Hole(store, from, len) => drop(home.receive_hole(&sender(store), from, from + len)),
     }
 }
 

@@ -25,6 +25,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ranges in one ack frame.
 const ACK_RANGES_MAX: usize = 16_384;
 
+/// Longest reason of a refusal, in characters: a filter may be echoed in it.
+const REASON_CHARS_MAX: usize = 4_000;
+
 /// Name and version of this software.
 pub(crate) const AGENT: &str = concat!("fanal/", env!("CARGO_PKG_VERSION"));
 
@@ -142,7 +145,8 @@ async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, frame: Control) ->
 
 /// Refuses a request or channel.
 pub(crate) fn refuse(session: &Session, request: u32, code: Code, name: &str, reason: impl Into<String>) {
-    session.outbox.push(Refused { request, code: code.number(), name: name.into(), reason: reason.into() });
+    let reason: String = reason.into().chars().take(REASON_CHARS_MAX).collect();
+    session.outbox.push(Refused { request, code: code.number(), name: name.into(), reason });
 }
 
 /// Whether a new channel may have this number; refuses it otherwise.
@@ -208,11 +212,16 @@ async fn handle_ack(shared: &Arc<Shared>, session: &Arc<Session>, ack: Ack) -> R
     if !attached.mailbox.is_held_by(attached.generation) {
         return Ok(()); // taken over: the new holder gets what was not acked in time
     }
-    let bytes = 64 + ack.ranges.len() * 16;
+    let started_below = attached.mailbox.progress().0;
+    let ranges = merge(ack.ranges, started_below.saturating_sub(1));
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let bytes = 64 + ranges.len() * 16;
     let confirm = AckConfirm { outbox: Arc::clone(&session.outbox), channel: ack.channel };
     let request = LogRequest::Done {
         mailbox: Arc::clone(&attached.mailbox),
-        ranges: ack.ranges,
+        ranges,
         reason: DoneReason::Acked,
         confirm: Some(confirm),
     };
@@ -222,6 +231,21 @@ async fn handle_ack(shared: &Arc<Shared>, session: &Arc<Session>, ack: Ack) -> R
         .submit(request, bytes)
         .await
         .map_err(|error| Ending::refused(Code::Unavailable, error.to_string()))
+}
+
+/// Ascending ranges that do not overlap, up to what was started.
+fn merge(mut ranges: Vec<(u64, u64)>, through_max: u64) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    let mut out: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+    for (from, through) in ranges {
+        let through = through.min(through_max);
+        match out.last_mut() {
+            Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(through),
+            _ if from <= through => out.push((from, through)),
+            _ => {}
+        }
+    }
+    out
 }
 
 fn answer_query(shared: &Arc<Shared>, session: &Arc<Session>, query: Query) {

@@ -3,16 +3,16 @@
 //! Invariants: many frames per write; one subscription's events of one class always go over one
 //! stream; nothing is written after its deadline; a cold mailbox is read off the async threads.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use fanal_core::Event;
 use fanal_core::event::Millis;
 use fanal_core::live::LiveItem;
 use fanal_protocol::Code;
-use fanal_protocol::control::{STREAM_DURABLE, STREAM_LIVE};
+use fanal_protocol::control::{GAP_AT_MOST, Gap, STREAM_DURABLE, STREAM_LIVE};
 use fanal_protocol::stream::{EventStreamWriter, Outgoing};
-use fanal_store::{Position, Reader};
+use fanal_store::{Position, ReadError, Reader};
 use quinn::{Connection, SendStream};
 
 use crate::live::LiveQueue;
@@ -89,18 +89,30 @@ pub(crate) async fn write_live(
     ready: Arc<ReadyList<LiveQueue>>,
     connection: Connection,
 ) -> Ending {
-    match try_write_live(&shared, &ready, &connection, None).await {
+    match try_write_live(&shared, &ready, &connection, Towards::Client).await {
         Ok(never) => never,
         Err(ending) => ending,
     }
 }
 
-/// As [`write_live`]; `channel` overrides the queues' own numbers (0 on a link).
+/// Who reads a live stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Towards {
+    /// A client, by the queues' channels.
+    Client,
+    /// A peer, on channel 0; bodies above its limit are left out and announced as a gap.
+    Peer {
+        /// In bytes.
+        body_bytes_max: usize,
+    },
+}
+
+/// As [`write_live`], for clients and peers.
 pub(crate) async fn try_write_live(
     shared: &Arc<Shared>,
     ready: &ReadyList<LiveQueue>,
     connection: &Connection,
-    channel: Option<u32>,
+    towards: Towards,
 ) -> Result<Ending, Ending> {
     let mut sink: Option<EventSink> = None;
     let mut items = Vec::new();
@@ -125,17 +137,26 @@ pub(crate) async fn try_write_live(
             Some(sink) => sink,
             none => none.insert(EventSink::open(connection, STREAM_LIVE).await?),
         };
-        let channel = channel.unwrap_or(queue.channel);
+        let (channel, body_bytes_max) = match towards {
+            Towards::Client => (queue.channel, usize::MAX),
+            Towards::Peer { body_bytes_max } => (0, body_bytes_max),
+        };
         let (mut events, mut oldest) = (0, None);
         for item in items.drain(..) {
             match item {
+                LiveItem::Event(event) if event.body.len() > body_bytes_max => {
+                    let reason = "too_large".to_owned();
+                    sink.frame(|out| {
+                        Gap { channel, kind: GAP_AT_MOST, count: 1, reason, ..Gap::default() }.encode(out)
+                    });
+                }
                 LiveItem::Event(event) => {
                     oldest.get_or_insert(event.accepted_at);
                     sink.event(&event, channel, now, None);
                     events += 1;
                 }
                 LiveItem::Gap(gap) => {
-                    sink.frame(|out| fanal_protocol::control::Gap { channel, ..gap }.encode(out));
+                    sink.frame(|out| Gap { channel, ..gap }.encode(out));
                 }
             }
         }
@@ -214,7 +235,8 @@ pub(crate) enum Outcome {
     Event(Arc<Event>),
     /// Its time is over.
     Expired,
-    /// It cannot be read: reported, and left in the mailbox.
+    /// It is damaged on the disk: reported. It stays in a subscription's mailbox; a peer is told of
+    /// a hole, since its sequences have none otherwise.
     Damaged,
 }
 
@@ -222,7 +244,6 @@ pub(crate) enum Outcome {
 pub(crate) struct TurnEntry {
     pub(crate) sequence: u64,
     pub(crate) attempt: Option<u32>,
-    pub(crate) body_bytes: u64,
     pub(crate) outcome: Outcome,
 }
 
@@ -232,17 +253,18 @@ pub(crate) struct Turn {
 }
 
 /// Takes a turn's entries; what has expired is done with, and if there is more the mailbox is
-/// marked ready. `None`: the hold on the mailbox has ended.
+/// marked ready. Credit is used by what is sent only. `None`: the hold on the mailbox has ended.
+///
+/// # Errors
+/// When an entry cannot be read now: the connection ends and another attempt follows later.
 pub(crate) async fn take_turn(
     shared: &Arc<Shared>,
     attached: &Arc<Attached>,
 ) -> Result<Option<Turn>, Ending> {
     let mut entries = Vec::new();
     let Some(has_more) = attached.mailbox.take(attached, TURN_BYTES, &mut entries) else { return Ok(None) };
-    let mut entries = read_entries(shared, attached, entries).await?;
-    if has_more {
-        attached.wake();
-    }
+    let charged: (u64, u64) = (entries.len() as u64, entries.iter().map(|entry| entry.charged).sum());
+    let mut entries = read_entries(shared, entries).await?;
     let now = shared.clock.now();
     let mut expired = Vec::new();
     for entry in &mut entries {
@@ -251,52 +273,56 @@ pub(crate) async fn take_turn(
             expired.push((entry.sequence, entry.sequence));
         }
     }
-    if !expired.is_empty() {
-        let bytes = 64 + expired.len() * 16;
-        let request = LogRequest::Done {
-            mailbox: Arc::clone(&attached.mailbox),
-            ranges: expired,
-            reason: DoneReason::Expired,
-            confirm: None,
-        };
-        shared.log.submit(request, bytes).await.map_err(Ending::gone)?;
+    let used = entries.iter().fold((0, 0), |used, entry| match &entry.outcome {
+        Outcome::Event(event) => (used.0 + 1, used.1 + event.body.len() as u64),
+        _ => used,
+    });
+    let is_refunded = used != charged;
+    if is_refunded {
+        let mut credit = attached.credit.lock().unwrap_or_else(PoisonError::into_inner);
+        credit.refund(charged.0.saturating_sub(used.0), charged.1.saturating_sub(used.1));
     }
+    if has_more || is_refunded {
+        attached.wake();
+    }
+    done(shared, attached, expired, DoneReason::Expired).await?;
     Ok(Some(Turn { entries }))
 }
 
-async fn read_entries(
+/// Entries are done with for another reason than an ack.
+pub(crate) async fn done(
     shared: &Arc<Shared>,
     attached: &Attached,
-    entries: Vec<Entry>,
-) -> Result<Vec<TurnEntry>, Ending> {
+    ranges: Vec<(u64, u64)>,
+    reason: DoneReason,
+) -> Result<(), Ending> {
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let bytes = 64 + ranges.len() * 16;
+    let mailbox = Arc::clone(&attached.mailbox);
+    let request = LogRequest::Done { mailbox, ranges, reason, confirm: None };
+    shared.log.submit(request, bytes).await.map_err(Ending::gone)
+}
+
+async fn read_entries(shared: &Arc<Shared>, entries: Vec<Entry>) -> Result<Vec<TurnEntry>, Ending> {
     let mut out = Vec::with_capacity(entries.len());
     let mut cold = Vec::new();
-    for Entry { sequence, attempt, source } in entries {
+    for Entry { sequence, attempt, source, .. } in entries {
         match source {
-            Source::Hot(event) => out.push(turn_entry(sequence, attempt, Outcome::Event(event))),
+            Source::Hot(event) => out.push(TurnEntry { sequence, attempt, outcome: Outcome::Event(event) }),
             Source::Cold(position) => cold.push((sequence, attempt, position)),
         }
     }
-    if cold.is_empty() {
-        return Ok(out);
+    if !cold.is_empty() {
+        let reader = shared.reader.clone();
+        let read = tokio::task::spawn_blocking(move || read_cold(&reader, cold)).await;
+        out.extend(read.map_err(|error| Ending::refused(Code::Internal, error.to_string()))??);
     }
-    let reader = shared.reader.clone();
-    let read = tokio::task::spawn_blocking(move || read_cold(&reader, cold)).await;
-    let read = read.map_err(|error| Ending::refused(Code::Internal, error.to_string()))?;
-    attached.mailbox.charge_cold(attached, read.iter().map(|entry| entry.body_bytes as usize).sum());
-    out.extend(read);
     Ok(out)
 }
 
-fn turn_entry(sequence: u64, attempt: Option<u32>, outcome: Outcome) -> TurnEntry {
-    let body_bytes = match &outcome {
-        Outcome::Event(event) => event.body.len() as u64,
-        _ => 0,
-    };
-    TurnEntry { sequence, attempt, body_bytes, outcome }
-}
-
-fn read_cold(reader: &Reader, entries: Vec<(u64, Option<u32>, Position)>) -> Vec<TurnEntry> {
+fn read_cold(reader: &Reader, entries: Vec<(u64, Option<u32>, Position)>) -> Result<Vec<TurnEntry>, Ending> {
     let mut out = Vec::with_capacity(entries.len());
     for (sequence, attempt, position) in entries {
         let outcome = match reader.read(position) {
@@ -307,13 +333,17 @@ fn read_cold(reader: &Reader, entries: Vec<(u64, Option<u32>, Position)>) -> Vec
                     Outcome::Damaged
                 }
             },
-            Err(fanal_store::ReadError::Gone { .. }) => continue, // acked meanwhile
+            Err(ReadError::Gone { .. }) => continue, // acked meanwhile
+            Err(error @ ReadError::Io { .. }) => {
+                tracing::error!(sequence, %error, "an event in the store cannot be read now");
+                return Err(Ending::refused(Code::Unavailable, error.to_string()));
+            }
             Err(error) => {
-                tracing::error!(sequence, %error, "an event in the store cannot be read");
+                tracing::error!(sequence, %error, "an event in the store is damaged");
                 Outcome::Damaged
             }
         };
-        out.push(turn_entry(sequence, attempt, outcome));
+        out.push(TurnEntry { sequence, attempt, outcome });
     }
-    out
+    Ok(out)
 }

@@ -61,7 +61,7 @@ pub(crate) async fn accept_streams(
 }
 
 /// A topic alias: its route, or why the topic is refused.
-type TopicSlot = Result<TopicRoute, String>;
+type TopicSlot = Result<TopicRoute, (Code, String)>;
 
 struct PublishReader {
     shared: Arc<Shared>,
@@ -81,6 +81,7 @@ struct Batch {
     live: Fanout,
     receipts: ReceiptRuns,
     began: Option<Instant>,
+    block_bytes: usize,
     best_effort: u64,
     routed: u64,
 }
@@ -90,6 +91,7 @@ impl PublishReader {
         while let Some(block) = self.blocks.next().await? {
             let began = Instant::now();
             self.batch.began = Some(began);
+            self.batch.block_bytes = block.len();
             for range in frame::frames(&block) {
                 self.handle(&block, range).await?;
             }
@@ -110,9 +112,7 @@ impl PublishReader {
                 self.handle_publish(header, body).await
             }
             StreamFrame::Topic(alias) if self.is_open => {
-                let slot = Topic::parse(&alias.topic)
-                    .map(|topic| TopicRoute::new(topic, &self.shared.index))
-                    .map_err(|error| format!("topic '{}': {error}", alias.topic));
+                let slot = self.slot(&alias.topic);
                 Ok(self.topics.define(alias.alias, slot)?)
             }
             StreamFrame::Skip(skip) if self.is_open => {
@@ -129,6 +129,16 @@ impl PublishReader {
                 Err(Ending::refused(Code::Malformed, reason.chars().take(300).collect::<String>()))
             }
         }
+    }
+
+    fn slot(&self, text: &str) -> TopicSlot {
+        let refuse = |reason: String| (Code::Malformed, format!("topic '{text}': {reason}"));
+        let topic = Topic::parse(text).map_err(|error| refuse(error.to_string()))?;
+        if topic.is_reserved() {
+            let reason = format!("topic '{text}': topics that begin with `$` are the brokers' own");
+            return Err((Code::Forbidden, reason));
+        }
+        Ok(TopicRoute::new(topic, &self.shared.index))
     }
 
     /// Makes a channel the batch's; a batch is of one channel.
@@ -179,13 +189,11 @@ impl PublishReader {
                 self.topics.get_mut(alias).map_err(|error| Refusal::Connection(error.into()))?
             }
             TopicRef::Text(text) => {
-                unaliased = Topic::parse(text)
-                    .map(|topic| TopicRoute::new(topic, &self.shared.index))
-                    .map_err(|error| format!("topic '{text}': {error}"));
+                unaliased = self.slot(text);
                 &mut unaliased
             }
         };
-        let route = slot.as_mut().map_err(|reason| Refusal::Event(Code::Malformed, reason.clone()))?;
+        let route = slot.as_mut().map_err(|(code, reason)| Refusal::Event(*code, reason.clone()))?;
         let subject = Subject { origin: &channel.origin, sequence: header.sequence, body };
         let destinations = route
             .resolve(&self.shared.index, Scope::Client(header.class), &subject)
@@ -205,7 +213,7 @@ impl PublishReader {
     }
 
     async fn finish_batch(&mut self) -> Result<(), Ending> {
-        self.batch.live.flush();
+        self.batch.live.flush(self.batch.block_bytes);
         let Some(channel) = self.batch.channel.clone() else { return Ok(()) };
         self.shared
             .metrics

@@ -73,6 +73,7 @@ impl From<AskError> for Refusal {
     fn from(error: AskError) -> Self {
         let (code, name) = match error {
             AskError::Topic { .. } => (Code::Malformed, "bad_topic_filter"),
+            AskError::TooManyExclusions { .. } => (Code::TooLarge, "too_many_exclusions"),
             AskError::Filter(_) => (Code::FilterRefused, "filter_refused"),
         };
         Refusal { code, name, reason: error.to_string() }
@@ -163,11 +164,12 @@ async fn install_durable(
     credit: SharedCredit,
 ) -> Result<(u64, bool), Refusal> {
     let subscription = Subscription { principal: session.info.principal.clone(), name: name.to_owned(), ask };
+    let _turn = shared.lock_durable(&subscription.principal, name).await;
     let output = shared.log.command(Command::PutSubscription(subscription.clone())).await?;
     let Output::Mailbox { id, existed } = output else {
         return Err(Refusal { code: Code::Internal, name: "internal", reason: "no mailbox was made".into() });
     };
-    let durable = shared.ensure_durable(id, &subscription, selector, 1);
+    let durable = shared.ensure_durable(id, &subscription, selector);
     let live_side = new_queue(shared, session, channel, Arc::clone(&credit));
     let holder =
         Holder { outbox: Some(Arc::clone(&session.outbox)), live_side: Some(Arc::clone(&live_side)) };
@@ -185,6 +187,7 @@ async fn install_durable(
 /// Removes a durable subscription, its mailbox and what waits there.
 pub(crate) async fn remove(shared: &Arc<Shared>, session: &Arc<Session>, request: RemoveSubscription) {
     let principal = session.info.principal.clone();
+    let _turn = shared.lock_durable(&principal, &request.durable).await;
     let command = Command::RemoveSubscription { principal, name: request.durable.clone() };
     match shared.log.command(command).await {
         Ok(Output::Mailbox { id, .. }) => {
@@ -220,6 +223,7 @@ async fn try_update(
     let (ask, selector) = parse_ask(&request.filter, request.predicate.as_deref(), &request.except)?;
     let principal = session.info.principal.clone();
     let subscription = Subscription { principal, name: request.durable.clone(), ask: ask.clone() };
+    let _turn = shared.lock_durable(&subscription.principal, &request.durable).await;
     if let Output::Mailbox { id, .. } = shared.log.command(Command::UpdateSubscription(subscription)).await? {
         shared.update_durable(id, ask, selector);
     }

@@ -31,7 +31,10 @@ use crate::wire::{Ending, Outbox};
 const DIGEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Sends the own interest: a snapshot, then what changes.
-pub(crate) async fn send(shared: Arc<Shared>, outbox: Arc<Outbox>) -> Ending {
+///
+/// This task alone sends the set, so that a snapshot never follows a change that it lacks.
+pub(crate) async fn send(shared: Arc<Shared>, link: Arc<Link>) -> Ending {
+    let outbox = Arc::clone(&link.outbox);
     let mut versions = shared.interest.watch();
     let mut digests = tokio::time::interval(DIGEST_INTERVAL);
     digests.reset();
@@ -44,13 +47,14 @@ pub(crate) async fn send(shared: Arc<Shared>, outbox: Arc<Outbox>) -> Ending {
                 }
                 sent = send_changes(&shared, &outbox, sent);
             }
+            () = link.resync.notified() => sent = send_snapshot(&shared, &outbox),
             _ = digests.tick() => outbox.push(shared.interest.read(|own| own.digest())),
         }
     }
 }
 
 /// Sends the whole own interest; its version.
-pub(crate) fn send_snapshot(shared: &Shared, outbox: &Outbox) -> u64 {
+fn send_snapshot(shared: &Shared, outbox: &Outbox) -> u64 {
     let parts = shared.interest.read(|own| own.snapshot());
     let version = parts.first().map_or(0, |part| part.version);
     parts.into_iter().for_each(|part| outbox.push(part));

@@ -21,7 +21,7 @@ use super::peer::{Link, Peer};
 use super::send::Window;
 use super::{interest, receive, send};
 use crate::edge::connection::{AGENT, check_version};
-use crate::edge::deliver;
+use crate::edge::deliver::{self, Towards};
 use crate::log::request::LinkInbound;
 use crate::log::{Command, Output};
 use crate::shared::Shared;
@@ -84,6 +84,7 @@ async fn shake_hands(
         since_ms: shared.clock.now(),
         agent: theirs.agent.chars().take(128).collect(),
         pong: Notify::new(),
+        resync: Notify::new(),
         ended: watch::channel(false).0,
     });
     admit(shared, peer, &link).await?;
@@ -135,14 +136,20 @@ async fn serve(
 ) -> Ending {
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&link.outbox).write_to(send));
-    let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, exchange_ready(shared, link, &mut control)).await;
-    let their_mark = match opened {
-        Ok(Ok(through)) => through,
+    let opened =
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, exchange_ready(shared, peer, link, &mut control)).await;
+    let ready = match opened {
+        Ok(Ok(ready)) => ready,
         Ok(Err(ending)) => return ending,
         Err(_) => return Ending::refused(Code::TimedOut, "no PeerReady within 10 s"),
     };
-    let window = Arc::new(Window::new(their_mark));
+    let body_bytes_max = usize::try_from(ready.body_bytes_max).unwrap_or(usize::MAX);
+    if let Err(ending) = check_mark(peer, ready.received_through) {
+        return ending;
+    }
+    let window = Arc::new(Window::new(ready.received_through, body_bytes_max));
     let inbound = Arc::new(LinkInbound {
+        peer: peer.identity(),
         incarnation: link.facts.incarnation,
         outbox: Arc::clone(&link.outbox),
         metrics: Arc::clone(&peer.metrics),
@@ -150,6 +157,8 @@ async fn serve(
     if let Some(mailbox) = peer.mailbox() {
         send::attach(shared, peer, mailbox, &window).await;
     }
+    // What was routed here while no link was up is stale.
+    peer.live.clear(false);
     peer.linked.send_replace(true);
     peer.metrics.link_up.set(1.0);
     tracing::info!(peer = peer.name, remote = %link.remote, dialled_here = link.facts.dialled_here, "link is up");
@@ -161,14 +170,15 @@ async fn serve(
         Arc::clone(&window),
         connection.clone(),
     ));
+    let towards = Towards::Peer { body_bytes_max };
     let (live_shared, live_peer) = (Arc::clone(shared), Arc::clone(peer));
     tasks.spawn(async move {
-        match deliver::try_write_live(&live_shared, &live_peer.live_ready, &connection, Some(0)).await {
+        match deliver::try_write_live(&live_shared, &live_peer.live_ready, &connection, towards).await {
             Ok(never) => never,
             Err(ending) => ending,
         }
     });
-    tasks.spawn(interest::send(Arc::clone(shared), Arc::clone(&link.outbox)));
+    tasks.spawn(interest::send(Arc::clone(shared), Arc::clone(link)));
     let mut inbox = InterestInbox::new(shared, peer, &window);
     let ending = loop {
         tokio::select! {
@@ -189,13 +199,28 @@ async fn serve(
     ending
 }
 
-/// Both sides say how far they have recorded the other's mailbox; the peer's mark.
+/// A peer cannot have recorded more than was ever put into its mailbox here.
+fn check_mark(peer: &Peer, received_through: u64) -> Result<(), Ending> {
+    let tail = peer.mailbox().map_or(1, |mailbox| mailbox.progress().1);
+    if received_through < tail {
+        return Ok(());
+    }
+    let reason = format!(
+        "the peer has recorded this store's events up to {received_through}, but the store holds numbers below {tail} \
+         only: it was restored from an older copy; restore it with a raised recovery epoch"
+    );
+    tracing::error!(peer = peer.name, reason, "no link is made: new events would be taken for duplicates");
+    Err(Ending::refused(Code::Conflict, reason))
+}
+
+/// Both sides say how far they have recorded the other's mailbox; what the peer says.
 async fn exchange_ready(
     shared: &Arc<Shared>,
+    peer: &Peer,
     link: &Arc<Link>,
     control: &mut ControlReader,
-) -> Result<u64, Ending> {
-    let command = Command::ReceivedThrough { incarnation: link.facts.incarnation };
+) -> Result<PeerReady, Ending> {
+    let command = Command::ReceivedThrough { peer: peer.identity(), incarnation: link.facts.incarnation };
     let mark = match shared.log.command(command).await {
         Ok(Output::Through(through)) => through,
         Ok(_) => 0,
@@ -208,7 +233,7 @@ async fn exchange_ready(
     });
     loop {
         match control.next().await? {
-            Control::PeerReady(ready) => return Ok(ready.received_through),
+            Control::PeerReady(ready) => return Ok(ready),
             Control::Ping(Ping { token }) => link.outbox.push(Pong { token }),
             Control::Pong(_) => link.pong.notify_waiters(),
             other => return Err(Ending::unexpected(&other, "where PeerReady was due")),
@@ -231,7 +256,7 @@ async fn handle(
         Control::InterestAck(ack) => {
             peer.confirmed.send_replace(Some(ack.version));
         }
-        Control::InterestResync(_) => drop(interest::send_snapshot(shared, &link.outbox)),
+        Control::InterestResync(_) => link.resync.notify_one(),
         Control::HopAck(ack) => send::on_hop_ack(shared, peer, window, ack.through).await?,
         Control::Ping(Ping { token }) => link.outbox.push(Pong { token }),
         Control::Pong(_) => link.pong.notify_waiters(),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use fanal_core::home::Principal;
 use fanal_core::link::{LinkDecision, LinkFacts, decide_link};
 use fanal_matching::EntryId;
 use fanal_protocol::Fingerprint;
@@ -34,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) agent: String,
     /// Told when the peer answers a probe.
     pub(crate) pong: Notify,
+    /// Told when the peer wants a snapshot of the own interest.
+    pub(crate) resync: Notify,
     /// True once everything that hung on the link is withdrawn.
     pub(crate) ended: watch::Sender<bool>,
 }
@@ -88,6 +91,11 @@ impl Peer {
             mailbox: OnceLock::new(),
             state: Mutex::default(),
         })
+    }
+
+    /// Who it is, as durable state names it.
+    pub(crate) fn identity(&self) -> Principal {
+        Principal { name: self.name.clone(), authority: self.authority }
     }
 
     /// The peer mailbox, once durable interest was asked for.

@@ -92,7 +92,7 @@ impl LinkReader {
             for range in frame::frames(&block) {
                 live_events += self.handle(&block, range)?;
             }
-            self.live.flush();
+            self.live.flush(block.len());
             self.peer.metrics.received.increment(live_events);
             self.record().await?;
         }

@@ -14,7 +14,7 @@ use fanal_protocol::control::{Hole, STREAM_DURABLE};
 use quinn::Connection;
 
 use super::peer::Peer;
-use crate::edge::deliver::{EventSink, Outcome, take_turn};
+use crate::edge::deliver::{EventSink, Outcome, done, take_turn};
 use crate::live::SharedCredit;
 use crate::log::LogRequest;
 use crate::log::request::DoneReason;
@@ -30,6 +30,8 @@ const WINDOW_BYTES: u64 = 16 << 20;
 /// What is in flight on one link.
 pub(crate) struct Window {
     credit: SharedCredit,
+    /// Largest body that the peer takes.
+    pub(crate) body_bytes_max: usize,
     state: Mutex<InFlight>,
 }
 
@@ -43,7 +45,7 @@ struct InFlight {
 
 impl Window {
     /// A window for a peer that has recorded everything up to `acked_through`.
-    pub(crate) fn new(acked_through: u64) -> Self {
+    pub(crate) fn new(acked_through: u64, body_bytes_max: usize) -> Self {
         let state = InFlight {
             sent: VecDeque::new(),
             acked_events: 0,
@@ -52,6 +54,7 @@ impl Window {
             attached: None,
         };
         Window {
+            body_bytes_max,
             credit: Arc::new(Mutex::new(Credit::new(WINDOW_EVENTS, WINDOW_BYTES))),
             state: Mutex::new(state),
         }
@@ -122,9 +125,10 @@ pub(crate) async fn on_hop_ack(
 ) -> Result<(), Ending> {
     let before = window.lock().acked_through;
     let Some(mailbox) = peer.mailbox() else { return Ok(()) };
-    let (next, _) = mailbox.progress();
-    if through >= next {
-        let reason = format!("HopAck through {through}, but only {} was sent", next.saturating_sub(1));
+    // What an earlier link sent may be recorded after this one began, so the bound is what exists.
+    let (_, tail) = mailbox.progress();
+    if through >= tail {
+        let reason = format!("HopAck through {through}, but only {} exist", tail.saturating_sub(1));
         return Err(Ending::refused(fanal_protocol::Code::Malformed, reason));
     }
     if through <= before {
@@ -181,21 +185,32 @@ async fn try_write(
         };
         let now = shared.clock.now();
         let mut forwarded = 0;
+        let (mut damaged, mut too_large) = (Vec::new(), Vec::new());
         for entry in &turn.entries {
             if entry.sequence > expected {
                 hole(sink, expected, entry.sequence - 1, "dropped");
             }
             expected = entry.sequence + 1;
-            window.on_sent(entry.sequence, entry.body_bytes);
             match &entry.outcome {
+                Outcome::Event(event) if event.body.len() > window.body_bytes_max => {
+                    hole(sink, entry.sequence, entry.sequence, "too_large");
+                    window.on_sent(entry.sequence, event.body.len() as u64);
+                    too_large.push((entry.sequence, entry.sequence));
+                }
                 Outcome::Event(event) => {
                     sink.event(event, 0, now, Some((entry.sequence, entry.attempt)));
+                    window.on_sent(entry.sequence, event.body.len() as u64);
                     forwarded += 1;
                 }
                 Outcome::Expired => hole(sink, entry.sequence, entry.sequence, "expired"),
-                Outcome::Damaged => hole(sink, entry.sequence, entry.sequence, "damaged"),
+                Outcome::Damaged => {
+                    hole(sink, entry.sequence, entry.sequence, "damaged");
+                    damaged.push((entry.sequence, entry.sequence));
+                }
             }
         }
+        done(shared, &attached, damaged, DoneReason::Damaged).await?;
+        done(shared, &attached, too_large, DoneReason::TooLarge).await?;
         peer.metrics.forwarded.increment(forwarded);
         if sink.is_full() {
             sink.flush().await?;

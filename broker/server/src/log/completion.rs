@@ -151,7 +151,7 @@ impl Completions {
             mailbox.on_flushed(entries);
             metrics.durable(&mailbox.kind).routed.increment(entries.len() as u64);
         }
-        self.live.flush();
+        self.live.flush(0);
         metrics.events_published(Class::AtLeastOnce).increment(self.accepted);
         metrics.durable_removed().increment(self.removed);
         for DoneEntries { mailbox, ranges, reason, confirm, entries } in self.done {
@@ -159,6 +159,8 @@ impl Completions {
             match reason {
                 DoneReason::Acked => ledger.acked.increment(entries),
                 DoneReason::Expired => ledger.expired.increment(entries),
+                DoneReason::Damaged => ledger.dropped_damaged.increment(entries),
+                DoneReason::TooLarge => ledger.dropped_too_large.increment(entries),
             }
             if let Some(AckConfirm { outbox, channel }) = confirm {
                 outbox.push(Acked { channel, ranges });

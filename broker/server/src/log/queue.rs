@@ -13,6 +13,8 @@ use super::request::{Command, LogError, LogRequest, Output};
 
 /// Bytes that may be queued or in flight.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Why nothing is taken during a shutdown.
+const SHUTTING_DOWN: &str = "the broker is shutting down";
 /// Bytes per permit.
 const PERMIT_BYTES: usize = 1024;
 
@@ -60,8 +62,11 @@ impl LogQueue {
         }
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(reason) = &state.ended {
-                return Err(LogError::Stopped(reason.clone()));
+            if state.stopping || state.ended.is_some() {
+                let reason = state.ended.as_deref().unwrap_or(SHUTTING_DOWN).to_owned();
+                drop(state);
+                self.room.add_permits(permits);
+                return Err(LogError::Stopped(reason));
             }
             state.requests.push_back((request, permits));
         }
@@ -81,7 +86,7 @@ impl LogQueue {
 
     fn stopped(&self) -> LogError {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        LogError::Stopped(state.ended.clone().unwrap_or_else(|| "the broker is shutting down".into()))
+        LogError::Stopped(state.ended.clone().unwrap_or_else(|| SHUTTING_DOWN.into()))
     }
 
     /// Asks the writer to end once the queue is empty.

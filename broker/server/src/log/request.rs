@@ -41,6 +41,7 @@ pub(crate) enum ReceiveItem {
 
 /// The sender of a link's durable path.
 pub(crate) struct LinkInbound {
+    pub(crate) peer: Principal,
     pub(crate) incarnation: Incarnation,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) metrics: Arc<crate::metrics::PeerMetrics>,
@@ -59,6 +60,10 @@ pub(crate) enum DoneReason {
     Acked,
     /// Their time was over.
     Expired,
+    /// They cannot be read any more.
+    Damaged,
+    /// The peer does not take bodies of their size.
+    TooLarge,
 }
 
 /// A control operation on the durable state.
@@ -71,7 +76,7 @@ pub(crate) enum Command {
     RemoveSubscription { principal: Principal, name: String },
     EnsurePeer { name: String, authority: Fingerprint },
     ChangeInterest { peer: MailboxId, add: Vec<InterestEntry>, remove: Vec<InterestEntry> },
-    ReceivedThrough { incarnation: Incarnation },
+    ReceivedThrough { peer: Principal, incarnation: Incarnation },
 }
 
 /// What a command gave, told after its flush.

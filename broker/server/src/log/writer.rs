@@ -8,11 +8,12 @@
 //!    operations go on, so that the store can drain. When the store has stopped, everything is
 //!    refused for good.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use fanal_core::home::Effect;
+use fanal_core::home::{Effect, Principal, Sender};
 use fanal_core::{Event, Home, MailboxId, Verdict};
 use fanal_protocol::{Code, Incarnation};
 use fanal_store::{Batch, CommitError, MailboxSequence, Store};
@@ -70,15 +71,21 @@ pub(crate) struct LogWriter {
     queue: Arc<LogQueue>,
     health: Arc<StoreHealth>,
     metrics: Arc<Metrics>,
+    batch_bytes_max: usize,
     head: Vec<u8>,
+    /// Entries that the batch being built is done with.
+    done: HashMap<MailboxId, HashSet<u64>>,
 }
 
 /// Whether events are taken in this pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Admission<'a> {
     All,
-    /// The store is full, for this reason.
-    NoEvents(&'a str),
+    /// Events, and what makes new mailboxes, are refused for this reason.
+    NoEvents {
+        reason: &'a str,
+        code: Code,
+    },
 }
 
 impl LogWriter {
@@ -88,13 +95,24 @@ impl LogWriter {
         queue: Arc<LogQueue>,
         health: Arc<StoreHealth>,
         metrics: Arc<Metrics>,
+        segment_bytes: u64,
     ) -> Self {
-        LogWriter { store, home, queue, health, metrics, head: Vec::new() }
+        let batch_bytes_max = BATCH_BYTES_MAX.min(usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX));
+        LogWriter {
+            store,
+            home,
+            queue,
+            health,
+            metrics,
+            batch_bytes_max,
+            head: Vec::new(),
+            done: HashMap::new(),
+        }
     }
 
     /// Runs until the queue is stopped; then the store is closed.
     pub(crate) fn run(mut self) {
-        while let Taken::Requests(requests, permits) = self.queue.take(BATCH_BYTES_MAX) {
+        while let Taken::Requests(requests, permits) = self.queue.take(self.batch_bytes_max) {
             self.process(requests);
             self.queue.give_back(permits);
             self.checkpoint_if_due();
@@ -102,7 +120,7 @@ impl LogWriter {
         self.queue.end("the broker is shutting down".into());
     }
 
-    fn process(&mut self, mut requests: Vec<LogRequest>) {
+    fn process(&mut self, requests: Vec<LogRequest>) {
         if let Some(reason) = self.health.stopped().map(str::to_owned) {
             return self.refuse_all(requests, &reason);
         }
@@ -112,17 +130,26 @@ impl LogWriter {
                 self.health.is_full.store(false, Ordering::Relaxed);
                 self.finish(requests, plan);
             }
-            Err(error @ (CommitError::Full { .. } | CommitError::BatchTooLarge { .. })) => {
-                let is_full = matches!(error, CommitError::Full { .. });
-                self.health.is_full.store(is_full, Ordering::Relaxed);
-                let reason = error.to_string();
-                let (batch, plan) = self.build(&requests, Admission::NoEvents(&reason));
-                match self.commit(batch) {
-                    Ok(()) => self.finish(requests, plan),
-                    Err(CommitError::Stopped { .. }) => self.stop(requests, &reason),
-                    Err(error) => self.refuse_all(std::mem::take(&mut requests), &error.to_string()),
-                }
+            Err(error @ CommitError::Full { .. }) => {
+                self.health.is_full.store(true, Ordering::Relaxed);
+                self.process_without_events(requests, &error.to_string(), Code::StoreFull);
             }
+            Err(error @ CommitError::BatchTooLarge { .. }) => match split(requests) {
+                Ok((first, second)) => {
+                    self.process(first);
+                    self.process(second);
+                }
+                Err(requests) => self.process_without_events(requests, &error.to_string(), Code::TooLarge),
+            },
+            Err(error) => self.stop(requests, &error.to_string()),
+        }
+    }
+
+    /// Refuses the events of a batch with a code, and carries out the rest.
+    fn process_without_events(&mut self, requests: Vec<LogRequest>, reason: &str, code: Code) {
+        let (batch, plan) = self.build(&requests, Admission::NoEvents { reason, code });
+        match self.commit(batch) {
+            Ok(()) => self.finish(requests, plan),
             Err(error) => self.stop(requests, &error.to_string()),
         }
     }
@@ -176,6 +203,7 @@ impl LogWriter {
     /// Judges the requests and puts what must be durable into a batch. The plan says, request by
     /// request, what is to follow.
     fn build(&mut self, requests: &[LogRequest], admission: Admission<'_>) -> (Batch, Vec<Plan>) {
+        self.done.clear();
         let mut batch = self.store.batch();
         let plan = requests.iter().map(|request| self.judge(request, admission, &mut batch)).collect();
         for effect in self.home.drain_effects() {
@@ -194,17 +222,22 @@ impl LogWriter {
                 items.iter().map(|item| self.judge_publish(channel, item, admission, batch)).collect(),
             ),
             LogRequest::Receive { link, items, .. } => match admission {
-                Admission::NoEvents(reason) => {
+                Admission::NoEvents { reason, .. } => {
                     Plan::Receive(Vec::new(), Some(LogError::Full(reason.to_owned()).into()))
                 }
-                Admission::All => self.judge_link(link.incarnation, items, batch),
+                Admission::All => self.judge_link(&sender(&link.peer, link.incarnation), items, batch),
             },
             LogRequest::Done { mailbox, ranges, .. } => {
                 let live = self.done(mailbox, ranges, batch);
                 Plan::Done(live)
             }
             LogRequest::Command { command, .. } => {
-                let answer = self.command(command);
+                let answer = match admission {
+                    Admission::NoEvents { reason, .. } if self.makes_mailbox(command) => {
+                        Err(LogError::Full(reason.to_owned()))
+                    }
+                    _ => self.command(command),
+                };
                 let removed = self.entries_removed_by(command, &answer);
                 Plan::Command(answer, removed)
             }
@@ -225,9 +258,9 @@ impl LogWriter {
                 PublishPlan::Skip
             }
             PublishItem::Event { event, mailboxes, .. } => {
-                if let Admission::NoEvents(reason) = admission {
+                if let Admission::NoEvents { reason, code } = admission {
                     return match self.home.foresee(epoch, event.sequence) {
-                        Verdict::Accept => PublishPlan::Full(reason.to_owned()),
+                        Verdict::Accept => PublishPlan::Refused(code, reason.to_owned()),
                         verdict => PublishPlan::Judged(verdict, SmallVec::new()),
                     };
                 }
@@ -242,7 +275,7 @@ impl LogWriter {
     }
 
     /// What came before a missing sequence is kept; the rest is not judged.
-    fn judge_link(&mut self, sender: Incarnation, items: &[ReceiveItem], batch: &mut Batch) -> Plan {
+    fn judge_link(&mut self, sender: &Sender, items: &[ReceiveItem], batch: &mut Batch) -> Plan {
         let mut plans = Vec::with_capacity(items.len());
         for item in items {
             match self.judge_receive(sender, item, batch) {
@@ -255,26 +288,23 @@ impl LogWriter {
 
     fn judge_receive(
         &mut self,
-        sender: Incarnation,
+        sender: &Sender,
         item: &ReceiveItem,
         batch: &mut Batch,
     ) -> Result<ReceivePlan, ReceiveError> {
-        let (store, epoch) = (sender.store, sender.recovery_epoch);
         match item {
             ReceiveItem::Hole { from, through } => {
-                if !self.home.receive_hole(store, epoch, *from, *through) {
-                    let expected = self.home.received_through(store, epoch) + 1;
+                if !self.home.receive_hole(sender, *from, *through) {
+                    let expected = self.home.received_through(sender) + 1;
                     return Err(ReceiveError::Missing { got: *from, expected });
                 }
                 Ok(ReceivePlan::Nothing)
             }
-            ReceiveItem::Event { sequence, event, mailboxes } => {
-                match self.home.receive(store, epoch, *sequence) {
-                    Verdict::Accept => Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch))),
-                    Verdict::Blocked { by } => Err(ReceiveError::Missing { got: *sequence, expected: by }),
-                    _ => Ok(ReceivePlan::Duplicate),
-                }
-            }
+            ReceiveItem::Event { sequence, event, mailboxes } => match self.home.receive(sender, *sequence) {
+                Verdict::Accept => Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch))),
+                Verdict::Blocked { by } => Err(ReceiveError::Missing { got: *sequence, expected: by }),
+                _ => Ok(ReceivePlan::Duplicate),
+            },
         }
     }
 
@@ -294,24 +324,29 @@ impl LogWriter {
         entries
     }
 
-    /// Entries are done with: how many of them were live.
+    /// Entries are done with: how many of them were live, each counted once in the batch.
     fn done(&mut self, mailbox: &Mailbox, ranges: &[(u64, u64)], batch: &mut Batch) -> u64 {
         let Some(tail) = self.home.tail(mailbox.id) else { return 0 };
         let reader = self.store.reader();
+        let seen = self.done.entry(mailbox.id).or_default();
         let mut live = 0;
         for &(from, through) in ranges {
             let through = through.min(tail.saturating_sub(1));
             if from <= through {
-                let entries = reader.entries(
-                    store_id(mailbox.id),
-                    MailboxSequence(from),
-                    (through - from + 1) as usize,
-                );
-                live += entries.iter().take_while(|(sequence, _)| sequence.0 <= through).count() as u64;
+                let entries = reader.live_in(store_id(mailbox.id), from..=through);
+                live += entries.into_iter().filter(|sequence| seen.insert(*sequence)).count() as u64;
                 batch.acked(store_id(mailbox.id), from..=through);
             }
         }
         live
+    }
+
+    fn makes_mailbox(&self, command: &Command) -> bool {
+        match command {
+            Command::PutSubscription(wanted) => !self.home.has_subscription(&wanted.principal, &wanted.name),
+            Command::EnsurePeer { name, authority } => !self.home.has_peer(name, *authority),
+            _ => false,
+        }
     }
 
     fn command(&mut self, command: &Command) -> Result<Output, LogError> {
@@ -344,8 +379,8 @@ impl LogWriter {
                 home.change_interest(*peer, add.clone(), remove.clone());
                 Output::Done
             }
-            Command::ReceivedThrough { incarnation } => {
-                Output::Through(home.received_through(incarnation.store, incarnation.recovery_epoch))
+            Command::ReceivedThrough { peer, incarnation } => {
+                Output::Through(home.received_through(&sender(peer, *incarnation)))
             }
         })
     }
@@ -379,8 +414,7 @@ impl LogWriter {
                     .for_each(|(item, plan)| complete_publish(&channel, item, plan, out));
             }
             (LogRequest::Receive { link, items, done }, Plan::Receive(plans, error)) => {
-                let store = link.incarnation.store;
-                let through = self.home.received_through(store, link.incarnation.recovery_epoch);
+                let through = self.home.received_through(&sender(&link.peer, link.incarnation));
                 let received = complete_receive(items, plans, out);
                 out.received(link, through, received, done, error.map_or(Ok(()), Err));
             }
@@ -425,6 +459,38 @@ impl LogWriter {
     }
 }
 
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        // However the thread ended, nobody may wait for it.
+        if std::thread::panicking() {
+            self.health.stop("the log writer has panicked");
+        }
+        self.queue.end("the log writer has ended".into());
+    }
+}
+
+fn sender(peer: &Principal, incarnation: Incarnation) -> Sender {
+    Sender { peer: peer.clone(), store: incarnation.store, recovery_epoch: incarnation.recovery_epoch }
+}
+
+type Halves = (Vec<LogRequest>, Vec<LogRequest>);
+
+/// Halves a batch that is too large, keeping its order; gives it back where it cannot be halved.
+fn split(mut requests: Vec<LogRequest>) -> Result<Halves, Vec<LogRequest>> {
+    if requests.len() > 1 {
+        let second = requests.split_off(requests.len() / 2);
+        return Ok((requests, second));
+    }
+    match requests.pop() {
+        Some(LogRequest::Publish { channel, mut items, began }) if items.len() > 1 => {
+            let rest = items.split_off(items.len() / 2);
+            let second = LogRequest::Publish { channel: Arc::clone(&channel), items: rest, began };
+            Ok((vec![LogRequest::Publish { channel, items, began }], vec![second]))
+        }
+        request => Err(request.into_iter().collect()),
+    }
+}
+
 /// What follows a request once its batch is flushed.
 enum Plan {
     Publish(Vec<PublishPlan>),
@@ -439,7 +505,7 @@ type Entries = SmallVec<[Option<u64>; 2]>;
 
 enum PublishPlan {
     Judged(Verdict, Entries),
-    Full(String),
+    Refused(Code, String),
     Skip,
 }
 
@@ -465,8 +531,8 @@ fn complete_publish(
         |out: &mut Completions, code, reason: String| out.refusal(channel, sequence, code, reason, None);
     match plan {
         PublishPlan::Skip => {}
-        PublishPlan::Full(reason) => {
-            out.refusal(channel, sequence, Code::StoreFull, reason, Some(FULL_RETRY_MS));
+        PublishPlan::Refused(code, reason) => {
+            out.refusal(channel, sequence, code, reason, code.is_retryable().then_some(FULL_RETRY_MS));
         }
         PublishPlan::Judged(Verdict::Accept, entries) => {
             let destinations = complete_entries(&mailboxes, &entries, &event, out);

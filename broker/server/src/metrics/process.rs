@@ -1,12 +1,13 @@
 //! The usual `process_*` metrics, from /proc; absent where there is no /proc.
 
+use std::sync::{Mutex, PoisonError};
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, Registry};
 
 /// Clock ticks per second in /proc/self/stat; fixed at 100 on Linux for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
-const PAGE_BYTES: f64 = 4096.0;
 
 pub(super) fn register(registry: &Registry) {
     let registered = ProcessCollector::new().and_then(|collector| registry.register(Box::new(collector)));
@@ -18,6 +19,8 @@ pub(super) fn register(registry: &Registry) {
 struct ProcessCollector {
     cpu: Counter,
     gauges: [Gauge; 5],
+    /// Two scrapes at once would both add the same CPU time.
+    sampling: Mutex<()>,
 }
 
 impl ProcessCollector {
@@ -34,11 +37,13 @@ impl ProcessCollector {
                     "Start of the process, seconds since the Unix epoch.",
                 )?,
             ],
+            sampling: Mutex::default(),
         })
     }
 
     /// Reads /proc; `None` where something is missing.
     fn sample(&self) -> Option<()> {
+        let _one_at_a_time = self.sampling.lock().unwrap_or_else(PoisonError::into_inner);
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
         // The name may hold spaces; fields are counted after its closing parenthesis.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -46,13 +51,20 @@ impl ProcessCollector {
         let cpu = (number(11)? + number(12)?) / TICKS_PER_SECOND;
         self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
         let [resident, virtual_memory, open, max, start] = &self.gauges;
-        resident.set(number(21)? * PAGE_BYTES);
+        resident.set(resident_bytes()?);
         virtual_memory.set(number(20)?);
         open.set(std::fs::read_dir("/proc/self/fd").ok()?.count() as f64);
         max.set(max_fds()?);
         start.set(boot_time()? + number(19)? / TICKS_PER_SECOND);
         Some(())
     }
+}
+
+/// In kB there, and so without the size of a page, which differs between machines.
+fn resident_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0)
 }
 
 fn max_fds() -> Option<f64> {
