@@ -368,15 +368,6 @@ frames! {
         /// From the ping.
         1 token: u64,
     }
-    /// The peer refuses the event of a mailbox sequence for good; it is recorded as received.
-    42 HopRefused {
-        /// Mailbox sequence.
-        1 sequence: u64,
-        /// The code.
-        2 code: u16,
-        /// Why.
-        3 reason: String,
-    }
 }
 
 macro_rules! stream_frames {
