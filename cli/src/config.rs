@@ -1,0 +1,301 @@
+//! The broker's configuration: defaults, one TOML file, environment, flags; later ones win.
+//!
+//! Invariants:
+//! 1. [`KEYS`] is the one list of keys: it feeds the documented default file, the check for
+//!    unknown keys, the environment's names and the explanation.
+//! 2. Every message names the place (file and line, variable or flag), the value, and what to
+//!    write instead. All unknown keys of a file are reported at once.
+//! 3. Nothing here touches the network or creates files.
+
+mod file;
+mod keys;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use crate::args::ConfigArgs;
+use fanal_broker::{Config, Limits, PeerConfig};
+use file::File;
+use keys::{KEYS, Key};
+
+pub(crate) use keys::default_file;
+
+/// A configuration and where each value of it came from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// One per key and per peer, in the order of the default file.
+    pub(crate) explained: Vec<Explained>,
+    /// What is odd but not wrong.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One value, for `check-config`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub(crate) struct Explained {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) source: String,
+}
+
+/// What is outside the command line.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    /// `FANAL_…` variables.
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) host_name: String,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub(crate) fn read() -> Self {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(keys::PREFIX))
+            .collect();
+        let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Surroundings { variables, host_name }
+    }
+}
+
+/// One layer of values, named as messages name it.
+struct Layer {
+    name: String,
+    values: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}
+
+/// Reads and checks everything.
+///
+/// # Errors
+/// All that is wrong, one problem a line.
+pub(crate) fn load(
+    args: &ConfigArgs,
+    data: Option<&Path>,
+    surroundings: &Surroundings,
+) -> Result<Loaded, String> {
+    let file = args.config.as_deref().map(File::read).transpose()?;
+    let mut figment = Figment::new();
+    if let Some(file) = &file {
+        figment = figment.merge(Layer { name: keys::FILE.to_owned(), values: file.values.clone() });
+    }
+    for layer in environment(surroundings)?.into_iter().chain(flags(args, data)?) {
+        figment = figment.merge(layer);
+    }
+    let reader = Reader { figment, file: file.as_ref() };
+    let (config, explained) = reader.config(surroundings)?;
+    Ok(Loaded { config, explained, warnings: warnings(surroundings) })
+}
+
+/// The path `a.b` as nested values.
+fn nested(path: &[&str], value: Value) -> Dict {
+    match path {
+        [] => Dict::new(),
+        [last] => Dict::from([((*last).to_owned(), value)]),
+        [first, rest @ ..] => Dict::from([((*first).to_owned(), Value::from(nested(rest, value)))]),
+    }
+}
+
+fn environment(surroundings: &Surroundings) -> Result<Vec<Layer>, String> {
+    let mut layers = Vec::new();
+    for key in KEYS {
+        let variable = key.variable();
+        if let Some(value) = surroundings.variables.get(&variable) {
+            let values = nested(&key.levels(), Value::from(value.clone()));
+            layers.push(Layer { name: variable, values });
+        }
+    }
+    if let Some(list) = surroundings.variables.get(keys::PEERS_VARIABLE) {
+        for text in list.split(',').filter(|text| !text.trim().is_empty()) {
+            layers.push(peer(text.trim(), keys::PEERS_VARIABLE)?);
+        }
+    }
+    Ok(layers)
+}
+
+fn flags(args: &ConfigArgs, data: Option<&Path>) -> Result<Vec<Layer>, String> {
+    let path = |path: Option<&Path>| path.map(|path| path.to_string_lossy().into_owned());
+    let values = [
+        ("name", args.name.clone()),
+        ("listen", args.listen.clone()),
+        ("admin", args.admin.clone()),
+        ("data", path(data)),
+        ("ca", path(args.ca.as_deref())),
+    ];
+    let mut layers: Vec<Layer> = values
+        .into_iter()
+        .filter_map(|(key, value)| {
+            Some(Layer { name: format!("--{key}"), values: nested(&[key], Value::from(value?)) })
+        })
+        .collect();
+    for text in &args.peers {
+        layers.push(peer(text, "--peer")?);
+    }
+    Ok(layers)
+}
+
+fn peer(text: &str, place: &str) -> Result<Layer, String> {
+    let (name, address) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{place}: `{text}` is not NAME=HOST:PORT, as in ewr=127.0.0.1:4600"))?;
+    let values = nested(&["peers", name, "address"], Value::from(address));
+    Ok(Layer { name: place.to_owned(), values })
+}
+
+/// Variables that look like a misspelt one. Others are left alone: Kubernetes sets
+/// `FANAL_SERVICE_HOST` and the like by itself.
+fn warnings(surroundings: &Surroundings) -> Vec<String> {
+    let known: Vec<String> = keys::variables().collect();
+    let mut warnings = Vec::new();
+    for name in surroundings.variables.keys().filter(|name| !known.contains(name)) {
+        let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
+        if let Some(near) = near {
+            warnings.push(format!("variable {name} is not known and ignored: did you mean {near}?"));
+        }
+    }
+    warnings
+}
+
+/// Takes typed values out of the merged layers.
+struct Reader<'a> {
+    figment: Figment,
+    file: Option<&'a File>,
+}
+
+impl Reader<'_> {
+    fn config(&self, surroundings: &Surroundings) -> Result<(Config, Vec<Explained>), String> {
+        let mut explained = Vec::new();
+        let defaults = Config::new(values::name_of_host(&surroundings.host_name), keys::DATA);
+        let name = self.take("name", values::name, defaults.name, String::clone, &mut explained)?;
+        let listen =
+            self.take("listen", values::address, defaults.listen, ToString::to_string, &mut explained)?;
+        let admin =
+            self.take("admin", values::address, defaults.admin, ToString::to_string, &mut explained)?;
+        let show = |path: &PathBuf| path.display().to_string();
+        let data = self.take("data", values::path, defaults.data, show, &mut explained)?;
+        let ca = self.take("ca", values::path, data.join("ca"), show, &mut explained)?;
+        if listen == admin && listen.port() != 0 {
+            return Err(format!(
+                "`listen` and `admin` are both {listen}: give one of them another port ({} and {})",
+                self.place_of("listen"),
+                self.place_of("admin"),
+            ));
+        }
+        let limits = self.limits(&mut explained)?;
+        let peers = self.peers(&name, &mut explained)?;
+        Ok((Config { name, listen, admin, data, ca, peers, limits }, explained))
+    }
+
+    fn take<T>(
+        &self,
+        path: &str,
+        read: impl Fn(&Value) -> Result<T, String>,
+        default: T,
+        show: impl Fn(&T) -> String,
+        explained: &mut Vec<Explained>,
+    ) -> Result<T, String>
+    where
+        T: Sized,
+    {
+        let (value, source) = match self.figment.find_value(path) {
+            Err(_) => (default, "default".to_owned()),
+            Ok(value) => {
+                let source = self.place(&value, path);
+                (read(&value).map_err(|reason| format!("{source}: `{path}`: {reason}"))?, source)
+            }
+        };
+        explained.push(Explained { key: path.to_owned(), value: show(&value), source });
+        Ok(value)
+    }
+
+    fn limits(&self, explained: &mut Vec<Explained>) -> Result<Limits, String> {
+        let mut limits = Limits::default();
+        for key in KEYS {
+            let Some(limit) = &key.limit else { continue };
+            let default = (limit.get)(&limits);
+            let show =
+                |value: &Option<u64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+            let read = |value: &Value| values::count(value, limit.min).map(Some);
+            let value = self.take(key.path, read, default, show, explained)?;
+            (limit.set)(&mut limits, value);
+        }
+        if limits.live_buffer_bytes > limits.live_memory_bytes {
+            return Err(format!(
+                "`limits.live_buffer_bytes` ({}) is above `limits.live_memory_bytes` ({}), the bound for all live \
+                 buffers together: lower the one or raise the other",
+                limits.live_buffer_bytes, limits.live_memory_bytes,
+            ));
+        }
+        Ok(limits)
+    }
+
+    fn peers(&self, own_name: &str, explained: &mut Vec<Explained>) -> Result<Vec<PeerConfig>, String> {
+        let Ok(value) = self.figment.find_value("peers") else { return Ok(Vec::new()) };
+        let place = self.place(&value, "peers");
+        let Some(table) = value.as_dict() else {
+            return Err(format!(
+                "{place}: `peers` holds one table per peer: write [peers.NAME] and address = \"HOST:PORT\""
+            ));
+        };
+        let mut peers = Vec::new();
+        for (name, value) in table {
+            let path = format!("peers.{name}");
+            let fail =
+                |value: &Value, reason: String| format!("{}: `{path}`: {reason}", self.place(value, &path));
+            let table = value
+                .as_dict()
+                .ok_or_else(|| fail(value, format!("write [peers.{name}] and address = \"HOST:PORT\"")))?;
+            let address = table
+                .get("address")
+                .ok_or_else(|| fail(value, "has no address: add address = \"HOST:PORT\"".to_owned()))?;
+            fanal_protocol::identity::check_name(name).map_err(|error| fail(address, error.to_string()))?;
+            if name == own_name {
+                return Err(fail(
+                    address,
+                    "is this broker's own name: each broker needs a name of its own".to_owned(),
+                ));
+            }
+            let text = values::host_and_port(address).map_err(|reason| fail(address, reason))?;
+            let source = self.place(address, &format!("{path}.address"));
+            explained.push(Explained { key: path, value: text.clone(), source });
+            peers.push(PeerConfig { name: name.clone(), address: text });
+        }
+        Ok(peers)
+    }
+
+    fn place_of(&self, path: &str) -> String {
+        self.figment.find_value(path).map_or_else(|_| "default".to_owned(), |value| self.place(&value, path))
+    }
+
+    /// Where a value was given: file and line, variable or flag.
+    fn place(&self, value: &Value, path: &str) -> String {
+        let name =
+            self.figment.get_metadata(value.tag()).map_or("default", |metadata| metadata.name.as_ref());
+        match self.file {
+            Some(file) if name == keys::FILE => file.place(path),
+            _ => name.to_owned(),
+        }
+    }
+}
+
+impl Key {
+    fn levels(&self) -> Vec<&'static str> {
+        self.path.split('.').collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

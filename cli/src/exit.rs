@@ -1,0 +1,162 @@
+//! How a command ends: exit codes, and errors as people and programs read them.
+//!
+//! Invariants:
+//! 1. Exit codes are 0 ok, 1 failed, 2 usage, 3 timed out, 4 refused by the broker.
+//! 2. A reader that went away (broken pipe) and a signal are not failures.
+//! 3. Every message says what happened, to which file or address, and what to do next.
+
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use fanal_protocol::Code;
+use serde::Serialize;
+
+/// What kind of end it is; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nobody reads our output any more, or a signal asked us to end: exit 0, no message.
+    Quiet,
+    /// Exit 1.
+    Failed,
+    /// Exit 2.
+    Usage,
+    /// Exit 3.
+    TimedOut,
+    /// Exit 4.
+    Refused,
+}
+
+/// Why a command ended early.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    /// Decides the exit code.
+    pub(crate) kind: Kind,
+    /// The broker's answer, if it gave one.
+    pub(crate) code: Option<u16>,
+    /// The answer's name for programs, such as `filter_differs`.
+    pub(crate) name: String,
+    /// For people.
+    pub(crate) message: String,
+}
+
+/// The result of a command.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    fn new(kind: Kind, message: impl Display) -> Self {
+        Failure { kind, code: None, name: String::new(), message: message.to_string() }
+    }
+
+    /// Something went wrong: exit 1.
+    pub(crate) fn failed(message: impl Display) -> Self {
+        Failure::new(Kind::Failed, message)
+    }
+
+    /// The command line or the configuration is wrong: exit 2.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Failure::new(Kind::Usage, message)
+    }
+
+    /// Time ran out: exit 3.
+    pub(crate) fn timed_out(message: impl Display) -> Self {
+        Failure::new(Kind::TimedOut, message)
+    }
+
+    /// `--timeout` ran out: exit 3.
+    pub(crate) fn timeout(limit: Duration) -> Self {
+        Failure::timed_out(format!(
+            "not done within --timeout {limit:?}: allow more time, or see what is slow"
+        ))
+    }
+
+    /// The broker said no: exit 4, or 3 when what it says is that time ran out.
+    pub(crate) fn refused(code: Code, name: &str, message: impl Display) -> Self {
+        let kind = if code == Code::TimedOut { Kind::TimedOut } else { Kind::Refused };
+        Failure { code: Some(code.number()), name: name.to_owned(), ..Failure::new(kind, message) }
+    }
+
+    /// Ends the command without a message and with exit 0.
+    pub(crate) fn quiet() -> Self {
+        Failure::new(Kind::Quiet, "")
+    }
+
+    /// Standard output could not be written.
+    pub(crate) fn stdout(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::quiet();
+        }
+        Failure::failed(format!("cannot write to standard output: {error}"))
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Quiet => 0,
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::TimedOut => 3,
+            Kind::Refused => 4,
+        }
+    }
+
+    fn print(&self, json: bool) {
+        if self.kind == Kind::Quiet {
+            return;
+        }
+        if !json {
+            crate::output::note(format_args!("fanal: {}", self.message));
+            return;
+        }
+        let error = ErrorLine {
+            exit: self.exit_code(),
+            code: self.code,
+            name: (!self.name.is_empty()).then_some(&self.name),
+            message: &self.message,
+        };
+        let line = serde_json::json!({ "error": error });
+        crate::output::note(format_args!("{line}"));
+    }
+}
+
+/// `--json` form of an error, one line on stderr.
+#[derive(Serialize)]
+struct ErrorLine<'a> {
+    exit: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a String>,
+    message: &'a str,
+}
+
+/// Prints the failure, if there is one, and gives the exit code.
+pub(crate) fn finish(outcome: &Outcome, json: bool) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print(json);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_design() {
+        assert_eq!(Failure::failed("x").exit_code(), 1);
+        assert_eq!(Failure::usage("x").exit_code(), 2);
+        assert_eq!(Failure::timeout(Duration::from_secs(1)).exit_code(), 3);
+        assert_eq!(Failure::refused(Code::Conflict, "filter_differs", "x").exit_code(), 4);
+        assert_eq!(Failure::refused(Code::TimedOut, "", "x").exit_code(), 3);
+    }
+
+    #[test]
+    fn a_broken_pipe_is_success() {
+        assert_eq!(Failure::stdout(&io::ErrorKind::BrokenPipe.into()).exit_code(), 0);
+        assert_eq!(Failure::stdout(&io::ErrorKind::StorageFull.into()).exit_code(), 1);
+    }
+}
