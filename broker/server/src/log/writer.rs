@@ -127,11 +127,11 @@ impl LogWriter {
         let (batch, plan) = self.build(&requests, Admission::All);
         match self.commit(batch) {
             Ok(()) => {
-                self.health.is_full.store(false, Ordering::Relaxed);
+                self.set_full(None);
                 self.finish(requests, plan);
             }
             Err(error @ CommitError::Full { .. }) => {
-                self.health.is_full.store(true, Ordering::Relaxed);
+                self.set_full(Some(&error));
                 self.process_without_events(requests, &error.to_string(), Code::StoreFull);
             }
             Err(error @ CommitError::BatchTooLarge { .. }) => match split(requests) {
@@ -142,6 +142,17 @@ impl LogWriter {
                 Err(requests) => self.process_without_events(requests, &error.to_string(), Code::TooLarge),
             },
             Err(error) => self.stop(requests, &error.to_string()),
+        }
+    }
+
+    fn set_full(&self, why: Option<&CommitError>) {
+        let was_full = self.health.is_full.swap(why.is_some(), Ordering::Relaxed);
+        match why {
+            Some(error) if !was_full => {
+                tracing::warn!(%error, "events are refused (507) until there is room")
+            }
+            None if was_full => tracing::info!("the store has room again"),
+            _ => {}
         }
     }
 
