@@ -107,7 +107,7 @@ pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
 /// Writes a time as RFC 3339 in UTC; beyond year 9999 as seconds since 1970 after an `@`.
 pub(crate) fn show_time(time: Timestamp) -> String {
     let moment = OffsetDateTime::from_unix_timestamp(time.seconds)
-        .and_then(|moment| moment.replace_nanosecond(time.nanos).map_err(Into::into));
+        .and_then(|moment| moment.replace_nanosecond(time.nanos));
     match moment.map(|moment| moment.format(&Rfc3339)) {
         Ok(Ok(text)) => text,
         _ => format!("@{}.{:09}", time.seconds, time.nanos),

@@ -168,8 +168,8 @@ impl<'a> Fields<'a> {
 
     fn put(&mut self, name: Cow<'a, str>, value: &'a RawValue) {
         let put = match name.as_ref() {
-            "id" => put_core(&mut self.id, &name, value, |text| Ok(text)),
-            "source" => put_core(&mut self.source, &name, value, |text| Ok(text)),
+            "id" => put_core(&mut self.id, &name, value, Ok),
+            "source" => put_core(&mut self.source, &name, value, Ok),
             "time" => put_core(&mut self.time, &name, value, |text| {
                 let time = attribute::parse_time(&text)?;
                 Ok((text, time))

@@ -113,7 +113,8 @@ async fn single(
 /// What is the same for one event and for many.
 fn options<'a>(mut publish: PublishBuilder<'a>, args: &Publish) -> PublishBuilder<'a> {
     if args.best_effort {
-        publish = publish.best_effort();
+        // With a receipt, so that the command ends after the broker has the event.
+        publish = publish.best_effort().receipt();
         if args.receipts {
             publish = publish.receipt();
         }
@@ -231,7 +232,7 @@ impl Input {
         if metadata.is_dir() {
             return Err(Failure::failed(format!("{name} is a directory: name a file of JSON lines")));
         }
-        let len = metadata.is_file().then(|| metadata.len());
+        let len = metadata.is_file().then_some(metadata.len());
         Ok(Input { reader: Box::new(file), name, len })
     }
 }

@@ -187,6 +187,7 @@ impl Client {
         let publishes = shared.channels().iter().map(|channel| channel.outstanding()).sum();
         let acks = shared.queues().iter().map(|queue| queue.unconfirmed()).sum();
         if shared.is_connected() {
+            shared.finish_publishing(limit).await;
             shared.say_goodbye();
         } else {
             shared.stop();

@@ -91,6 +91,10 @@ pub(crate) struct Shared {
     body_bytes_max: AtomicU64,
     publishers_version: AtomicU64,
     losses: AtomicU64,
+    /// Nothing more will be published: the publish stream is to be finished.
+    is_publish_ending: AtomicBool,
+    /// The publish stream is finished and all of it has arrived.
+    published: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
     connected: watch::Sender<bool>,
@@ -120,6 +124,8 @@ impl Shared {
             body_bytes_max: AtomicU64::new(u64::MAX),
             publishers_version: AtomicU64::new(0),
             losses: AtomicU64::new(0),
+            is_publish_ending: AtomicBool::new(false),
+            published: watch::Sender::new(false),
             stop: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             connected: watch::Sender::new(false),
@@ -403,13 +409,28 @@ impl Shared {
         }
     }
 
-    /// Sends the last frames of the connection, after which its control stream ends.
+    /// Has the publish stream finished, and waits until all of it has arrived: what was published
+    /// without a receipt is then with the broker too.
+    pub(crate) async fn finish_publishing(&self, limit: Duration) {
+        self.is_publish_ending.store(true, Ordering::SeqCst);
+        self.publish_signal.wake();
+        let mut published = self.published.subscribe();
+        drop(tokio::time::timeout(limit, published.wait_for(|is| *is)).await);
+    }
+
+    pub(crate) fn is_publish_ending(&self) -> bool {
+        self.is_publish_ending.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn on_published(&self) {
+        self.published.send_replace(true);
+    }
+
+    /// Sends the last frames of the connection, after which its control stream ends. The home
+    /// forgets the epochs of the publish channels with it.
     pub(crate) fn say_goodbye(&self) {
         let registry = lock(&self.registry);
         let Some(link) = &registry.link else { return };
-        for frame in registry.publishers.iter().filter_map(|channel| channel.closing_frame()) {
-            link.put(&frame);
-        }
         let code = Code::NothingToDo.number();
         link.put(&Close { code, reason: "the client is done".into() }.into());
         link.is_finishing.store(true, Ordering::SeqCst);

@@ -1,1 +1,21 @@
-//! End-to-end tests of Fanal with real processes.
+//! What the end-to-end tests stand on: real `fanal` processes, a client that breaks the rules, and
+//! a plain pass over the flights as oracle.
+//!
+//! Invariants:
+//! 1. Tests wait for events (a line, a frame, an exit), each with a bound; [`wait::until`] is the
+//!    only place that polls, for conditions that announce themselves nowhere.
+//! 2. Every process is killed by its id when its guard goes; nothing is killed by name.
+//! 3. When a test fails, what its processes wrote to stderr is shown.
+//!
+//! Depends on the client library and the wire crate, never on the broker's crates: what is tested
+//! here is what a user has.
+
+pub mod authority;
+pub mod broker;
+pub mod cli;
+pub mod flights;
+pub mod http;
+pub mod process;
+pub mod raw;
+pub mod subscriber;
+pub mod wait;

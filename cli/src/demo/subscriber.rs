@@ -58,7 +58,7 @@ impl Subscriber {
             builder = builder.durable(name);
         }
         let mut subscription = builder.await.map_err(session::failure)?;
-        if let Some(pending) = subscription.receipt().pending.first() {
+        if let Some(pending) = subscription.receipt().pending.iter().find(|pending| pending.broker == from) {
             return Err(Failure::failed(format!(
                 "broker {} did not confirm the subscription to {}: {}",
                 pending.broker, case.filter, pending.reason

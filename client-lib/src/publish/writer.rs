@@ -34,6 +34,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stream: quinn::SendStream) -> q
         if out.is_empty() {
             shared.publish_signal.doze();
             let wake_at_ms = turns.encode(&mut out);
+            if out.is_empty() && shared.is_publish_ending() {
+                return finish(&shared, stream).await;
+            }
             if out.is_empty() {
                 let limit = wake_at_ms.map(|at| at.saturating_sub(shared.now_ms()).max(1));
                 shared.publish_signal.sleep(limit.map(Duration::from_millis)).await;
@@ -57,6 +60,15 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stream: quinn::SendStream) -> q
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Ends the stream, and waits until the connection does: what was written has to arrive first.
+async fn finish(shared: &Shared, mut stream: quinn::SendStream) -> quinn::WriteError {
+    let _ = stream.finish(); // fails only if it is finished already
+    if stream.stopped().await.is_ok() {
+        shared.on_published();
+    }
+    std::future::pending().await
 }
 
 struct Turns {

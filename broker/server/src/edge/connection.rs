@@ -22,6 +22,8 @@ use crate::wire::{ControlReader, Ending};
 
 /// How long a client may take to open its control stream and say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what a client published before its goodbye may take to be read.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(5);
 /// Ranges in one ack frame.
 const ACK_RANGES_MAX: usize = 16_384;
 
@@ -59,6 +61,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, principal
     let ending = loop {
         tokio::select! {
             frame = control.next() => match frame {
+                Ok(Control::Close(_)) => break goodbye(&shared, &session, &mut tasks).await,
                 Ok(frame) => {
                     if let Err(ending) = handle(&shared, &session, frame).await {
                         break ending;
@@ -74,6 +77,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, principal
     session.end(&shared);
     tasks.shutdown().await;
     ending
+}
+
+/// Reads what the client published before it said goodbye; then its epochs are of no use.
+async fn goodbye(shared: &Arc<Shared>, session: &Session, tasks: &mut JoinSet<Ending>) -> Ending {
+    session.goodbye.notify_one();
+    let drained = tokio::time::timeout(GOODBYE_PATIENCE, tasks.join_next()).await;
+    for channel in session.publish_channels() {
+        forget_epoch(shared, &channel).await;
+    }
+    drained.ok().flatten().and_then(Result::ok).unwrap_or_else(|| Ending::gone("the client closed"))
 }
 
 async fn open(
@@ -137,7 +150,6 @@ async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, frame: Control) ->
         Control::Query(query) => answer_query(shared, session, query),
         Control::Ping(Ping { token }) => session.outbox.push(Pong { token }),
         Control::Pong(_) => {}
-        Control::Close(_) => return Err(Ending::gone("the client closed")),
         other => return Err(Ending::unexpected(&other, "from a client")),
     }
     Ok(())
@@ -193,9 +205,13 @@ async fn open_publish(shared: &Arc<Shared>, session: &Arc<Session>, open: OpenPu
 async fn close_publish(shared: &Arc<Shared>, session: &Arc<Session>, channel: u32) {
     if let Some(Channel::Publish(publish)) = session.channel(channel) {
         session.close(channel, shared);
-        // A home that cannot write this down keeps the epoch, which harms nobody.
-        let _ = shared.log.command(Command::ClosePublish { epoch: publish.origin.epoch }).await;
+        forget_epoch(shared, &publish).await;
     }
+}
+
+async fn forget_epoch(shared: &Arc<Shared>, channel: &PublishChannel) {
+    // A home that cannot write this down keeps the epoch, which harms nobody.
+    let _ = shared.log.command(Command::ClosePublish { epoch: channel.origin.epoch }).await;
 }
 
 async fn handle_ack(shared: &Arc<Shared>, session: &Arc<Session>, ack: Ack) -> Result<(), Ending> {

@@ -17,7 +17,7 @@ use fanal_protocol::event::{PublishHeader, StreamFrame, TopicRef};
 use fanal_protocol::receipt::ReceiptRuns;
 use fanal_protocol::stream::Aliases;
 use fanal_protocol::{Class, Code, EVENT_OVERHEAD_BYTES_MAX, frame};
-use quinn::Connection;
+use quinn::{Connection, RecvStream};
 use tokio::task::JoinSet;
 
 use super::session::Session;
@@ -27,7 +27,8 @@ use crate::route::{Destinations, Fanout, Scope, Subject, TopicRoute};
 use crate::shared::Shared;
 use crate::wire::{BlockReader, Ending};
 
-/// Accepts a client's unidirectional streams and reads each in a task of its own.
+/// Accepts a client's unidirectional streams and reads each in a task of its own. After the
+/// client's goodbye, reads those that are there to their end and returns.
 pub(crate) async fn accept_streams(
     shared: Arc<Shared>,
     session: Arc<Session>,
@@ -36,28 +37,31 @@ pub(crate) async fn accept_streams(
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
+            // Streams that have arrived come before the goodbye that followed them.
+            biased;
             accepted = connection.accept_uni() => match accepted {
                 Ok(stream) => {
-                    let limit = shared.limits.body_bytes_max + EVENT_OVERHEAD_BYTES_MAX;
-                    let reader = PublishReader {
-                        shared: Arc::clone(&shared),
-                        session: Arc::clone(&session),
-                        blocks: BlockReader::new(stream, limit),
-                        topics: Aliases::new("topic"),
-                        batch: Batch::default(),
-                        is_open: false,
-                    };
-                    streams.spawn(reader.run());
+                    streams.spawn(PublishReader::new(&shared, &session, stream).run());
                 }
                 Err(error) => return error.into(),
             },
-            Some(ended) = streams.join_next() => match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(ending)) => return ending,
-                Err(error) => return Ending::refused(Code::Internal, error.to_string()),
+            Some(ended) = streams.join_next() => match flatten(ended) {
+                Ok(()) => {}
+                Err(ending) => return ending,
             },
+            () = session.goodbye.notified() => break,
         }
     }
+    while let Some(ended) = streams.join_next().await {
+        if let Err(ending) = flatten(ended) {
+            return ending;
+        }
+    }
+    Ending::gone("the client closed")
+}
+
+fn flatten(ended: Result<Result<(), Ending>, tokio::task::JoinError>) -> Result<(), Ending> {
+    ended.unwrap_or_else(|error| Err(Ending::refused(Code::Internal, error.to_string())))
 }
 
 /// A topic alias: its route, or why the topic is refused.
@@ -87,6 +91,18 @@ struct Batch {
 }
 
 impl PublishReader {
+    fn new(shared: &Arc<Shared>, session: &Arc<Session>, stream: RecvStream) -> Self {
+        let limit = shared.limits.body_bytes_max + EVENT_OVERHEAD_BYTES_MAX;
+        PublishReader {
+            shared: Arc::clone(shared),
+            session: Arc::clone(session),
+            blocks: BlockReader::new(stream, limit),
+            topics: Aliases::new("topic"),
+            batch: Batch::default(),
+            is_open: false,
+        }
+    }
+
     async fn run(mut self) -> Result<(), Ending> {
         while let Some(block) = self.blocks.next().await? {
             let began = Instant::now();

@@ -14,6 +14,8 @@ use fanal_matching::EntryId;
 use fanal_protocol::PublisherId;
 use fanal_protocol::control::INTEREST_LIVE;
 
+use tokio::sync::Notify;
+
 use crate::live::{LiveQueue, SharedCredit};
 use crate::log::request::PublishChannel;
 use crate::mailbox::Attached;
@@ -62,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) live_ready: Arc<ReadyList<LiveQueue>>,
     pub(crate) durable_ready: Arc<ReadyList<Attached>>,
+    /// The client said goodbye: what it published is read to the end, and nothing more.
+    pub(crate) goodbye: Notify,
     channels: Mutex<BTreeMap<u32, Channel>>,
     has_ended: AtomicBool,
 }
@@ -73,6 +77,7 @@ impl Session {
             info: Arc::new(info),
             live_ready: Arc::default(),
             durable_ready: Arc::default(),
+            goodbye: Notify::new(),
             channels: Mutex::default(),
             has_ended: AtomicBool::new(false),
         })
@@ -89,6 +94,16 @@ impl Session {
             Some(Channel::Publish(channel)) => Some(Arc::clone(channel)),
             _ => None,
         }
+    }
+
+    /// All publish channels.
+    pub(crate) fn publish_channels(&self) -> Vec<Arc<PublishChannel>> {
+        let channels = self.lock();
+        let publish = channels.values().filter_map(|channel| match channel {
+            Channel::Publish(channel) => Some(Arc::clone(channel)),
+            Channel::Subscription(_) => None,
+        });
+        publish.collect()
     }
 
     /// How many channels are open.

@@ -1,0 +1,87 @@
+//! What the crates may depend on.
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test, as it should")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fanal_tests::cli::repository;
+
+/// Names of all crates that a crate is built with.
+fn tree(package: &str) -> Vec<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let args = [
+        "tree",
+        "--offline",
+        "--package",
+        package,
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ];
+    let output = Command::new(cargo).args(args).current_dir(repository()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn sources(dir: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => sources(&path, out),
+            false => out.push(path),
+        }
+    }
+}
+
+#[test]
+fn crates_that_decide_are_built_without_crates_that_do() {
+    for package in ["fanal-core", "fanal-matching", "fanal-protocol"] {
+        let crates = tree(package);
+        assert!(crates.iter().any(|name| name == package), "{crates:?}");
+        for banned in ["tokio", "quinn", "fanal-store", "fanal-broker", "rand", "rustix", "socket2", "mio"] {
+            assert!(!crates.iter().any(|name| name == banned), "{package} is built with {banned}");
+        }
+    }
+    assert!(
+        !tree("fanal-store").iter().any(|name| name == "fanal-core"),
+        "store and core do not know each other"
+    );
+    assert!(!tree("fanal-client").iter().any(|name| name == "fanal-broker" || name == "fanal-core"));
+}
+
+#[test]
+fn the_core_names_no_io_no_clock_no_thread_and_no_randomness() {
+    let mut files = Vec::new();
+    sources(&repository().join("broker/core/src"), &mut files);
+    assert!(files.len() > 3, "{files:?}");
+    let banned = [
+        "std::net",
+        "std::fs",
+        "std::io",
+        "std::thread",
+        "std::process",
+        "std::env",
+        "Instant",
+        "SystemTime",
+        "tokio",
+        "quinn",
+        "fanal_store",
+        "rand::",
+        "async fn",
+        "println!",
+        "eprintln!",
+    ];
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in banned {
+                assert!(!code.contains(word), "{}:{}: {word}", file.display(), number + 1);
+            }
+        }
+    }
+}
