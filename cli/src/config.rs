@@ -206,10 +206,7 @@ impl Reader<'_> {
         default: T,
         show: impl Fn(&T) -> String,
         explained: &mut Vec<Explained>,
-    ) -> Result<T, String>
-    where
-        T: Sized,
-    {
+    ) -> Result<T, String> {
         let (value, source) = match self.figment.find_value(path) {
             Err(_) => (default, "default".to_owned()),
             Ok(value) => {
@@ -268,8 +265,9 @@ impl Reader<'_> {
                     "is this broker's own name: each broker needs a name of its own".to_owned(),
                 ));
             }
-            let text = values::host_and_port(address).map_err(|reason| fail(address, reason))?;
             let source = self.place(address, &format!("{path}.address"));
+            let text =
+                values::host_and_port(address).map_err(|reason| format!("{source}: `{path}`: {reason}"))?;
             explained.push(Explained { key: path, value: text.clone(), source });
             peers.push(PeerConfig { name: name.clone(), address: text });
         }
