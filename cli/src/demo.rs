@@ -39,6 +39,8 @@ const PACE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to listen for deliveries that nobody expects.
 const QUIET: Duration = Duration::from_millis(200);
+/// Characters in a line of prose.
+const WIDTH: usize = 100;
 /// Small segments: the demo stores half a megabyte.
 const SEGMENT_BYTES: u64 = 4 << 20;
 
@@ -77,13 +79,32 @@ impl Teller {
         if self.is_quiet {
             return Ok(());
         }
-        match self.step {
-            0 => self.out.line(format_args!("{text}\n"))?,
-            step => self.out.line(format_args!("{step}. {text}"))?,
-        }
+        let text = match self.step {
+            0 => format!("{text}\n"),
+            step => format!("{step}. {text}"),
+        };
+        self.out.line(format_args!("{}", wrapped(&text)))?;
         self.step += 1;
         self.out.flush()
     }
+}
+
+/// Text in lines of at most [`WIDTH`] characters, the lines after the first set in.
+fn wrapped(text: &str) -> String {
+    let (mut out, mut column) = (String::with_capacity(text.len() + 32), 0);
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > WIDTH {
+            out.push_str("\n   ");
+            column = 3;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out
 }
 
 struct Demo<'d> {
@@ -124,9 +145,10 @@ async fn connect(dir: &Path, side: Side) -> Outcome<Client> {
 impl<'d> Demo<'d> {
     async fn start(dir: &'d Path, mut teller: Teller) -> Outcome<Self> {
         teller.say(format_args!(
-            "Fanal demo: two brokers, named after two airports of New York, and 2,000 real flights (January 2013).\n\
-             Each flight is an event, with a topic such as flights/EWR/LAX and with its delay, carrier and so on as\n\
-             attributes. It is published at ewr; subscribers are at ewr and at jfk."
+            "Fanal demo: two brokers, named after two airports of New York, and {} real flights. Each flight is an \
+             event: its topic is like flights/EWR/LAX; its delay, carrier and so on are its attributes. All are published \
+             at ewr; subscribers are at ewr and at jfk.",
+            grouped(WHILE_STOPPED.end as u64)
         ))?;
         let ewr = start_broker(dir, Side::Ewr, None).await?;
         let jfk = start_broker(dir, Side::Jfk, Some(&ewr)).await?;
@@ -205,7 +227,7 @@ impl<'d> Demo<'d> {
         let events = FAST.len() as u64;
         let publish = Publish { events, seconds, events_per_second: (events as f64 / seconds).round() };
         self.teller.say(format_args!(
-            "{} flights were published in {:.0} ms, {} a second; each receipt says that the flight is on disk at ewr. \
+            "{} flights were published in {:.0} ms, {} a second; each receipt says that the flight was flushed to disk at ewr. \
              After {:.0} ms all subscribers at both brokers had theirs.",
             grouped(events),
             seconds * 1e3,

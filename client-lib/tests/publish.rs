@@ -38,7 +38,7 @@ async fn a_publish_ends_with_a_receipt() {
     assert_eq!((taken.code, taken.sequence), (Code::Accepted, 2));
     bounded(client.close()).await.unwrap();
     assert_eq!(broker.state().close_frames.len(), 1);
-    assert!(broker.state().control_log.iter().any(|name| name == "ClosePublish"));
+    assert!(broker.state().control_log.iter().any(|name| name == "Close"));
     assert!(matches!(client.publish("x").await, Err(PublishError::Closed)));
 }
 
@@ -197,7 +197,7 @@ async fn a_publisher_that_was_let_go_still_sends_and_is_then_closed() {
     }
     drop(publisher);
     bounded(async {
-        while !broker.state().control_log.iter().any(|name| name == "ClosePublish") {
+        while !broker.state().control_log.iter().any(|name| name == "Close") {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
