@@ -266,7 +266,7 @@ impl<'d> Demo<'d> {
         }
         self.publish(WHILE_STOPPED, None).await?;
         self.teller.say(format_args!(
-            "Broker jfk was stopped. {} flights were published meanwhile; ewr keeps for jfk what `late` asked for.",
+            "Broker jfk was stopped. {} flights were published meanwhile; ewr keeps for jfk those that `late` asked for.",
             grouped(WHILE_STOPPED.len() as u64)
         ))
     }
@@ -382,6 +382,7 @@ struct Row {
     got: usize,
     expected: usize,
     equal: bool,
+    told_of_link_loss: bool,
     troubles: Vec<String>,
 }
 
@@ -402,6 +403,7 @@ impl Row {
             got: got.flights.len(),
             expected: expected.len(),
             equal,
+            told_of_link_loss: got.link_losses > 0,
             troubles: got.troubles.clone(),
         }
     }
@@ -444,21 +446,29 @@ impl Report {
     }
 
     fn print_conclusion(&self, out: &mut Out) -> Outcome {
-        let Latency { p50_ms, p99_ms, max_ms, .. } = self.latency;
+        let Latency { p50_ms, p99_ms, .. } = self.latency;
         out.line(format_args!(
-            "\nLive subscribers at jfk ended when jfk was stopped, after {} flights.\n\
-             Latency from publish to delivery, disk included: median {p50_ms:.2} ms, 99% within {p99_ms:.2} ms, longest {max_ms:.2} ms.",
-            grouped(PACED.end as u64),
+            "\nLive subscribers at jfk ended when jfk was stopped, after {} flights.",
+            grouped(PACED.end as u64)
+        ))?;
+        match self.subscriptions.iter().filter(|row| row.told_of_link_loss).count() {
+            0 => {}
+            told => out.line(format_args!(
+                "The {told} live subscribers at ewr were told in-band that the link to jfk was lost: events of jfk might be missing."
+            ))?,
+        }
+        out.line(format_args!(
+            "Latency from publish to delivery, flush to disk included: median {p50_ms:.2} ms, 99% within {p99_ms:.2} ms."
         ))?;
         match self.equal {
             true => out.line(format_args!(
-                "Result: all {} subscribers got exactly the flights they asked for, in order, none twice ({} deliveries).\n\n\
+                "\nResult: all {} subscribers got exactly the flights they asked for, in order, none twice ({} deliveries).\n\n\
                  Next: `fanal serve` runs a broker of your own; `fanal --help` shows the first steps.",
                 self.subscriptions.len(),
                 grouped(self.deliveries as u64),
             )),
             false => out.line(format_args!(
-                "Result: {} of {} subscribers did not get what they should have.",
+                "\nResult: {} of {} subscribers did not get what they should have.",
                 self.subscriptions.iter().filter(|row| !row.equal).count(),
                 self.subscriptions.len(),
             )),

@@ -197,7 +197,7 @@ async fn a_publisher_that_was_let_go_still_sends_and_is_then_closed() {
     }
     drop(publisher);
     bounded(async {
-        while !broker.state().control_log.iter().any(|name| name == "Close") {
+        while !broker.state().control_log.iter().any(|name| name == "ClosePublish") {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })

@@ -348,6 +348,22 @@ async fn a_client_that_closes_well_takes_no_best_effort_event_back() {
     assert_eq!(got, numbered(COUNT), "no limit, no gap, no lost connection: nothing may be missing");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_that_is_let_go_takes_no_best_effort_event_along() {
+    const COUNT: usize = 200;
+    let world = World::new();
+    let broker = world.broker("ewr").start();
+    let client = broker.client().await;
+    let mut live = client.subscribe("t/#").await.unwrap();
+    for n in 0..COUNT {
+        client.publisher().publish("t/a").payload(format!("x{n}")).best_effort().post().await.unwrap();
+    }
+    let mut got = payloads(&mut live, COUNT).await;
+    got.sort_by_key(|payload| payload[1..].parse::<usize>().unwrap());
+    assert_eq!(got, numbered(COUNT));
+    assert_eq!(client.connection_losses(), 0);
+}
+
 /// A broker whose live buffers hold 1 MiB.
 fn small_buffers(world: &World) -> Broker {
     let config = world.path("small.toml");

@@ -98,15 +98,9 @@ pub(crate) const CASES: &[Case] = &[
         ["B6", "DL"].contains(&flight.text("carrier")) && flight.is_above("dep_delay", 30)
     }),
     case(Side::Jfk, "flights/#", Some("NOT EXISTS tailnum"), |flight| !flight.fields.contains_key("tailnum")),
-    case(
-        Side::Jfk,
-        "flights/#",
-        Some("(origin = 'LGA' OR origin = 'JFK') AND distance > 2000"),
-        |flight| {
-            ["LGA", "JFK"].contains(&flight.text("origin"))
-                && flight.is_above("distance", 2000)
-        },
-    ),
+    case(Side::Jfk, "flights/#", Some("(origin = 'LGA' OR origin = 'JFK') AND distance > 2000"), |flight| {
+        ["LGA", "JFK"].contains(&flight.text("origin")) && flight.is_above("distance", 2000)
+    }),
     Case {
         durable: Some("late"),
         ..case(Side::Jfk, "flights/JFK/+", Some("dep_delay > 15"), |flight| {

@@ -21,7 +21,9 @@ pub(crate) struct Got {
     pub(crate) flights: Vec<Option<usize>>,
     /// From publish to delivery, by flight.
     pub(crate) delays: Vec<(usize, Duration)>,
-    /// Gaps, and how the stream ended before its time.
+    /// How often it was told in-band that the link to the other broker was lost.
+    pub(crate) link_losses: usize,
+    /// Other gaps, and how the stream ended before its time.
     pub(crate) troubles: Vec<String>,
 }
 
@@ -81,6 +83,7 @@ impl Subscriber {
                         delivery.ack();
                         count.send_modify(|count| *count += 1);
                     }
+                    Ok(Item::Gap(gap)) if gap.reason == "link_lost" => lock(&got).link_losses += 1,
                     Ok(Item::Gap(gap)) => lock(&got).troubles.push(format!("gap: {}", gap.reason)),
                     Err(error) => lock(&got).troubles.push(error.to_string()),
                 }

@@ -204,7 +204,7 @@ async fn open_publish(shared: &Arc<Shared>, session: &Arc<Session>, open: OpenPu
 
 async fn close_publish(shared: &Arc<Shared>, session: &Arc<Session>, channel: u32) {
     if let Some(Channel::Publish(publish)) = session.channel(channel) {
-        session.close(channel, shared);
+        session.retire(channel, shared);
         forget_epoch(shared, &publish).await;
     }
 }

@@ -3,7 +3,7 @@
 //! Invariants: a channel number names one thing; when the connection ends, [`Session::end`]
 //! withdraws live subscriptions and lets go of durable ones, whatever state they were in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,9 @@ use crate::mailbox::Attached;
 use crate::ready::ReadyList;
 use crate::shared::{Shared, interest_entry};
 use crate::wire::Outbox;
+
+/// Closed publish channels that stay known.
+const RETIRED_MAX: usize = 64;
 
 /// What pages show of a connection.
 pub(crate) struct SessionInfo {
@@ -67,6 +70,7 @@ pub(crate) struct Session {
     /// The client said goodbye: what it published is read to the end, and nothing more.
     pub(crate) goodbye: Notify,
     channels: Mutex<BTreeMap<u32, Channel>>,
+    retired: Mutex<VecDeque<u32>>,
     has_ended: AtomicBool,
 }
 
@@ -79,6 +83,7 @@ impl Session {
             durable_ready: Arc::default(),
             goodbye: Notify::new(),
             channels: Mutex::default(),
+            retired: Mutex::default(),
             has_ended: AtomicBool::new(false),
         })
     }
@@ -126,6 +131,19 @@ impl Session {
         shown.retain(|(channel, _, _)| *channel != number);
         drop(shown);
         Some(channel)
+    }
+
+    /// Closes a publish channel. Best-effort events on its stream may be behind the request, so it
+    /// stays known for a while.
+    pub(crate) fn retire(&self, number: u32, shared: &Shared) {
+        let oldest = {
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            retired.push_back(number);
+            if retired.len() > RETIRED_MAX { retired.pop_front() } else { None }
+        };
+        if let Some(oldest) = oldest {
+            self.close(oldest, shared);
+        }
     }
 
     /// Raises the credit of a subscription's channel.
