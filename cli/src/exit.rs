@@ -67,7 +67,8 @@ impl Failure {
     /// `--timeout` ran out: exit 3.
     pub(crate) fn timeout(limit: Duration) -> Self {
         Failure::timed_out(format!(
-            "not done within --timeout {limit:?}: allow more time, or see what is slow"
+            "--timeout {} is over and the command is not done: allow more time, or look at `fanal status`",
+            crate::duration::show(limit)
         ))
     }
 

@@ -21,6 +21,10 @@ const PART_ENTRIES_MAX: usize = 256;
 /// Bytes of entries in one part of a snapshot or in one delta, but for a single larger entry: far
 /// below the limit of a control frame.
 const PART_BYTES_MAX: usize = 64 * 1024;
+/// Largest entry that is taken, in bytes.
+const ENTRY_BYTES_MAX: usize = 128 * 1024;
+/// All entries of a peer, in bytes.
+const INTEREST_BYTES_MAX: usize = 64 << 20;
 /// Most entries that a peer may ask for (DESIGN: the budget per peer).
 pub const ENTRIES_MAX: usize = 100_000;
 
@@ -236,6 +240,14 @@ pub enum InterestError {
         /// The version held.
         have: u64,
     },
+    /// One entry, or all of them, hold more text than any honest peer needs.
+    #[error("interest of {got} bytes exceeds {limit} bytes: shorten or widen filters before sending them")]
+    TooLarge {
+        /// Bytes of the entry, or of all.
+        got: usize,
+        /// The bound.
+        limit: usize,
+    },
     /// Over the budget.
     #[error("{got} interest entries exceed the budget of {limit}: widen the interest before sending it")]
     TooMany {
@@ -251,6 +263,7 @@ pub enum InterestError {
 pub struct PeerInterest {
     version: Option<u64>,
     entries: BTreeMap<u64, InterestEntry>,
+    bytes: usize,
     arriving: Option<InterestSnapshot>,
     /// Asks that were held before this link (durable ones), by key.
     held: BTreeMap<InterestEntry, usize>,
@@ -291,6 +304,7 @@ impl PeerInterest {
         whole.part = part.part;
         whole.entries.extend(part.entries);
         check_budget(whole.entries.len())?;
+        check_bytes(&whole.entries, 0)?;
         if !part.last {
             self.arriving = Some(whole);
             return Ok(None);
@@ -302,6 +316,7 @@ impl PeerInterest {
             add: wanted.keys().filter(|key| !self.held.contains_key(key)).cloned().collect(),
             remove: self.held.keys().filter(|key| !wanted.contains_key(key)).cloned().collect(),
         };
+        self.bytes = entries.values().map(size).sum();
         (self.version, self.entries, self.held) = (Some(whole.version), entries, wanted);
         Ok(Some(change))
     }
@@ -315,10 +330,12 @@ impl PeerInterest {
             return Err(InterestError::Resync { have: self.version.unwrap_or(0) });
         }
         check_budget(self.entries.len() + delta.add.len())?;
+        check_bytes(&delta.add, self.bytes)?;
         let mut change = InterestChange::default();
         for entry in delta.add {
             let key = InterestEntry { id: 0, ..entry.clone() };
             if self.entries.insert(entry.id, key.clone()).is_none() {
+                self.bytes += size(&key);
                 let count = self.held.entry(key.clone()).or_insert(0);
                 *count += 1;
                 if *count == 1 {
@@ -328,6 +345,7 @@ impl PeerInterest {
         }
         for id in delta.remove {
             let Some(key) = self.entries.remove(&id) else { continue };
+            self.bytes = self.bytes.saturating_sub(size(&key));
             if let Some(count) = self.held.get_mut(&key) {
                 *count -= 1;
                 if *count == 0 {
@@ -346,6 +364,17 @@ impl PeerInterest {
             || (interest_digest(self.entries.values()), self.entries.len() as u64)
                 == (digest.digest, digest.entries)
     }
+}
+
+fn check_bytes(entries: &[InterestEntry], held: usize) -> Result<(), InterestError> {
+    if let Some(got) = entries.iter().map(size).find(|size| *size > ENTRY_BYTES_MAX) {
+        return Err(InterestError::TooLarge { got, limit: ENTRY_BYTES_MAX });
+    }
+    let got = held + entries.iter().map(size).sum::<usize>();
+    if got > INTEREST_BYTES_MAX {
+        return Err(InterestError::TooLarge { got, limit: INTEREST_BYTES_MAX });
+    }
+    Ok(())
 }
 
 fn check_budget(got: usize) -> Result<(), InterestError> {

@@ -76,13 +76,13 @@ impl LiveBuffer {
         match self.items.pop_front() {
             Some(LiveItem::Event(event)) => {
                 self.bytes -= charge(&event);
-                self.dropped += 1;
+                self.dropped = self.dropped.saturating_add(1);
                 1
             }
             Some(LiveItem::Gap(gap)) => {
                 self.bytes -= GAP_CHARGE;
                 // The gap in front swallows what an older gap said; unknown stays unknown.
-                self.dropped += gap.count.max(1);
+                self.dropped = self.dropped.saturating_add(gap.count.max(1));
                 self.gap_kind = self.gap_kind.max(gap.kind);
                 0
             }
@@ -101,20 +101,23 @@ impl LiveBuffer {
     }
 
     /// Adds a gap that happened elsewhere; gaps of one kind that follow each other become one.
-    pub fn push_gap(&mut self, gap: Gap) {
+    /// How many events were dropped for it.
+    pub fn push_gap(&mut self, gap: Gap) -> u64 {
         let cut = |text: String| text.chars().take(GAP_TEXT_MAX).collect::<String>();
         let gap = Gap { reason: cut(gap.reason), broker: cut(gap.broker), ..gap };
         if let Some(LiveItem::Gap(last)) = self.items.back_mut()
             && (&last.reason, &last.broker, last.kind) == (&gap.reason, &gap.broker, gap.kind)
         {
             last.count = last.count.saturating_add(gap.count);
-            return;
+            return 0;
         }
         self.bytes += GAP_CHARGE;
         self.items.push_back(LiveItem::Gap(gap));
+        let mut dropped = 0;
         while self.bytes > self.bytes_max && self.items.len() > 1 {
-            self.drop_oldest();
+            dropped += self.drop_oldest();
         }
+        dropped
     }
 
     /// Takes the next item: a gap for what was dropped in front of it first.
@@ -206,8 +209,10 @@ mod tests {
     fn gaps_from_elsewhere_are_bounded_and_an_unknown_one_does_not_stick() {
         let mut buffer = LiveBuffer::new(2_000, GAP_EXACT);
         let gap = |kind, broker: String| Gap { kind, broker, reason: "r".repeat(1 << 20), ..Gap::default() };
-        (0..1_000).for_each(|n| buffer.push_gap(gap(2, format!("b{n}"))));
-        (0..1_000).for_each(|_| buffer.push_gap(gap(2, "same".into())));
+        for n in 0..1_000 {
+            buffer.push_gap(Gap { count: u64::MAX, ..gap(2, format!("b{n}")) });
+            buffer.push_gap(gap(2, "same".into()));
+        }
         assert!(buffer.bytes() <= 2_000);
         let Some(LiveItem::Gap(first)) = buffer.pop() else { panic!("no gap") };
         assert_eq!(first.kind, 2, "what swallowed an unknown gap is unknown");

@@ -137,13 +137,17 @@ impl LiveQueue {
 
     /// Adds a gap that happened elsewhere.
     pub(crate) fn push_gap(self: &Arc<Self>, gap: Gap) {
+        let dropped;
         {
             let mut state = self.lock();
             if state.is_closed {
                 return;
             }
-            state.buffer.push_gap(gap);
+            let before = state.buffer.bytes();
+            dropped = state.buffer.push_gap(gap);
+            self.memory.moved(before, state.buffer.bytes());
         }
+        self.count_dropped(dropped);
         self.ready.push(self);
     }
 

@@ -243,7 +243,7 @@ impl Mailbox {
         self.lock().attached.is_some()
     }
 
-    /// Sequences up to which entries exist and were started.
+    /// The next sequence to start, and the first that does not exist yet as far as is known here.
     pub(crate) fn progress(&self) -> (u64, u64) {
         let state = self.lock();
         (state.delivery.next(), state.delivery.tail())

@@ -20,14 +20,14 @@ pub(crate) struct Key {
     /// With its table, such as `limits.body_bytes_max`.
     pub(crate) path: &'static str,
     /// Example or default as TOML.
-    default: Default,
+    default: Preset,
     /// Meaning; one line of the default file each.
     doc: &'static str,
     /// How a limit is read and written.
     pub(crate) limit: Option<Limit>,
 }
 
-enum Default {
+enum Preset {
     Text(&'static str),
     OfLimit,
 }
@@ -55,7 +55,7 @@ pub(crate) fn variables() -> impl Iterator<Item = String> {
 
 macro_rules! key {
     ($path:literal, $default:literal, $doc:literal) => {
-        Key { path: $path, default: Default::Text($default), doc: $doc, limit: None }
+        Key { path: $path, default: Preset::Text($default), doc: $doc, limit: None }
     };
 }
 
@@ -63,7 +63,7 @@ macro_rules! limit {
     ($field:ident : $ty:ty, min $min:literal, $doc:literal) => {
         Key {
             path: concat!("limits.", stringify!($field)),
-            default: Default::OfLimit,
+            default: Preset::OfLimit,
             doc: $doc,
             limit: Some(Limit {
                 get: |limits| u64::try_from(limits.$field).ok(),
@@ -114,7 +114,7 @@ pub(crate) const KEYS: &[Key] = &[
     limit!(segment_bytes: u64, min 1048576, "Size of the store's segment files."),
     Key {
         path: "limits.store_bytes",
-        default: Default::OfLimit,
+        default: Preset::OfLimit,
         doc: "Bytes of the store on disk. Default: none, the disk is the limit.",
         limit: Some(Limit {
             get: |limits| limits.store_bytes,
@@ -158,12 +158,12 @@ pub(crate) fn default_file() -> String {
 impl Key {
     fn default_text(&self) -> String {
         match (&self.default, &self.limit) {
-            (Default::Text(text), _) => (*text).to_owned(),
-            (Default::OfLimit, Some(limit)) => {
+            (Preset::Text(text), _) => (*text).to_owned(),
+            (Preset::OfLimit, Some(limit)) => {
                 let value = (limit.get)(&Limits::default());
                 value.map_or_else(|| limit.example.to_owned(), |value| value.to_string())
             }
-            (Default::OfLimit, None) => String::new(),
+            (Preset::OfLimit, None) => String::new(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! channels as they were.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fanal_protocol::control::*;
@@ -144,7 +145,10 @@ async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, frame: Control) ->
         Control::Subscribe(request) => subscribe::subscribe(shared, session, request).await,
         Control::Credit(Credit { channel, events, bytes }) => session.grant(channel, events, bytes),
         Control::Ack(ack) => return handle_ack(shared, session, ack).await,
-        Control::Detach(Detach { channel }) => drop(session.close(channel, shared)),
+        Control::Detach(Detach { channel }) => match session.channel(channel) {
+            Some(Channel::Publish(_)) => close_publish(shared, session, channel).await,
+            _ => drop(session.close(channel, shared)),
+        },
         Control::RemoveSubscription(request) => subscribe::remove(shared, session, request).await,
         Control::UpdateSubscription(request) => subscribe::update(shared, session, request).await,
         Control::Query(query) => answer_query(shared, session, query),
@@ -169,7 +173,7 @@ pub(crate) fn check_channel(shared: &Shared, session: &Session, channel: u32) ->
         return false;
     }
     let limit = shared.limits.channels_per_connection;
-    if session.channel_count() >= limit {
+    if session.channel_count().max(session.wait_count()) >= limit {
         let reason =
             format!("{limit} channels are open on this connection: close some, or use another connection");
         refuse(session, channel, Code::Quota, "too_many_channels", reason);
@@ -242,11 +246,11 @@ async fn handle_ack(shared: &Arc<Shared>, session: &Arc<Session>, ack: Ack) -> R
         confirm: Some(confirm),
     };
     session.outbox.wait_for_room().await;
-    shared
-        .log
-        .submit(request, bytes)
-        .await
-        .map_err(|error| Ending::refused(Code::Unavailable, error.to_string()))
+    match shared.log.submit(request, bytes).await {
+        // What was not acked in time comes again.
+        Err(_) if shared.draining.load(Ordering::Relaxed) => Ok(()),
+        submitted => submitted.map_err(|error| Ending::refused(Code::Unavailable, error.to_string())),
+    }
 }
 
 /// Ascending ranges that do not overlap, up to what was started.

@@ -285,6 +285,9 @@ pub(crate) async fn take_turn(
     if has_more || is_refunded {
         attached.wake();
     }
+    if is_refunded && let Some(live_side) = attached.mailbox.live_side.load_full() {
+        live_side.wake(); // it shares the credit
+    }
     done(shared, attached, expired, DoneReason::Expired).await?;
     Ok(Some(Turn { entries }))
 }

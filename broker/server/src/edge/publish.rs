@@ -7,6 +7,7 @@
 //! 3. A client that does not read its receipts is not read either.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -245,6 +246,10 @@ impl PublishReader {
             let bytes = std::mem::take(&mut self.batch.bytes);
             let submitted =
                 self.shared.log.submit(LogRequest::Publish { channel, items, began }, bytes).await;
+            if submitted.is_err() && self.shared.draining.load(Ordering::Relaxed) {
+                // Receipts of what was taken are still going out; the end comes with the connection.
+                std::future::pending::<()>().await;
+            }
             submitted.map_err(|error| Ending::refused(Code::Unavailable, error.to_string()))?;
         }
         Ok(())

@@ -15,6 +15,7 @@ use fanal_protocol::PublisherId;
 use fanal_protocol::control::INTEREST_LIVE;
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::live::{LiveQueue, SharedCredit};
 use crate::log::request::PublishChannel;
@@ -71,6 +72,8 @@ pub(crate) struct Session {
     pub(crate) goodbye: Notify,
     channels: Mutex<BTreeMap<u32, Channel>>,
     retired: Mutex<VecDeque<u32>>,
+    /// Tasks that hold back interest receipts.
+    waits: Mutex<JoinSet<()>>,
     has_ended: AtomicBool,
 }
 
@@ -84,6 +87,7 @@ impl Session {
             goodbye: Notify::new(),
             channels: Mutex::default(),
             retired: Mutex::default(),
+            waits: Mutex::default(),
             has_ended: AtomicBool::new(false),
         })
     }
@@ -133,6 +137,20 @@ impl Session {
         Some(channel)
     }
 
+    /// Runs a wait for as long as the connection lives.
+    pub(crate) fn spawn_wait(&self, wait: impl Future<Output = ()> + Send + 'static) {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        while waits.try_join_next().is_some() {}
+        waits.spawn(wait);
+    }
+
+    /// How many waits are under way.
+    pub(crate) fn wait_count(&self) -> usize {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        while waits.try_join_next().is_some() {}
+        waits.len()
+    }
+
     /// Closes a publish channel. Best-effort events on its stream may be behind the request, so it
     /// stays known for a while.
     pub(crate) fn retire(&self, number: u32, shared: &Shared) {
@@ -162,6 +180,7 @@ impl Session {
         if self.has_ended.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         let channels = std::mem::take(&mut *self.lock());
         for channel in channels.into_values() {
             if let Channel::Subscription(subscribed) = channel {

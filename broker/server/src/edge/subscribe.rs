@@ -42,7 +42,7 @@ pub(crate) async fn subscribe(shared: &Arc<Shared>, session: &Arc<Session>, requ
         Ok(installed) => {
             let (shared, outbox) = (Arc::clone(shared), Arc::clone(&session.outbox));
             let limit = Duration::from_millis(request.wait_ms.unwrap_or(WAIT_MS).min(WAIT_MS_MAX));
-            tokio::spawn(async move {
+            session.spawn_wait(async move {
                 let report = wait_for_interest(&shared, installed.version, &installed.wait, limit).await;
                 outbox.push(Receipt {
                     channel,

@@ -30,6 +30,9 @@ use crate::wire::{Ending, Outbox};
 /// How often a digest is sent, so that drift heals.
 const DIGEST_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Entries in one change of the durable state: at their largest they fit a batch.
+const CHANGE_ENTRIES_MAX: usize = 64;
+
 /// Sends the own interest: a snapshot, then what changes.
 ///
 /// This task alone sends the set, so that a snapshot never follows a change that it lacks.
@@ -38,37 +41,41 @@ pub(crate) async fn send(shared: Arc<Shared>, link: Arc<Link>) -> Ending {
     let mut versions = shared.interest.watch();
     let mut digests = tokio::time::interval(DIGEST_INTERVAL);
     digests.reset();
-    let mut sent = send_snapshot(&shared, &outbox);
+    let mut sent = send_snapshot(&shared, &outbox).await;
     loop {
         tokio::select! {
             changed = versions.changed() => {
                 if changed.is_err() {
                     return Ending::gone("the broker ends");
                 }
-                sent = send_changes(&shared, &outbox, sent);
+                sent = send_changes(&shared, &outbox, sent).await;
             }
-            () = link.resync.notified() => sent = send_snapshot(&shared, &outbox),
+            () = link.resync.notified() => sent = send_snapshot(&shared, &outbox).await,
             _ = digests.tick() => outbox.push(shared.interest.read(|own| own.digest())),
         }
     }
 }
 
-/// Sends the whole own interest; its version.
-fn send_snapshot(shared: &Shared, outbox: &Outbox) -> u64 {
+/// Sends the whole own interest, no faster than the peer reads; its version.
+async fn send_snapshot(shared: &Shared, outbox: &Outbox) -> u64 {
     let parts = shared.interest.read(|own| own.snapshot());
     let version = parts.first().map_or(0, |part| part.version);
-    parts.into_iter().for_each(|part| outbox.push(part));
+    for part in parts {
+        outbox.wait_for_room().await;
+        outbox.push(part);
+    }
     version
 }
 
-fn send_changes(shared: &Shared, outbox: &Outbox, mut sent: u64) -> u64 {
+async fn send_changes(shared: &Shared, outbox: &Outbox, mut sent: u64) -> u64 {
     while sent < shared.interest.read(|own| own.version()) {
+        outbox.wait_for_room().await;
         match shared.interest.read(|own| own.delta(sent)) {
             Some(delta) if delta.to > sent => {
                 sent = delta.to;
                 outbox.push(delta);
             }
-            _ => sent = send_snapshot(shared, outbox),
+            _ => sent = send_snapshot(shared, outbox).await,
         }
     }
     sent
@@ -124,8 +131,13 @@ impl InterestInbox {
         let remove: Vec<_> = change.remove.iter().filter(is_durable).cloned().collect();
         if !add.is_empty() || !remove.is_empty() {
             let mailbox = self.ensure_mailbox().await?;
-            let change = Command::ChangeInterest { peer: mailbox.id, add, remove };
-            self.shared.log.command(change).await.map_err(unavailable)?;
+            // In pieces that fit a batch, new asks first.
+            for add in add.chunks(CHANGE_ENTRIES_MAX) {
+                self.change(&mailbox, add.to_vec(), Vec::new()).await?;
+            }
+            for remove in remove.chunks(CHANGE_ENTRIES_MAX) {
+                self.change(&mailbox, Vec::new(), remove.to_vec()).await?;
+            }
         }
         for entry in change.add {
             install(&self.shared, &self.peer, entry);
@@ -138,6 +150,16 @@ impl InterestInbox {
             link.outbox.push(InterestAck { version });
         }
         Ok(())
+    }
+
+    async fn change(
+        &self,
+        mailbox: &Mailbox,
+        add: Vec<InterestEntry>,
+        remove: Vec<InterestEntry>,
+    ) -> Result<(), Ending> {
+        let change = Command::ChangeInterest { peer: mailbox.id, add, remove };
+        self.shared.log.command(change).await.map(drop).map_err(unavailable)
     }
 
     async fn ensure_mailbox(&self) -> Result<Arc<Mailbox>, Ending> {
@@ -165,7 +187,9 @@ fn resync(error: InterestError, link: &Link) -> Result<(), Ending> {
             link.outbox.push(InterestResync { have });
             Ok(())
         }
-        error @ InterestError::TooMany { .. } => Err(Ending::refused(Code::TooLarge, error.to_string())),
+        error @ (InterestError::TooMany { .. } | InterestError::TooLarge { .. }) => {
+            Err(Ending::refused(Code::TooLarge, error.to_string()))
+        }
     }
 }
 

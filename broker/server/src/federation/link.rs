@@ -201,7 +201,10 @@ async fn serve(
 
 /// A peer cannot have recorded more than was ever put into its mailbox here.
 fn check_mark(peer: &Peer, received_through: u64) -> Result<(), Ending> {
-    let tail = peer.mailbox().map_or(1, |mailbox| mailbox.progress().1);
+    let tail = peer.mailbox().map_or(1, |mailbox| {
+        let (next, tail) = mailbox.progress();
+        tail.max(next)
+    });
     if received_through < tail {
         return Ok(());
     }

@@ -180,25 +180,32 @@ impl LinkReader {
     }
 
     /// Has the block recorded and waits for that, so that a refusal can be followed by the same
-    /// batch again.
+    /// items again: later from a full store, in halves where the batch was too large.
     async fn record(&mut self) -> Result<(), Ending> {
-        let mut items = std::mem::take(&mut self.items);
         let bytes = std::mem::take(&mut self.bytes);
-        while !items.is_empty() {
+        let mut rest = vec![std::mem::take(&mut self.items)];
+        while let Some(items) = rest.pop() {
+            if items.is_empty() {
+                continue;
+            }
             let (done, answer) = oneshot::channel();
-            let again = items.iter().map(copy).collect();
+            let mut again: Vec<ReceiveItem> = items.iter().map(copy).collect();
             let request = LogRequest::Receive { link: Arc::clone(&self.inbound), items, done };
             self.shared.log.submit(request, bytes).await.map_err(unavailable)?;
-            items = match answer.await {
-                Ok(Ok(())) => return Ok(()),
+            match answer.await {
+                Ok(Ok(())) => {}
                 Ok(Err(ReceiveError::Log(LogError::Full(_)))) => {
                     tokio::time::sleep(FULL_BACKOFF).await;
-                    again
+                    rest.push(again);
+                }
+                Ok(Err(ReceiveError::TooLarge)) if again.len() > 1 => {
+                    let second = again.split_off(again.len() / 2);
+                    rest.extend([second, again]); // the first half is taken next
                 }
                 Ok(Err(ReceiveError::Log(error))) => return Err(unavailable(error)),
                 Ok(Err(error)) => return Err(Ending::refused(Code::Malformed, error.to_string())),
                 Err(_) => return Err(Ending::gone("the log writer has ended")),
-            };
+            }
         }
         Ok(())
     }

@@ -126,7 +126,9 @@ pub(crate) async fn on_hop_ack(
     let before = window.lock().acked_through;
     let Some(mailbox) = peer.mailbox() else { return Ok(()) };
     // What an earlier link sent may be recorded after this one began, so the bound is what exists.
-    let (_, tail) = mailbox.progress();
+    // Entries read from the disk may be sent before the tail moves.
+    let (next, tail) = mailbox.progress();
+    let tail = tail.max(next);
     if through >= tail {
         let reason = format!("HopAck through {through}, but only {} exist", tail.saturating_sub(1));
         return Err(Ending::refused(fanal_protocol::Code::Malformed, reason));

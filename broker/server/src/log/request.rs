@@ -95,7 +95,7 @@ pub(crate) enum LogError {
     Refused(#[from] HomeRefusal),
     #[error("the store is full: {0}")]
     Full(String),
-    #[error("the store has stopped: {0}")]
+    #[error("the store has stopped: {0}; restart the broker")]
     Stopped(String),
 }
 
@@ -141,6 +141,8 @@ pub(crate) enum LogRequest {
 pub(crate) enum ReceiveError {
     #[error("mailbox sequence {got} came where {expected} was due: sequences are missing")]
     Missing { got: u64, expected: u64 },
+    #[error("the batch and its entries exceed a segment")]
+    TooLarge,
     #[error(transparent)]
     Log(#[from] LogError),
 }

@@ -122,7 +122,7 @@ impl LogWriter {
 
     fn process(&mut self, requests: Vec<LogRequest>) {
         if let Some(reason) = self.health.stopped().map(str::to_owned) {
-            return self.refuse_all(requests, &reason);
+            return self.refuse_all(requests, &LogError::Stopped(reason), Code::Unavailable);
         }
         let (batch, plan) = self.build(&requests, Admission::All);
         match self.commit(batch) {
@@ -161,7 +161,22 @@ impl LogWriter {
         let (batch, plan) = self.build(&requests, Admission::NoEvents { reason, code });
         match self.commit(batch) {
             Ok(()) => self.finish(requests, plan),
-            Err(error) => self.stop(requests, &error.to_string()),
+            Err(error @ CommitError::Stopped { .. }) => self.stop(requests, &error.to_string()),
+            Err(error) => self.process_acks_only(requests, &error.to_string(), code),
+        }
+    }
+
+    /// The reserve is used up too, or a control operation is too large: refuses all but what makes
+    /// room.
+    fn process_acks_only(&mut self, requests: Vec<LogRequest>, reason: &str, code: Code) {
+        let (acks, others): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| matches!(request, LogRequest::Done { .. }));
+        self.refuse_all(others, &LogError::Full(reason.to_owned()), code);
+        let (batch, plan) = self.build(&acks, Admission::All);
+        match self.commit(batch) {
+            Ok(()) => self.finish(acks, plan),
+            Err(error @ CommitError::Stopped { .. }) => self.stop(acks, &error.to_string()),
+            Err(error) => tracing::warn!(%error, "acks cannot be written: their events come again later"),
         }
     }
 
@@ -172,7 +187,7 @@ impl LogWriter {
         );
         self.health.stop(reason);
         self.metrics.store_stopped.set(1.0);
-        self.refuse_all(requests, reason);
+        self.refuse_all(requests, &LogError::Stopped(reason.to_owned()), Code::Unavailable);
     }
 
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
@@ -233,6 +248,9 @@ impl LogWriter {
                 items.iter().map(|item| self.judge_publish(channel, item, admission, batch)).collect(),
             ),
             LogRequest::Receive { link, items, .. } => match admission {
+                Admission::NoEvents { code: Code::TooLarge, .. } => {
+                    Plan::Receive(Vec::new(), Some(ReceiveError::TooLarge))
+                }
                 Admission::NoEvents { reason, .. } => {
                     Plan::Receive(Vec::new(), Some(LogError::Full(reason.to_owned()).into()))
                 }
@@ -440,29 +458,22 @@ impl LogWriter {
         }
     }
 
-    fn refuse_all(&mut self, requests: Vec<LogRequest>, reason: &str) {
-        let error = || LogError::Stopped(reason.to_owned());
+    fn refuse_all(&mut self, requests: Vec<LogRequest>, error: &LogError, code: Code) {
         let mut completions = Completions::default();
         for request in requests {
             match request {
                 LogRequest::Publish { channel, items, .. } => {
                     for item in items {
                         if let PublishItem::Event { event, .. } = item {
-                            let text = format!("{}; restart the broker", error());
-                            completions.refusal(
-                                &channel,
-                                event.sequence,
-                                Code::Unavailable,
-                                text,
-                                Some(FULL_RETRY_MS),
-                            );
+                            let retry_ms = code.is_retryable().then_some(FULL_RETRY_MS);
+                            completions.refusal(&channel, event.sequence, code, error.to_string(), retry_ms);
                         }
                     }
                 }
                 LogRequest::Receive { link, done, .. } => {
-                    completions.received(link, 0, Received::default(), done, Err(error().into()));
+                    completions.received(link, 0, Received::default(), done, Err(error.clone().into()));
                 }
-                LogRequest::Command { reply, .. } => completions.reply(reply, Err(error())),
+                LogRequest::Command { reply, .. } => completions.reply(reply, Err(error.clone())),
                 LogRequest::Done { .. } => {}
             }
         }
