@@ -132,7 +132,8 @@ fn is_json(content_type: &str) -> bool {
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
-/// Time, topic, attributes; the payload where there are no attributes.
+/// Time, topic, attributes and payload; a JSON payload beside attributes says the same twice and is
+/// left out.
 fn text(shown: &Shown<'_>) -> String {
     let view = &shown.view;
     let time = view.time.map_or_else(|| "-".to_owned(), show_time);
@@ -144,7 +145,8 @@ fn text(shown: &Shown<'_>) -> String {
         // Writing into a string cannot fail.
         let _ = write!(out, "{gap}{}={}", clean(name), attribute_text(value));
     }
-    if !has_attributes && !view.payload.is_empty() {
+    let says_it_twice = has_attributes && view.content_type.is_some_and(is_json);
+    if !says_it_twice && !view.payload.is_empty() {
         let _ = write!(out, "  {}", payload_text(view.payload));
     }
     if shown.redelivered {
@@ -267,7 +269,10 @@ mod tests {
             .payload("{}")
             .build()
             .unwrap();
-        assert_eq!(text(&shown(&body)), "-  a/b  carrier=UA airline=\"United Air Lines\"");
+        assert_eq!(text(&shown(&body)), "-  a/b  carrier=UA airline=\"United Air Lines\"  {}");
+        let json = BodyBuilder::new().content_type("application/json").payload("{\"carrier\":\"UA\"}");
+        let json = json.attribute("carrier", AttributeValue::Str("UA")).build().unwrap();
+        assert_eq!(text(&shown(&json)), "-  a/b  carrier=UA");
         let long = BodyBuilder::new().payload("é".repeat(300)).build().unwrap();
         assert!(text(&shown(&long)).ends_with("é… <600 bytes>"));
     }

@@ -12,7 +12,7 @@ use crate::id::{MailboxId, MailboxSequence, Position};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process (or another part of this one) holds the lock.
-    #[error("the store in {} is in use by process {pid}; stop that process first", path.display())]
+    #[error("the store in {} is in use by process {pid}; stop that process first, or use another directory", path.display())]
     InUse {
         /// The lock file.
         path: PathBuf,

@@ -19,7 +19,7 @@ use crate::live::LiveQueue;
 use crate::log::LogRequest;
 use crate::log::request::DoneReason;
 use crate::mailbox::{Attached, Entry, Source};
-use crate::ready::ReadyList;
+use crate::ready::{Ready, ReadyList};
 use crate::shared::Shared;
 use crate::wire::Ending;
 
@@ -83,6 +83,20 @@ impl EventSink {
     }
 }
 
+/// The destination whose turn it is. Before it waits for one, it writes what was added.
+pub(crate) async fn next_ready<T: Ready>(
+    ready: &ReadyList<T>,
+    sink: &mut Option<EventSink>,
+) -> Result<Arc<T>, Ending> {
+    if let Some(item) = ready.try_pop() {
+        return Ok(item);
+    }
+    if let Some(sink) = sink {
+        sink.flush().await?;
+    }
+    Ok(ready.pop().await)
+}
+
 /// Writes live deliveries until the connection ends.
 pub(crate) async fn write_live(
     shared: Arc<Shared>,
@@ -117,15 +131,7 @@ pub(crate) async fn try_write_live(
     let mut sink: Option<EventSink> = None;
     let mut items = Vec::new();
     loop {
-        let queue = match ready.try_pop() {
-            Some(queue) => queue,
-            None => {
-                if let Some(sink) = &mut sink {
-                    sink.flush().await?;
-                }
-                ready.pop().await
-            }
-        };
+        let queue = next_ready(ready, &mut sink).await?;
         let now = shared.clock.now();
         if queue.take(now, TURN_BYTES, &mut items) {
             queue.wake();
@@ -189,15 +195,7 @@ async fn try_write_durable(
 ) -> Result<Ending, Ending> {
     let mut sink: Option<EventSink> = None;
     loop {
-        let attached = match ready.try_pop() {
-            Some(attached) => attached,
-            None => {
-                if let Some(sink) = &mut sink {
-                    sink.flush().await?;
-                }
-                ready.pop().await
-            }
-        };
+        let attached = next_ready(ready, &mut sink).await?;
         let Some(turn) = take_turn(shared, &attached).await? else { continue };
         if turn.entries.is_empty() {
             continue;

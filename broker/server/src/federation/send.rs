@@ -14,7 +14,7 @@ use fanal_protocol::control::{Hole, STREAM_DURABLE};
 use quinn::Connection;
 
 use super::peer::Peer;
-use crate::edge::deliver::{EventSink, Outcome, done, take_turn};
+use crate::edge::deliver::{EventSink, Outcome, done, next_ready, take_turn};
 use crate::live::SharedCredit;
 use crate::log::LogRequest;
 use crate::log::request::DoneReason;
@@ -168,15 +168,7 @@ async fn try_write(
     let mut sink: Option<EventSink> = None;
     let mut expected = window.lock().acked_through + 1;
     loop {
-        let attached = match peer.durable_ready.try_pop() {
-            Some(attached) => attached,
-            None => {
-                if let Some(sink) = &mut sink {
-                    sink.flush().await?;
-                }
-                peer.durable_ready.pop().await
-            }
-        };
+        let attached = next_ready(&peer.durable_ready, &mut sink).await?;
         let Some(turn) = take_turn(shared, &attached).await? else { continue };
         if turn.entries.is_empty() {
             continue;
