@@ -18,4 +18,5 @@ pub mod http;
 pub mod process;
 pub mod raw;
 pub mod subscriber;
+pub mod tool;
 pub mod wait;
