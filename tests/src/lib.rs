@@ -15,8 +15,15 @@ pub mod broker;
 pub mod cli;
 pub mod flights;
 pub mod http;
+pub mod island;
+pub mod papers;
 pub mod process;
 pub mod raw;
 pub mod subscriber;
 pub mod tool;
 pub mod wait;
+
+/// Compiles the README's program; its commands are run by `tests/readme.rs`.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
