@@ -8,6 +8,7 @@ use fanal_client::{Client, Credentials};
 use rustix::process::Signal;
 
 use crate::cli;
+use crate::http::balanced_blocking;
 use crate::process::{Finished, Process};
 use crate::wait::within;
 
@@ -128,7 +129,7 @@ impl Spec {
             panic!("broker {} is not ready; stderr:\n{stderr}", self.name);
         };
         assert_eq!(ready.name, self.name);
-        Broker { spec: self, process, ready }
+        Broker { spec: self, process, ready, is_paused: false, excuse: None }
     }
 
     /// Starts one that must not become ready; how it ended.
@@ -154,12 +155,15 @@ impl Ready {
     }
 }
 
-/// A running broker. Killed when dropped.
+/// A running broker. When dropped it must balance its ledger, and is killed then.
 pub struct Broker {
     spec: Spec,
     /// Its process.
     pub process: Process,
     ready: Ready,
+    is_paused: bool,
+    /// Why its ledger need not balance.
+    excuse: Option<&'static str>,
 }
 
 impl Broker {
@@ -214,11 +218,12 @@ impl Broker {
         self.process.kill();
     }
 
-    /// SIGTERM; waits for the end, which must be exit code 0.
+    /// SIGTERM; waits for the end, which must be exit code 0. The ledger must balance before.
     ///
     /// # Panics
     /// When it ends otherwise.
     pub fn terminate(&mut self) {
+        self.check_ledger();
         self.process.signal(Signal::TERM);
         let status = self.process.wait();
         assert_eq!(status.code(), Some(0), "exit after SIGTERM");
@@ -227,11 +232,13 @@ impl Broker {
     /// SIGSTOP; waits until it has stopped.
     pub fn pause(&mut self) {
         self.process.pause();
+        self.is_paused = true;
     }
 
     /// SIGCONT.
     pub fn resume(&mut self) {
         self.process.signal(Signal::CONT);
+        self.is_paused = false;
     }
 
     /// Starts it again after its end: same data, same QUIC port, so that peers and clients find it.
@@ -245,6 +252,30 @@ impl Broker {
     pub fn crash(&mut self) {
         self.kill();
         self.restart();
+    }
+
+    /// The ledger of this process need not balance when the test ends, for this reason.
+    pub fn excuse_ledger(&mut self, reason: &'static str) {
+        self.excuse = Some(reason);
+    }
+
+    /// Contract 7, at a process that can be asked. Holds its thread.
+    fn check_ledger(&mut self) {
+        if self.process.has_ended() || self.is_paused {
+            return;
+        }
+        match self.excuse {
+            Some(reason) => eprintln!("the ledger of {} is not looked at: {reason}", self.name()),
+            None => drop(balanced_blocking(self)),
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_ledger();
+        }
     }
 }
 

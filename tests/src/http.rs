@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::wait::{BOUND, until};
+use crate::wait::{BOUND, until, until_blocking};
 
 /// Classes of the ledger.
 pub const CLASSES: [&str; 4] = ["durable", "live", "peer", "peer_live"];
@@ -105,18 +105,28 @@ impl Sample {
 /// When it does not, with the rows.
 pub async fn balanced(broker: &Broker) -> Metrics {
     let began = Instant::now();
-    until("a balanced ledger", || {
-        let metrics = Metrics::of(broker);
-        let rows = CLASSES.map(|class| (class, metrics.ledger(class)));
-        if rows.iter().all(|(_, (came, went))| came == went) {
-            return Some(metrics);
-        }
-        assert!(
-            began.elapsed() < PATIENCE,
-            "the ledger of {} does not balance; (class, (came, went)): {rows:?}",
-            broker.name()
-        );
-        None
-    })
-    .await
+    until("a balanced ledger", || look_for_balance(broker, began)).await
+}
+
+/// As [`balanced`], for guards: it holds its thread.
+///
+/// # Panics
+/// When it does not balance, with the rows.
+pub fn balanced_blocking(broker: &Broker) -> Metrics {
+    let began = Instant::now();
+    until_blocking("a balanced ledger", || look_for_balance(broker, began))
+}
+
+fn look_for_balance(broker: &Broker, began: Instant) -> Option<Metrics> {
+    let metrics = Metrics::of(broker);
+    let rows = CLASSES.map(|class| (class, metrics.ledger(class)));
+    if rows.iter().all(|(_, (came, went))| came == went) {
+        return Some(metrics);
+    }
+    assert!(
+        began.elapsed() < PATIENCE,
+        "the ledger of {} does not balance; (class, (came, went)): {rows:?}",
+        broker.name()
+    );
+    None
 }

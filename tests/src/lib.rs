@@ -2,10 +2,12 @@
 //! a plain pass over the flights as oracle.
 //!
 //! Invariants:
-//! 1. Tests wait for events (a line, a frame, an exit), each with a bound; [`wait::until`] is the
-//!    only place that polls, for conditions that announce themselves nowhere.
+//! 1. Tests wait for events (a line, a frame, an exit), each with a bound; [`wait::until`] and
+//!    its blocking twin alone poll, for conditions that announce themselves nowhere.
 //! 2. Every process is killed by its id when its guard goes; nothing is killed by name.
 //! 3. When a test fails, what its processes wrote to stderr is shown.
+//! 4. A broker that lives when its test ends must balance its ledger (contract 7): the guard waits
+//!    for that. Only a test that says why is excused ([`broker::Broker::excuse_ledger`]).
 //!
 //! Depends on the client library and the wire crate, never on the broker's crates: what is tested
 //! here is what a user has.

@@ -20,6 +20,21 @@ pub async fn within<T>(what: &str, future: impl IntoFuture<Output = T>) -> T {
     }
 }
 
+/// As [`until`], for guards, which cannot await: it holds its thread.
+///
+/// # Panics
+/// When it does not hold within [`BOUND`].
+pub fn until_blocking<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < BOUND, "waited {BOUND:?} in vain for: {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
 /// Looks until a condition holds that nothing announces; gives what the look found.
 ///
 /// # Panics
