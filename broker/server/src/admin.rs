@@ -104,7 +104,13 @@ async fn readyz(State(pages): Shown) -> Response {
 }
 
 async fn metrics(State(pages): Shown) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pages.metrics()).into_response()
+    // It reads files.
+    match tokio::task::spawn_blocking(move || pages.metrics()).await {
+        Ok(page) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
+        }
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
 }
 
 async fn page(State(pages): Shown, name: Result<Path<String>, PathRejection>) -> Response {

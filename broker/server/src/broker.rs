@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::pages::AdminPages;
 use crate::shared::{Shared, SharedParts, parse_ask};
 use crate::trust::{Trust, TrustError};
-use crate::{accept, admin, pages, quic};
+use crate::{accept, admin, gauges, quic};
 
 /// How long a shutdown waits for connections to end.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
@@ -88,7 +88,7 @@ impl Broker {
             metrics: Arc::clone(&metrics),
         }));
         restore(&shared, &home, &recovery);
-        pages::register_gauges(&shared);
+        gauges::register(&shared);
         let writer = LogWriter::new(store, home, log, health, metrics, config.limits.segment_bytes);
         let writer = std::thread::Builder::new()
             .name("fanal-log".into())

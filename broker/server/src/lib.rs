@@ -18,6 +18,7 @@ mod config;
 mod edge;
 mod error;
 mod federation;
+mod gauges;
 mod live;
 mod log;
 mod mailbox;

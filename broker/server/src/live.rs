@@ -1,7 +1,11 @@
 //! A live destination: a bounded buffer in front of one writer task.
 //!
-//! Invariants: pushing takes one lock per batch and never waits; what all buffers hold together
-//! is bounded ([`LiveMemory`]); credit is shared with the durable side of the same channel.
+//! Invariants:
+//! 1. Pushing takes one lock per batch and never waits.
+//! 2. What all buffers hold together is bounded ([`LiveMemory`]).
+//! 3. Credit is shared with the durable side of the same channel.
+//! 4. A copy that was routed here is counted once when it leaves: written, expired, or dropped with
+//!    a reason, at the latest when the queue goes. Whoever takes copies writes them at once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fanal_core::event::Millis;
 use fanal_core::live::{LiveBuffer, LiveItem};
 use fanal_core::{Credit, Event};
-use fanal_protocol::control::{GAP_UNKNOWN, Gap};
+use fanal_protocol::control::{GAP_AT_MOST, GAP_UNKNOWN, Gap};
+use metrics::Counter;
 
 use crate::metrics::Metrics;
 use crate::ready::{Ready, ReadyList};
@@ -72,6 +77,7 @@ pub(crate) struct LiveQueue {
     ready: Arc<ReadyList<LiveQueue>>,
     memory: Arc<LiveMemory>,
     metrics: Arc<Metrics>,
+    written: Counter,
 }
 
 impl Ready for LiveQueue {
@@ -91,6 +97,17 @@ pub(crate) struct LiveQueueParts {
     pub(crate) ready: Arc<ReadyList<LiveQueue>>,
     pub(crate) memory: Arc<LiveMemory>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Counts the copies that are written, beside the ledger.
+    pub(crate) written: Counter,
+}
+
+/// How much is taken from a queue at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TakeLimits {
+    /// Bytes of bodies and overhead, about.
+    pub(crate) bytes_max: usize,
+    /// The largest body that the reader takes; a gap stands for a larger one.
+    pub(crate) body_bytes_max: usize,
 }
 
 impl LiveQueue {
@@ -109,13 +126,14 @@ impl LiveQueue {
             ready: parts.ready,
             memory: parts.memory,
             metrics: parts.metrics,
+            written: parts.written,
         })
     }
 
     /// Adds a batch. O(batch).
     pub(crate) fn push(self: &Arc<Self>, events: &[Arc<Event>]) {
-        let count = events.len() as u64;
-        let mut dropped = 0;
+        let (mut slow, mut memory) = (0, 0);
+        let ledger = self.metrics.live(self.class);
         {
             let mut state = self.lock();
             if state.is_closed {
@@ -123,15 +141,19 @@ impl LiveQueue {
             }
             let before = state.buffer.bytes();
             for event in events {
-                dropped += state.buffer.push(event);
+                slow += state.buffer.push(event);
             }
             if self.memory.is_over() && state.buffer.bytes() > FAIR_BYTES {
-                dropped += state.buffer.shed();
+                memory = state.buffer.shed();
             }
             self.memory.moved(before, state.buffer.bytes());
+            // Before anybody can take them, so that what waits never shows as less than nothing.
+            let count = events.len() as u64;
+            ledger.routed.increment(count);
+            ledger.queued.increment(count as f64);
         }
-        self.metrics.live(self.class).routed.increment(count);
-        self.count_dropped(dropped);
+        self.count_gone(&ledger.dropped_slow, slow);
+        self.count_gone(&ledger.dropped_memory, memory);
         self.ready.push(self);
     }
 
@@ -147,7 +169,7 @@ impl LiveQueue {
             dropped = state.buffer.push_gap(gap);
             self.memory.moved(before, state.buffer.bytes());
         }
-        self.count_dropped(dropped);
+        self.count_gone(&self.metrics.live(self.class).dropped_slow, dropped);
         self.ready.push(self);
     }
 
@@ -161,29 +183,50 @@ impl LiveQueue {
         });
     }
 
-    /// Takes what may be sent now, up to `bytes_max`; whether more waits that may be sent.
-    pub(crate) fn take(&self, now: Millis, bytes_max: usize, out: &mut Vec<LiveItem>) -> bool {
-        let (mut taken, mut expired, mut delivered) = (0usize, 0u64, 0u64);
+    /// Whether [`LiveQueue::take`] would find something.
+    pub(crate) fn can_take(&self) -> bool {
+        let state = self.lock();
+        !state.buffer.is_empty() && self.credit.lock().unwrap_or_else(PoisonError::into_inner).is_open()
+    }
+
+    /// Takes what may be sent now; whether more waits that may be sent. The caller writes it without
+    /// waiting for anything in between: it counts as written.
+    pub(crate) fn take(&self, now: Millis, limits: TakeLimits, out: &mut Vec<LiveItem>) -> bool {
+        let (mut taken, mut expired, mut written, mut too_large) = (0usize, 0, 0, 0);
         let mut state = self.lock();
         let before = state.buffer.bytes();
         let mut credit = self.credit.lock().unwrap_or_else(PoisonError::into_inner);
-        while taken < bytes_max && credit.is_open() {
+        while taken < limits.bytes_max && credit.is_open() {
             let (item, late) = state.buffer.pop_fresh(now);
             expired += late;
-            let Some(item) = item else { break };
-            if let LiveItem::Event(event) = &item {
-                credit.charge(event.body.len() as u64);
-                taken += event.body.len() + 16;
-                delivered += 1;
+            match item {
+                None => break,
+                Some(LiveItem::Event(event)) if event.body.len() > limits.body_bytes_max => {
+                    too_large += 1;
+                    out.push(LiveItem::Gap(Gap {
+                        kind: GAP_AT_MOST,
+                        count: 1,
+                        reason: "too_large".into(),
+                        ..Gap::default()
+                    }));
+                }
+                Some(LiveItem::Event(event)) => {
+                    credit.charge(event.body.len() as u64);
+                    taken += event.body.len() + 16;
+                    written += 1;
+                    out.push(LiveItem::Event(event));
+                }
+                Some(gap) => out.push(gap),
             }
-            out.push(item);
         }
         self.memory.moved(before, state.buffer.bytes());
         let has_more = !state.buffer.is_empty() && credit.is_open();
         drop((credit, state));
         let ledger = self.metrics.live(self.class);
-        ledger.expired.increment(expired);
-        ledger.acked.increment(delivered);
+        self.count_gone(&ledger.expired, expired);
+        self.count_gone(&ledger.dropped_too_large, too_large);
+        self.count_gone(&ledger.acked, written);
+        self.written.increment(written);
         has_more
     }
 
@@ -208,23 +251,24 @@ impl LiveQueue {
             self.memory.moved(before, state.buffer.bytes());
             waiting
         };
-        let ledger = self.metrics.live(self.class);
-        ledger.dropped_closed.increment(dropped);
+        self.count_gone(&self.metrics.live(self.class).dropped_closed, dropped);
     }
 
-    /// Events and bytes that wait. O(events).
-    pub(crate) fn waiting(&self) -> (u64, usize) {
-        let state = self.lock();
-        (state.buffer.events(), state.buffer.bytes())
-    }
-
-    fn count_dropped(&self, dropped: u64) {
-        if dropped > 0 {
-            self.metrics.live(self.class).dropped_slow.increment(dropped);
+    /// Copies that wait no more, for the reason that `row` counts.
+    fn count_gone(&self, row: &Counter, count: u64) {
+        if count > 0 {
+            row.increment(count);
+            self.metrics.live(self.class).queued.decrement(count as f64);
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for LiveQueue {
+    fn drop(&mut self) {
+        self.clear(true);
     }
 }

@@ -1,4 +1,4 @@
-//! The pages of the admin API, and the gauges that are read at each scrape.
+//! The pages of the admin API.
 //!
 //! One source for the CLI's queries and for HTTP. Cost: O(what the page lists).
 
@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use crate::admin::Pages;
 use crate::edge::connection::AGENT;
 use crate::mailbox::{Mailbox, MailboxKind};
-use crate::metrics::Metrics;
 use crate::shared::Shared;
 
 /// The pages that exist.
@@ -193,45 +192,4 @@ fn all_mailboxes(shared: &Shared) -> Vec<Arc<Mailbox>> {
 fn queued(shared: &Shared, mailbox: &Mailbox) -> (u64, u64, u64, u64) {
     let stats = shared.reader.mailbox(fanal_store::MailboxId(mailbox.id.0));
     stats.map_or((0, 0, 1, 1), |stats| (stats.events, stats.bytes, stats.first.0, stats.next.0))
-}
-
-/// Has the gauges refreshed at each scrape.
-pub(crate) fn register_gauges(shared: &Arc<Shared>) {
-    let weak = Arc::downgrade(shared);
-    shared.metrics.on_scrape(Box::new(move |metrics| {
-        if let Some(shared) = weak.upgrade() {
-            refresh(&shared, metrics);
-        }
-    }));
-}
-
-fn refresh(shared: &Shared, metrics: &Metrics) {
-    metrics.sessions_connected.set(shared.sessions.len() as f64);
-    let durables = shared.durables.all();
-    metrics.subscriptions_live.set(shared.lives.len() as f64);
-    metrics.subscriptions_durable.set(durables.len() as f64);
-    let (mut durable, mut peer_sums) = ((0, 0), (0, 0));
-    for mailbox in all_mailboxes(shared) {
-        let (events, bytes, _, _) = queued(shared, &mailbox);
-        let sums = match mailbox.kind {
-            MailboxKind::Durable { .. } => &mut durable,
-            MailboxKind::Peer { .. } => &mut peer_sums,
-        };
-        *sums = (sums.0 + events, sums.1 + bytes);
-    }
-    metrics.set_mailboxes(durable, peer_sums);
-    let live: u64 = shared.lives.iter().map(|queue| queue.waiting().0).sum();
-    let mut peer_live = 0;
-    for peer in shared.peers.all() {
-        peer_live += peer.live.waiting().0;
-        if let Some(link) = peer.link().filter(|_| peer.is_linked()) {
-            peer.metrics.rtt.set(link.connection.rtt().as_secs_f64());
-        }
-        peer.metrics.lag.set(peer.mailbox().map_or(0, |mailbox| queued(shared, mailbox).0) as f64);
-        peer.metrics.interest_in.set(peer.with_installed(|installed| installed.len()) as f64);
-        let (asked, is_widened) = shared.interest.read(|own| (own.len(), own.is_widened()));
-        peer.metrics.interest_out.set(asked as f64);
-        peer.metrics.interest_widened.set(f64::from(u8::from(is_widened)));
-    }
-    metrics.set_live_queued(live, peer_live);
 }

@@ -195,6 +195,10 @@ impl Durables {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<DurableHandle>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

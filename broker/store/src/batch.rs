@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 
 use crate::format::BATCH_HEADER;
-use crate::id::{EventIndex, MailboxId, MailboxSequence};
+use crate::id::{EventIndex, MailboxId, MailboxSequence, RemovalIndex};
 use crate::record::{self, EventMark};
 
 /// Events, entries, acks, mailboxes and state records that one flush makes durable: after a crash
@@ -16,6 +16,7 @@ pub struct Batch {
     pub(crate) bytes: Vec<u8>,
     pub(crate) records: u32,
     pub(crate) events: Vec<EventMark>,
+    removals: u32,
     /// Whether it may use the segments kept in reserve: it stores no event and makes no mailbox.
     pub(crate) is_essential: bool,
 }
@@ -25,7 +26,7 @@ impl Batch {
     pub(crate) fn in_buffer(mut buffer: Vec<u8>) -> Batch {
         buffer.clear();
         buffer.resize(BATCH_HEADER, 0);
-        Batch { bytes: buffer, records: 0, events: Vec::new(), is_essential: true }
+        Batch { bytes: buffer, records: 0, events: Vec::new(), removals: 0, is_essential: true }
     }
 
     /// Adds an event, its bytes being `parts` one after the other, stored once however many
@@ -39,12 +40,15 @@ impl Batch {
     }
 
     /// Removes the entries with these sequences. Sequences that are not there, and mailboxes that
-    /// are not there, are passed over: an ack may cross a removal.
-    pub fn acked(&mut self, mailbox: MailboxId, range: RangeInclusive<u64>) {
-        if !range.is_empty() {
-            self.records += 1;
-            record::put_acked(&mut self.bytes, mailbox, &range);
+    /// are not there, are passed over: an ack may cross a removal. How many were there stands in
+    /// [`crate::Committed`]; `None`: the range is empty, and nothing was added.
+    pub fn acked(&mut self, mailbox: MailboxId, range: RangeInclusive<u64>) -> Option<RemovalIndex> {
+        if range.is_empty() {
+            return None;
         }
+        self.records += 1;
+        record::put_acked(&mut self.bytes, mailbox, &range);
+        Some(self.next_removal())
     }
 
     /// Makes an empty mailbox, whose first entry may have any sequence from 1 on.
@@ -54,10 +58,17 @@ impl Batch {
         record::put_create(&mut self.bytes, mailbox);
     }
 
-    /// Removes a mailbox and all its entries; one that is not there is passed over.
-    pub fn remove_mailbox(&mut self, mailbox: MailboxId) {
+    /// Removes a mailbox and all its entries, those of this batch too; one that is not there is
+    /// passed over. How many entries there were stands in [`crate::Committed`].
+    pub fn remove_mailbox(&mut self, mailbox: MailboxId) -> RemovalIndex {
         self.records += 1;
         record::put_remove(&mut self.bytes, mailbox);
+        self.next_removal()
+    }
+
+    fn next_removal(&mut self) -> RemovalIndex {
+        self.removals += 1;
+        RemovalIndex(self.removals - 1)
     }
 
     /// Adds an opaque state record, given back in order by the next recovery.

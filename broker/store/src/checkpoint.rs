@@ -12,7 +12,7 @@ use crate::record::{
     CHECKPOINT_ENTRY_MAX, CheckpointTotals, put_checkpoint_begin, put_checkpoint_end, put_checkpoint_entries,
     put_checkpoint_mailbox, put_checkpoint_state,
 };
-use crate::store::Store;
+use crate::store::{Appended, Store};
 
 /// Size at which a batch of a checkpoint is written.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -105,7 +105,7 @@ impl CheckpointWriter<'_> {
     fn flush(&mut self) -> Result<Position, CommitError> {
         let batch = std::mem::replace(&mut self.batch, Batch::in_buffer(Vec::new()));
         self.bytes += batch_bytes(batch.len_bytes()) as u64;
-        let (position, _, buffer) = self.store.append(batch, FLAG_CHECKPOINT)?;
+        let Appended { position, buffer, .. } = self.store.append(batch, FLAG_CHECKPOINT)?;
         self.begin.get_or_insert(position);
         self.batch = Batch::in_buffer(buffer);
         Ok(position)

@@ -37,6 +37,11 @@ pub struct MailboxSequence(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventIndex(pub u32);
 
+/// Which removal of a batch, from 0 in the order of the calls of [`crate::Batch::acked`] and
+/// [`crate::Batch::remove_mailbox`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RemovalIndex(pub u32);
+
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

@@ -21,6 +21,8 @@ pub struct MailboxStats {
     pub first: MailboxSequence,
     /// The lowest sequence that the next entry may have.
     pub next: MailboxSequence,
+    /// Where the event of the first live entry lies.
+    pub head: Option<Position>,
 }
 
 /// An entry in words of 4 bytes, so that a million of them take 20 MB and not 24.
@@ -85,12 +87,14 @@ impl Mailbox {
     }
 
     pub(crate) fn stats(&self) -> MailboxStats {
-        let first = self.slots.front().map_or(self.next, Slot::sequence);
+        // The slot in front is live: `tidy`.
+        let head = self.slots.front().map(Slot::entry);
         MailboxStats {
             events: self.events,
             bytes: self.bytes,
-            first: MailboxSequence(first),
+            first: head.map_or(MailboxSequence(self.next), |head| head.sequence),
             next: MailboxSequence(self.next),
+            head: head.map(|head| head.position),
         }
     }
 
@@ -148,13 +152,6 @@ impl Mailbox {
         if self.slots.capacity() > 64 && self.slots.len() < self.slots.capacity() / 4 {
             self.slots.shrink_to(self.slots.len() * 2);
         }
-    }
-
-    /// Live sequences from `first` to `last`. O(log entries + found).
-    pub(crate) fn live_in(&self, first: u64, last: u64) -> Vec<u64> {
-        let start = self.slots.partition_point(|slot| slot.sequence() < first);
-        let within = self.slots.range(start..).take_while(|slot| slot.sequence() <= last);
-        within.filter(|slot| slot.is_live()).map(Slot::sequence).collect()
     }
 
     /// Live entries from a sequence on, at most `max`. O(log entries + max), and holes.

@@ -53,33 +53,39 @@ impl Ledger {
         std::mem::take(&mut self.emptied)
     }
 
-    /// Applies a flushed body whose batch lies at `batch`. State and checkpoint records change
-    /// nothing here. O(records + entries).
-    pub(crate) fn apply_body(&mut self, body: &[u8], batch: Position) -> Result<(), Malformed> {
+    /// Applies a flushed body whose batch lies at `batch`; how many entries each removal in it took
+    /// out. State and checkpoint records change nothing here. O(records + entries).
+    pub(crate) fn apply_body(&mut self, body: &[u8], batch: Position) -> Result<Vec<u64>, Malformed> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut records = Records::new(body);
+        let mut removed = Vec::new();
         while let Some((at, record)) = records.next(&mut scratch)? {
-            self.apply(&record, &scratch, record_position(batch, at));
+            removed.extend(self.apply(&record, &scratch, record_position(batch, at)));
         }
         self.scratch = scratch;
-        Ok(())
+        Ok(removed)
     }
 
-    /// Applies one record that lies at `position`.
-    pub(crate) fn apply(&mut self, record: &Record<'_>, scratch: &Scratch, position: Position) {
+    /// Applies one record that lies at `position`; of a removal, how many entries it took out.
+    pub(crate) fn apply(
+        &mut self,
+        record: &Record<'_>,
+        scratch: &Scratch,
+        position: Position,
+    ) -> Option<u64> {
         match *record {
             Record::Event { body } => self.add_event(body.len() as u32, &scratch.entries, position),
-            Record::Acked { mailbox, first, last } => self.ack(mailbox, first, last),
+            Record::Acked { mailbox, first, last } => return Some(self.ack(mailbox, first, last)),
             Record::CreateMailbox(mailbox) => {
                 self.index.create(mailbox, MailboxSequence(1));
             }
             Record::RemoveMailbox(mailbox) => {
-                if let Some(removed) = self.index.remove(mailbox) {
-                    self.free(&removed, 0, u64::MAX);
-                }
+                let removed = self.index.remove(mailbox);
+                return Some(removed.map_or(0, |removed| self.free(&removed, 0, u64::MAX)));
             }
             _ => {}
         }
+        None
     }
 
     fn add_event(&mut self, bytes: u32, entries: &[(MailboxId, MailboxSequence)], position: Position) {
@@ -107,16 +113,16 @@ impl Ledger {
         }
     }
 
-    fn ack(&mut self, mailbox: MailboxId, first: u64, last: u64) {
-        if let Some(mailbox) = self.index.get(mailbox) {
-            self.free(&mailbox, first, last);
-        }
+    fn ack(&mut self, mailbox: MailboxId, first: u64, last: u64) -> u64 {
+        self.index.get(mailbox).map_or(0, |mailbox| self.free(&mailbox, first, last))
     }
 
-    fn free(&mut self, mailbox: &Mutex<Mailbox>, first: u64, last: u64) {
+    fn free(&mut self, mailbox: &Mutex<Mailbox>, first: u64, last: u64) -> u64 {
         let segment_bytes = self.segment_bytes;
         let (live, emptied) = (&mut self.live, &mut self.emptied);
+        let mut freed = 0;
         locked(mailbox).ack(first, last, &mut |position| {
+            freed += 1;
             let segment = position.segment(segment_bytes);
             if let Some(count) = live.get_mut(&segment) {
                 *count -= 1;
@@ -126,6 +132,7 @@ impl Ledger {
                 }
             }
         });
+        freed
     }
 
     /// Moves all that lies at `from` and beyond (in one segment) to `to`.

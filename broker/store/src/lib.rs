@@ -50,7 +50,7 @@ mod varint;
 pub use batch::Batch;
 pub use disk::{Disk, File, LockRefused, RealDisk};
 pub use error::{CommitError, InvalidBatch, OpenError, ReadError, StopCause};
-pub use id::{EventIndex, MailboxId, MailboxSequence, Position, StoreId};
+pub use id::{EventIndex, MailboxId, MailboxSequence, Position, RemovalIndex, StoreId};
 pub use index::MailboxStats;
 pub use options::{Housekeeping, Options};
 pub use reader::Reader;

@@ -110,14 +110,6 @@ impl Reader {
         within.map(|entry| (entry.sequence, entry.position, entry.bytes)).collect()
     }
 
-    /// Live sequences of a mailbox in an inclusive range, ascending. O(log entries + found).
-    pub fn live_in(&self, mailbox: MailboxId, range: std::ops::RangeInclusive<u64>) -> Vec<u64> {
-        let Some(mailbox) = self.index.get(mailbox) else {
-            return Vec::new();
-        };
-        locked(&mailbox).live_in(*range.start(), *range.end())
-    }
-
     /// A mailbox in numbers.
     pub fn mailbox(&self, mailbox: MailboxId) -> Option<MailboxStats> {
         let mailbox = self.index.get(mailbox)?;

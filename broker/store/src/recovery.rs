@@ -410,7 +410,9 @@ impl Sink for Replay {
                 _ if is_checkpoint => self.on_checkpoint_record(&record, &scratch, position),
                 Record::State(bytes) => self.state.push(bytes.to_vec()),
                 Record::KnownDamage { from, to } => self.known_damage.push((from, to)),
-                _ => self.ledger.apply(&record, &scratch, record_position(position, at)),
+                _ => {
+                    self.ledger.apply(&record, &scratch, record_position(position, at));
+                }
             }
         }
         self.scratch = scratch;

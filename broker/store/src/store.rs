@@ -97,8 +97,22 @@ pub(crate) struct Counters {
 pub struct Committed {
     /// Where the events lie, by [`crate::EventIndex`].
     pub positions: Vec<Position>,
+    /// How many entries each removal took out, by [`crate::RemovalIndex`].
+    pub removed: Vec<u64>,
     /// Bytes that the batch takes in the log.
     pub bytes: u64,
+}
+
+/// What [`Store::append`] gives.
+pub(crate) struct Appended {
+    /// Where the batch lies.
+    pub(crate) position: Position,
+    /// Where its events lie.
+    pub(crate) positions: Vec<Position>,
+    /// How many entries each removal in it took out.
+    pub(crate) removed: Vec<u64>,
+    /// Its buffer.
+    pub(crate) buffer: Vec<u8>,
 }
 
 /// The store in numbers, since it was opened.
@@ -180,14 +194,14 @@ impl Store {
         checked.map_err(|_| self.own_fault("check"))??;
         let bytes = batch_bytes(batch.len_bytes()) as u64;
         let events = batch.events.len() as u64;
-        let (_, positions, buffer) = self.append(batch, 0)?;
+        let Appended { positions, removed, buffer, .. } = self.append(batch, 0)?;
         self.counters.events += events;
         self.checkpoints.bytes_since += bytes;
         if buffer.capacity() <= BUFFER_KEPT_MAX {
             *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
         }
         self.tidy();
-        Ok(Committed { positions, bytes })
+        Ok(Committed { positions, removed, bytes })
     }
 
     /// True when a checkpoint should be written: enough was logged since the last one, or the
@@ -294,13 +308,8 @@ impl Store {
         self.disk.root().join(name)
     }
 
-    /// Writes, flushes and applies a batch; gives where it lies, where its events lie and its
-    /// buffer.
-    pub(crate) fn append(
-        &mut self,
-        mut batch: Batch,
-        flags: u32,
-    ) -> Result<(Position, Vec<Position>, Vec<u8>), CommitError> {
+    /// Writes, flushes and applies a batch.
+    pub(crate) fn append(&mut self, mut batch: Batch, flags: u32) -> Result<Appended, CommitError> {
         let bytes = batch_bytes(batch.len_bytes()) as u64;
         let limit = segment_capacity(self.segment_bytes());
         if bytes > limit {
@@ -322,10 +331,10 @@ impl Store {
         self.counters.bytes_written += bytes;
         let body = &batch.bytes[BATCH_HEADER..BATCH_HEADER + body_bytes];
         let applied = self.ledger.apply_body(body, position);
-        applied.map_err(|_| self.own_fault("apply"))?;
+        let removed = applied.map_err(|_| self.own_fault("apply"))?;
         let place = |mark: &crate::record::EventMark| record_position(position, mark.at as usize);
         let positions = batch.events.iter().map(place).collect();
-        Ok((position, positions, batch.bytes))
+        Ok(Appended { position, positions, removed, buffer: batch.bytes })
     }
 
     fn seal(&self, batch: &mut Batch, position: Position, flags: u32) -> u32 {

@@ -10,12 +10,12 @@ use fanal_core::Event;
 use fanal_core::event::Millis;
 use fanal_core::live::LiveItem;
 use fanal_protocol::Code;
-use fanal_protocol::control::{GAP_AT_MOST, Gap, STREAM_DURABLE, STREAM_LIVE};
+use fanal_protocol::control::{Gap, STREAM_DURABLE, STREAM_LIVE};
 use fanal_protocol::stream::{EventStreamWriter, Outgoing};
 use fanal_store::{Position, ReadError, Reader};
 use quinn::{Connection, SendStream};
 
-use crate::live::LiveQueue;
+use crate::live::{LiveQueue, TakeLimits};
 use crate::log::LogRequest;
 use crate::log::request::DoneReason;
 use crate::mailbox::{Attached, Entry, Source};
@@ -132,42 +132,35 @@ pub(crate) async fn try_write_live(
     let mut items = Vec::new();
     loop {
         let queue = next_ready(ready, &mut sink).await?;
-        let now = shared.clock.now();
-        if queue.take(now, TURN_BYTES, &mut items) {
-            queue.wake();
-        }
-        if items.is_empty() {
+        if !queue.can_take() {
             continue;
         }
-        let sink = match &mut sink {
-            Some(sink) => sink,
-            none => none.insert(EventSink::open(connection, STREAM_LIVE).await?),
-        };
         let (channel, body_bytes_max) = match towards {
             Towards::Client => (queue.channel, usize::MAX),
             Towards::Peer { body_bytes_max } => (0, body_bytes_max),
         };
-        let (mut events, mut oldest) = (0, None);
+        let sink = match &mut sink {
+            Some(sink) => sink,
+            none => none.insert(EventSink::open(connection, STREAM_LIVE).await?),
+        };
+        // From here to the end of the items nothing is awaited: what is taken is written.
+        let now = shared.clock.now();
+        if queue.take(now, TakeLimits { bytes_max: TURN_BYTES, body_bytes_max }, &mut items) {
+            queue.wake();
+        }
+        let mut oldest = None;
         for item in items.drain(..) {
             match item {
-                LiveItem::Event(event) if event.body.len() > body_bytes_max => {
-                    let reason = "too_large".to_owned();
-                    sink.frame(|out| {
-                        Gap { channel, kind: GAP_AT_MOST, count: 1, reason, ..Gap::default() }.encode(out)
-                    });
-                }
                 LiveItem::Event(event) => {
                     oldest.get_or_insert(event.accepted_at);
                     sink.event(&event, channel, now, None);
-                    events += 1;
                 }
                 LiveItem::Gap(gap) => {
                     sink.frame(|out| Gap { channel, ..gap }.encode(out));
                 }
             }
         }
-        shared.metrics.delivered(queue.class).increment(events);
-        if let Some(accepted_at) = oldest {
+        if let (Some(accepted_at), Towards::Client) = (oldest, towards) {
             shared.metrics.delivery_seconds.record(now.saturating_sub(accepted_at) as f64 / 1000.0);
         }
         if sink.is_full() {
@@ -210,11 +203,11 @@ async fn try_write_durable(
             let Outcome::Event(event) = &entry.outcome else { continue };
             sink.event(event, attached.channel, now, Some((entry.sequence, entry.attempt)));
             if entry.attempt.is_some() {
-                repeated += 1
+                repeated += 1;
             } else {
-                fresh += 1
+                fresh += 1;
+                oldest.get_or_insert(event.accepted_at);
             }
-            oldest.get_or_insert(event.accepted_at);
         }
         if let Some(accepted_at) = oldest {
             shared.metrics.delivery_seconds.record(now.saturating_sub(accepted_at) as f64 / 1000.0);

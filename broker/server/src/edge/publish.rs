@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fanal_core::Event;
@@ -86,6 +86,8 @@ struct Batch {
     live: Fanout,
     receipts: ReceiptRuns,
     began: Option<Instant>,
+    /// Spent on handing over within the block, when its channel changed.
+    waited: Duration,
     block_bytes: usize,
     best_effort: u64,
     routed: u64,
@@ -113,8 +115,9 @@ impl PublishReader {
                 self.handle(&block, range).await?;
             }
             let routed = std::mem::take(&mut self.batch.routed);
+            let worked = began.elapsed().saturating_sub(std::mem::take(&mut self.batch.waited));
             if routed > 0 {
-                self.shared.metrics.match_seconds.record(began.elapsed().as_secs_f64() / routed as f64);
+                self.shared.metrics.match_seconds.record(worked.as_secs_f64() / routed as f64);
             }
             self.finish_batch().await?;
         }
@@ -165,7 +168,9 @@ impl PublishReader {
         {
             return Ok(Arc::clone(channel));
         }
+        let paused = Instant::now();
         self.finish_batch().await?;
+        self.batch.waited += paused.elapsed();
         let Some(channel) = self.session.publish_channel(number) else {
             let reason = format!(
                 "publish on channel {number}, which is not open: send OpenPublish and wait for PublishOpened"
@@ -241,7 +246,7 @@ impl PublishReader {
         }
         if !self.batch.items.is_empty() {
             channel.outbox.wait_for_room().await;
-            let began = self.batch.began.take().unwrap_or_else(Instant::now);
+            let began = self.batch.began.unwrap_or_else(Instant::now);
             let items = std::mem::take(&mut self.batch.items);
             let bytes = std::mem::take(&mut self.batch.bytes);
             let submitted =

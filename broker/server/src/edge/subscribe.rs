@@ -136,6 +136,7 @@ fn new_queue(shared: &Shared, session: &Session, channel: u32, credit: SharedCre
         ready: Arc::clone(&session.live_ready),
         memory: Arc::clone(&shared.live_memory),
         metrics: Arc::clone(&shared.metrics),
+        written: shared.metrics.delivered_live.clone(),
     })
 }
 

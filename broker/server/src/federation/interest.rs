@@ -145,7 +145,6 @@ impl InterestInbox {
         for entry in &change.remove {
             withdraw(&self.shared, &self.peer, entry);
         }
-        self.peer.metrics.interest_in.set(self.held.len() as f64);
         if let Some(version) = self.held.version() {
             link.outbox.push(InterestAck { version });
         }

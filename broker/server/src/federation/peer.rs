@@ -68,6 +68,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(shared: &Shared, name: &str, authority: Fingerprint) -> Arc<Self> {
         let live_ready: Arc<ReadyList<LiveQueue>> = Arc::default();
+        let metrics = shared.metrics.peer(name);
         let live = LiveQueue::new(LiveQueueParts {
             id: shared.next_id(),
             channel: 0,
@@ -78,6 +79,7 @@ impl Peer {
             ready: Arc::clone(&live_ready),
             memory: Arc::clone(&shared.live_memory),
             metrics: Arc::clone(&shared.metrics),
+            written: metrics.forwarded.clone(),
         });
         Arc::new(Peer {
             name: name.to_owned(),
@@ -85,7 +87,7 @@ impl Peer {
             live,
             live_ready,
             durable_ready: Arc::default(),
-            metrics: shared.metrics.peer(name),
+            metrics,
             confirmed: watch::channel(None).0,
             linked: watch::channel(false).0,
             mailbox: OnceLock::new(),

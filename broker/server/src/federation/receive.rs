@@ -7,7 +7,7 @@
 //! 3. Malformed frames end the link, and nothing else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fanal_core::Event;
@@ -53,6 +53,7 @@ pub(crate) async fn accept_streams(
                         live: Fanout::default(),
                         items: Vec::new(),
                         bytes: 0,
+                        routed: 0,
                     };
                     streams.spawn(reader.run());
                 }
@@ -83,14 +84,22 @@ struct LinkReader {
     live: Fanout,
     items: Vec<ReceiveItem>,
     bytes: usize,
+    /// Events of the block that were routed.
+    routed: u32,
 }
 
 impl LinkReader {
     async fn run(mut self) -> Result<(), Ending> {
         while let Some(block) = self.blocks.next().await? {
+            let began = Instant::now();
             let mut live_events = 0;
             for range in frame::frames(&block) {
                 live_events += self.handle(&block, range)?;
+            }
+            let routed = std::mem::take(&mut self.routed);
+            if routed > 0 {
+                let mean = began.elapsed().as_secs_f64() / f64::from(routed);
+                self.shared.metrics.match_seconds.record(mean);
             }
             self.live.flush(block.len());
             self.peer.metrics.received.increment(live_events);
@@ -147,6 +156,7 @@ impl LinkReader {
         };
         let subject = Subject { origin: &resolved.origin, sequence: resolved.sequence, body: &body };
         let Destinations { mailboxes, live } = resolved.topic.resolve(&self.shared.index, scope, &subject)?;
+        self.routed += 1;
         let now = self.shared.clock.now();
         let event = Arc::new(Event {
             topic: Arc::clone(&resolved.topic.text),

@@ -30,7 +30,8 @@ pub(crate) struct Completions {
     mailboxes: HashMap<MailboxId, NewEntries>,
     live: Fanout,
     replies: Replies<Output, LogError>,
-    hop_acks: Vec<(Arc<LinkInbound>, u64, Received)>,
+    received: Vec<(Arc<LinkInbound>, Received)>,
+    hop_acks: Vec<(Arc<LinkInbound>, u64)>,
     receive_replies: Replies<(), ReceiveError>,
     done: Vec<DoneEntries>,
     accepted: u64,
@@ -128,8 +129,9 @@ impl Completions {
         reply: oneshot::Sender<Result<(), ReceiveError>>,
         answer: Result<(), ReceiveError>,
     ) {
+        self.received.push((Arc::clone(&link), received));
         if answer.is_ok() {
-            self.hop_acks.push((link, through, received));
+            self.hop_acks.push((link, through));
         }
         self.receive_replies.push((reply, answer));
     }
@@ -166,9 +168,12 @@ impl Completions {
                 outbox.push(Acked { channel, ranges });
             }
         }
-        for (link, through, received) in self.hop_acks {
+        // What came before a missing sequence was recorded too, though it is not answered.
+        for (link, received) in self.received {
             link.metrics.received.increment(received.events);
             link.metrics.duplicates.increment(received.duplicates);
+        }
+        for (link, through) in self.hop_acks {
             link.outbox.push(HopAck { through });
         }
         release_answers(self.receipts, self.replies, self.receive_replies, metrics);

@@ -8,7 +8,6 @@
 //!    operations go on, so that the store can drain. When the store has stopped, everything is
 //!    refused for good.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -16,7 +15,7 @@ use std::time::Instant;
 use fanal_core::home::{Effect, Principal, Sender};
 use fanal_core::{Event, Home, MailboxId, Verdict};
 use fanal_protocol::{Code, Incarnation};
-use fanal_store::{Batch, CommitError, MailboxSequence, Store};
+use fanal_store::{Batch, CommitError, Committed, MailboxSequence, RemovalIndex, Store};
 use smallvec::SmallVec;
 
 use super::completion::{Completions, Flushed, Received};
@@ -73,8 +72,6 @@ pub(crate) struct LogWriter {
     metrics: Arc<Metrics>,
     batch_bytes_max: usize,
     head: Vec<u8>,
-    /// Entries that the batch being built is done with.
-    done: HashMap<MailboxId, HashSet<u64>>,
 }
 
 /// Whether events are taken in this pass.
@@ -98,20 +95,12 @@ impl LogWriter {
         segment_bytes: u64,
     ) -> Self {
         let batch_bytes_max = BATCH_BYTES_MAX.min(usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX));
-        LogWriter {
-            store,
-            home,
-            queue,
-            health,
-            metrics,
-            batch_bytes_max,
-            head: Vec::new(),
-            done: HashMap::new(),
-        }
+        LogWriter { store, home, queue, health, metrics, batch_bytes_max, head: Vec::new() }
     }
 
     /// Runs until the queue is stopped; then the store is closed.
     pub(crate) fn run(mut self) {
+        self.show_store();
         while let Taken::Requests(requests, permits) = self.queue.take(self.batch_bytes_max) {
             self.process(requests);
             self.queue.give_back(permits);
@@ -126,9 +115,9 @@ impl LogWriter {
         }
         let (batch, plan) = self.build(&requests, Admission::All);
         match self.commit(batch) {
-            Ok(()) => {
+            Ok(committed) => {
                 self.set_full(None);
-                self.finish(requests, plan);
+                self.finish(requests, plan, &committed);
             }
             Err(error @ CommitError::Full { .. }) => {
                 self.set_full(Some(&error));
@@ -160,7 +149,7 @@ impl LogWriter {
     fn process_without_events(&mut self, requests: Vec<LogRequest>, reason: &str, code: Code) {
         let (batch, plan) = self.build(&requests, Admission::NoEvents { reason, code });
         match self.commit(batch) {
-            Ok(()) => self.finish(requests, plan),
+            Ok(committed) => self.finish(requests, plan, &committed),
             Err(error @ CommitError::Stopped { .. }) => self.stop(requests, &error.to_string()),
             Err(error) => self.process_acks_only(requests, &error.to_string(), code),
         }
@@ -174,7 +163,7 @@ impl LogWriter {
         self.refuse_all(others, &LogError::Full(reason.to_owned()), code);
         let (batch, plan) = self.build(&acks, Admission::All);
         match self.commit(batch) {
-            Ok(()) => self.finish(acks, plan),
+            Ok(committed) => self.finish(acks, plan, &committed),
             Err(error @ CommitError::Stopped { .. }) => self.stop(acks, &error.to_string()),
             Err(error) => tracing::warn!(%error, "acks cannot be written: their events come again later"),
         }
@@ -190,16 +179,16 @@ impl LogWriter {
         self.refuse_all(requests, &LogError::Stopped(reason.to_owned()), Code::Unavailable);
     }
 
-    fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+    fn commit(&mut self, batch: Batch) -> Result<Committed, CommitError> {
         let has_records = !batch.is_empty();
         let began = Instant::now();
         match self.store.commit(batch) {
-            Ok(_) => {
+            Ok(committed) => {
                 self.home.commit();
                 if has_records {
                     self.metrics.store_flush_seconds.record(began.elapsed().as_secs_f64());
                 }
-                Ok(())
+                Ok(committed)
             }
             Err(error) => {
                 self.home.rollback();
@@ -219,6 +208,10 @@ impl LogWriter {
                 }
             }
         }
+        self.show_store();
+    }
+
+    fn show_store(&self) {
         let stats = self.store.stats();
         self.metrics.store_bytes.set(stats.bytes_on_disk as f64);
         self.metrics.store_full.set(f64::from(u8::from(self.health.is_full.load(Ordering::Relaxed))));
@@ -228,18 +221,18 @@ impl LogWriter {
 
     /// Judges the requests and puts what must be durable into a batch. The plan says, request by
     /// request, what is to follow.
-    fn build(&mut self, requests: &[LogRequest], admission: Admission<'_>) -> (Batch, Vec<Plan>) {
-        self.done.clear();
+    fn build(&mut self, requests: &[LogRequest], admission: Admission<'_>) -> (Batch, Plans) {
         let mut batch = self.store.batch();
-        let plan = requests.iter().map(|request| self.judge(request, admission, &mut batch)).collect();
+        let requests = requests.iter().map(|request| self.judge(request, admission, &mut batch)).collect();
+        let mut removals = Removals::new();
         for effect in self.home.drain_effects() {
             match effect {
                 Effect::CreateMailbox(id) => batch.create_mailbox(store_id(id)),
-                Effect::RemoveMailbox(id) => batch.remove_mailbox(store_id(id)),
+                Effect::RemoveMailbox(id) => removals.push(batch.remove_mailbox(store_id(id))),
                 Effect::State(record) => batch.state(&record),
             }
         }
-        (batch, plan)
+        (batch, Plans { requests, removals })
     }
 
     fn judge(&mut self, request: &LogRequest, admission: Admission<'_>, batch: &mut Batch) -> Plan {
@@ -256,20 +249,13 @@ impl LogWriter {
                 }
                 Admission::All => self.judge_link(&sender(&link.peer, link.incarnation), items, batch),
             },
-            LogRequest::Done { mailbox, ranges, .. } => {
-                let live = self.done(mailbox, ranges, batch);
-                Plan::Done(live)
-            }
-            LogRequest::Command { command, .. } => {
-                let answer = match admission {
-                    Admission::NoEvents { reason, .. } if self.makes_mailbox(command) => {
-                        Err(LogError::Full(reason.to_owned()))
-                    }
-                    _ => self.command(command),
-                };
-                let removed = self.entries_removed_by(command, &answer);
-                Plan::Command(answer, removed)
-            }
+            LogRequest::Done { mailbox, ranges, .. } => Plan::Done(self.done(mailbox, ranges, batch)),
+            LogRequest::Command { command, .. } => match admission {
+                Admission::NoEvents { reason, .. } if self.makes_mailbox(command) => {
+                    Plan::Command(Err(LogError::Full(reason.to_owned())))
+                }
+                _ => Plan::Command(self.command(command)),
+            },
         }
     }
 
@@ -353,21 +339,12 @@ impl LogWriter {
         entries
     }
 
-    /// Entries are done with: how many of them were live, each counted once in the batch.
-    fn done(&mut self, mailbox: &Mailbox, ranges: &[(u64, u64)], batch: &mut Batch) -> u64 {
-        let Some(tail) = self.home.tail(mailbox.id) else { return 0 };
-        let reader = self.store.reader();
-        let seen = self.done.entry(mailbox.id).or_default();
-        let mut live = 0;
-        for &(from, through) in ranges {
-            let through = through.min(tail.saturating_sub(1));
-            if from <= through {
-                let entries = reader.live_in(store_id(mailbox.id), from..=through);
-                live += entries.into_iter().filter(|sequence| seen.insert(*sequence)).count() as u64;
-                batch.acked(store_id(mailbox.id), from..=through);
-            }
-        }
-        live
+    /// Entries are done with.
+    fn done(&mut self, mailbox: &Mailbox, ranges: &[(u64, u64)], batch: &mut Batch) -> Removals {
+        let Some(tail) = self.home.tail(mailbox.id) else { return Removals::new() };
+        let last = tail.saturating_sub(1);
+        let ranges = ranges.iter().map(|&(from, through)| from..=through.min(last));
+        ranges.filter_map(|range| batch.acked(store_id(mailbox.id), range)).collect()
     }
 
     fn makes_mailbox(&self, command: &Command) -> bool {
@@ -414,26 +391,18 @@ impl LogWriter {
         })
     }
 
-    fn entries_removed_by(&self, command: &Command, answer: &Result<Output, LogError>) -> u64 {
-        match (command, answer) {
-            (Command::RemoveSubscription { .. }, Ok(Output::Mailbox { id, .. })) => {
-                self.store.reader().mailbox(store_id(*id)).map_or(0, |stats| stats.events)
-            }
-            _ => 0,
-        }
-    }
-
     // ---- finishing ----
 
-    fn finish(&mut self, requests: Vec<LogRequest>, plan: Vec<Plan>) {
+    fn finish(&mut self, requests: Vec<LogRequest>, plans: Plans, committed: &Committed) {
         let mut completions = Completions::default();
-        for (request, plan) in requests.into_iter().zip(plan) {
-            self.complete(request, plan, &mut completions);
+        for (request, plan) in requests.into_iter().zip(plans.requests) {
+            self.complete(request, plan, committed, &mut completions);
         }
+        completions.removed(entries_removed(&plans.removals, committed));
         completions.release(Flushed(()), &self.metrics);
     }
 
-    fn complete(&self, request: LogRequest, plan: Plan, out: &mut Completions) {
+    fn complete(&self, request: LogRequest, plan: Plan, committed: &Committed, out: &mut Completions) {
         match (request, plan) {
             (LogRequest::Publish { channel, items, began }, Plan::Publish(plans)) => {
                 out.began(began);
@@ -447,13 +416,10 @@ impl LogWriter {
                 let received = complete_receive(items, plans, out);
                 out.received(link, through, received, done, error.map_or(Ok(()), Err));
             }
-            (LogRequest::Done { mailbox, ranges, reason, confirm }, Plan::Done(live)) => {
-                out.done(mailbox, ranges, reason, confirm, live);
+            (LogRequest::Done { mailbox, ranges, reason, confirm }, Plan::Done(removals)) => {
+                out.done(mailbox, ranges, reason, confirm, entries_removed(&removals, committed));
             }
-            (LogRequest::Command { reply, .. }, Plan::Command(answer, removed)) => {
-                out.removed(removed);
-                out.reply(reply, answer);
-            }
+            (LogRequest::Command { reply, .. }, Plan::Command(answer)) => out.reply(reply, answer),
             _ => {}
         }
     }
@@ -513,13 +479,27 @@ fn split(mut requests: Vec<LogRequest>) -> Result<Halves, Vec<LogRequest>> {
     }
 }
 
+/// What follows once a batch is flushed.
+struct Plans {
+    requests: Vec<Plan>,
+    /// Mailboxes that are removed.
+    removals: Removals,
+}
+
 /// What follows a request once its batch is flushed.
 enum Plan {
     Publish(Vec<PublishPlan>),
     Receive(Vec<ReceivePlan>, Option<ReceiveError>),
-    Done(u64),
-    /// With the entries that go with a removed mailbox.
-    Command(Result<Output, LogError>, u64),
+    Done(Removals),
+    Command(Result<Output, LogError>),
+}
+
+/// Removals of the batch. How many entries each took out is known when the batch is applied: an
+/// entry may come and go within one batch, and two removals may ask for the same one.
+type Removals = SmallVec<[RemovalIndex; 2]>;
+
+fn entries_removed(removals: &Removals, committed: &Committed) -> u64 {
+    removals.iter().filter_map(|removal| committed.removed.get(removal.0 as usize)).sum()
 }
 
 /// Sequences in the mailboxes of an event; `None` where the mailbox is gone.
@@ -605,3 +585,6 @@ fn complete_receive(items: Vec<ReceiveItem>, plans: Vec<ReceivePlan>, out: &mut 
     }
     received
 }
+
+#[cfg(test)]
+mod tests;

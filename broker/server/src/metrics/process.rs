@@ -18,7 +18,7 @@ pub(super) fn register(registry: &Registry) {
 
 struct ProcessCollector {
     cpu: Counter,
-    gauges: [Gauge; 5],
+    gauges: [Gauge; 6],
     /// Two scrapes at once would both add the same CPU time.
     sampling: Mutex<()>,
 }
@@ -32,6 +32,7 @@ impl ProcessCollector {
                 Gauge::new("process_virtual_memory_bytes", "Virtual memory in bytes.")?,
                 Gauge::new("process_open_fds", "Open file descriptors.")?,
                 Gauge::new("process_max_fds", "Limit of open file descriptors.")?,
+                Gauge::new("process_threads", "Threads.")?,
                 Gauge::new(
                     "process_start_time_seconds",
                     "Start of the process, seconds since the Unix epoch.",
@@ -50,11 +51,12 @@ impl ProcessCollector {
         let number = |at: usize| fields.get(at)?.parse::<f64>().ok();
         let cpu = (number(11)? + number(12)?) / TICKS_PER_SECOND;
         self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
-        let [resident, virtual_memory, open, max, start] = &self.gauges;
+        let [resident, virtual_memory, open, max, threads, start] = &self.gauges;
         resident.set(resident_bytes()?);
         virtual_memory.set(number(20)?);
         open.set(std::fs::read_dir("/proc/self/fd").ok()?.count() as f64);
         max.set(max_fds()?);
+        threads.set(number(17)?);
         start.set(boot_time()? + number(19)? / TICKS_PER_SECOND);
         Some(())
     }
@@ -70,7 +72,11 @@ fn resident_bytes() -> Option<f64> {
 fn max_fds() -> Option<f64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
-    line.split_whitespace().nth(3)?.parse().ok()
+    match line.split_whitespace().nth(3)? {
+        // As other exporters show it.
+        "unlimited" => Some(u64::MAX as f64),
+        limit => limit.parse().ok(),
+    }
 }
 
 fn boot_time() -> Option<f64> {

@@ -97,6 +97,23 @@ impl Model {
         Action::Event(body, entries)
     }
 
+    /// How many entries each removal takes out, one after the other.
+    fn removed_by(&self, actions: &[Action]) -> Vec<u64> {
+        let mut model = self.clone();
+        let mut removed = Vec::new();
+        for action in actions {
+            let count = |model: &Model, id| model.boxes.get(id).map_or(0, |one| one.entries.len());
+            if let Action::Remove(id) | Action::Acked(id, ..) = action {
+                let before = count(&model, id);
+                model.apply(action);
+                removed.push((before - count(&model, id)) as u64);
+            } else {
+                model.apply(action);
+            }
+        }
+        removed
+    }
+
     fn apply(&mut self, action: &Action) {
         match action {
             Action::Create(id) => {
@@ -143,6 +160,7 @@ impl Model {
             let stats = reader.mailbox(MailboxId(*id)).unwrap();
             let bytes: usize = mailbox.entries.values().map(Vec::len).sum();
             if stats.next.0 != mailbox.next
+                || stats.head != there.first().map(|(_, position)| *position)
                 || stats.bytes != bytes as u64
                 || stats.events != wanted.len() as u64
             {
@@ -182,7 +200,9 @@ pub(super) fn perform(store: &mut Store, op: &Op, before: &Model) -> Result<Comm
             for action in actions {
                 add(&mut batch, action);
             }
-            store.commit(batch)
+            let committed = store.commit(batch)?;
+            assert_eq!(committed.removed, before.removed_by(actions), "{actions:?}");
+            Ok(committed)
         }
     }
 }
@@ -190,13 +210,17 @@ pub(super) fn perform(store: &mut Store, op: &Op, before: &Model) -> Result<Comm
 fn add(batch: &mut crate::Batch, action: &Action) {
     match action {
         Action::Create(id) => batch.create_mailbox(MailboxId(*id)),
-        Action::Remove(id) => batch.remove_mailbox(MailboxId(*id)),
+        Action::Remove(id) => {
+            batch.remove_mailbox(MailboxId(*id));
+        }
         Action::Event(body, entries) => {
             let entries: Vec<_> = entries.iter().map(|(m, s)| (MailboxId(*m), MailboxSequence(*s))).collect();
             let (left, right) = body.split_at(body.len() / 3);
             batch.event(&[left, right], &entries);
         }
-        Action::Acked(id, first, last) => batch.acked(MailboxId(*id), *first..=*last),
+        Action::Acked(id, first, last) => {
+            batch.acked(MailboxId(*id), *first..=*last);
+        }
         Action::State(bytes) => batch.state(bytes),
     }
 }

@@ -1,0 +1,150 @@
+//! The gauges that are read at each scrape.
+//!
+//! Invariants: nothing here is on the way of an event; a scrape costs O(mailboxes + peers) and at
+//! most one read of the disk per kind of mailbox, and runs off the async threads (`admin.rs`).
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fanal_core::Event;
+use fanal_core::event::Millis;
+use fanal_store::{MailboxId, MailboxStats, Position, ReadError, Reader};
+
+use crate::metrics::{Backlog, Metrics};
+use crate::shared::Shared;
+
+/// Has the gauges refreshed at each scrape.
+pub(crate) fn register(shared: &Arc<Shared>) {
+    let weak = Arc::downgrade(shared);
+    let heads: Mutex<[Head; 2]> = Mutex::default();
+    shared.metrics.on_scrape(Box::new(move |metrics| {
+        if let Some(shared) = weak.upgrade() {
+            let mut heads = heads.lock().unwrap_or_else(PoisonError::into_inner);
+            refresh_mailboxes(&shared, metrics, &mut heads);
+            refresh_peers(&shared);
+            metrics.sessions_connected.set(shared.sessions.len() as f64);
+            metrics.subscriptions_live.set(shared.lives.len() as f64);
+            metrics.subscriptions_durable.set(shared.durables.count() as f64);
+        }
+    }));
+}
+
+/// Every mailbox of the store counts, also one that nothing is known of any more (`Home::orphans`).
+fn refresh_mailboxes(shared: &Shared, metrics: &Metrics, [durable_head, peer_head]: &mut [Head; 2]) {
+    let peers = shared.peers.all();
+    let of_peers: BTreeSet<u64> =
+        peers.iter().filter_map(|peer| peer.mailbox()).map(|mailbox| mailbox.id.0).collect();
+    let (mut durable, mut peer) = (Sum::default(), Sum::default());
+    for (MailboxId(id), stats) in shared.reader.mailboxes() {
+        let sum = if of_peers.contains(&id) { &mut peer } else { &mut durable };
+        sum.add(&stats);
+    }
+    let now = shared.clock.now();
+    let durable = durable.backlog(durable_head, &shared.reader, now);
+    let peer = peer.backlog(peer_head, &shared.reader, now);
+    metrics.set_backlogs(&durable, &peer);
+}
+
+fn refresh_peers(shared: &Shared) {
+    let (asked, is_widened) = shared.interest.read(|own| (own.len(), own.is_widened()));
+    for peer in shared.peers.all() {
+        let link = peer.link().filter(|_| peer.is_linked());
+        let rtt = link.map_or(0.0, |link| link.connection.rtt().as_secs_f64());
+        let stats = peer.mailbox().and_then(|mailbox| shared.reader.mailbox(MailboxId(mailbox.id.0)));
+        peer.metrics.rtt.set(rtt);
+        peer.metrics.lag.set(stats.map_or(0, |stats| stats.events) as f64);
+        peer.metrics.interest_in.set(peer.with_installed(|installed| installed.len()) as f64);
+        peer.metrics.interest_out.set(asked as f64);
+        peer.metrics.interest_widened.set(f64::from(u8::from(is_widened)));
+    }
+}
+
+/// Mailboxes of one kind together.
+#[derive(Default)]
+struct Sum {
+    events: u64,
+    bytes: u64,
+    /// Positions rise along the log, so the lowest entry is the one that was appended first.
+    head: Option<Position>,
+}
+
+impl Sum {
+    fn add(&mut self, stats: &MailboxStats) {
+        self.events += stats.events;
+        self.bytes += stats.bytes;
+        self.head = self.head.into_iter().chain(stats.head).min();
+    }
+
+    fn backlog(&self, head: &mut Head, reader: &Reader, now: Millis) -> Backlog {
+        let accepted_at = |position| accepted_at(reader, position, now);
+        Backlog {
+            events: self.events,
+            bytes: self.bytes,
+            oldest_age_seconds: head.age_seconds(self.head, now, accepted_at),
+        }
+    }
+}
+
+/// The oldest entry of the last scrape. While it stays it is not read again.
+#[derive(Default)]
+struct Head(Option<(Position, Millis)>);
+
+impl Head {
+    /// Age of the entry at `position`; 0 where there is none, never below. `None`: it went while
+    /// it was looked at.
+    fn age_seconds(
+        &mut self,
+        position: Option<Position>,
+        now: Millis,
+        accepted_at: impl FnOnce(Position) -> Option<Millis>,
+    ) -> Option<f64> {
+        let Some(position) = position else { return Some(0.0) };
+        let since = match self.0 {
+            Some((known, since)) if known == position => since,
+            _ => accepted_at(position)?,
+        };
+        self.0 = Some((position, since));
+        Some(now.saturating_sub(since) as f64 / 1000.0)
+    }
+}
+
+/// When the event was accepted. One that cannot be read ages from now on: it stays, and that must
+/// show.
+fn accepted_at(reader: &Reader, position: Position, now: Millis) -> Option<Millis> {
+    match reader.read(position) {
+        Ok(record) => Some(Event::decode(&record).map_or(now, |event| event.accepted_at)),
+        Err(ReadError::Gone(_)) => None,
+        Err(_) => Some(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_follows_the_entry_and_a_clock_that_jumped_back_gives_0() {
+        let mut head = Head::default();
+        let position = |at| Some(Position(at));
+        assert_eq!(head.age_seconds(None, 9_000, |_| unreachable!()), Some(0.0));
+        assert_eq!(head.age_seconds(position(7), 9_000, |_| Some(8_500)), Some(0.5));
+        assert_eq!(head.age_seconds(position(7), 9_750, |_| unreachable!("read twice")), Some(1.25));
+        assert_eq!(head.age_seconds(position(8), 9_750, |_| Some(10_000)), Some(0.0));
+        assert_eq!(head.age_seconds(position(9), 9_750, |_| None), None);
+        assert_eq!(head.age_seconds(None, 9_750, |_| unreachable!()), Some(0.0));
+    }
+
+    #[test]
+    fn the_oldest_of_several_mailboxes_is_the_lowest_in_the_log() {
+        let stats = |head: Option<u64>| MailboxStats {
+            events: 2,
+            bytes: 10,
+            first: fanal_store::MailboxSequence(1),
+            next: fanal_store::MailboxSequence(3),
+            head: head.map(Position),
+        };
+        let mut sum = Sum::default();
+        [stats(None), stats(Some(50)), stats(Some(20)), stats(None)].iter().for_each(|one| sum.add(one));
+        assert_eq!((sum.events, sum.bytes, sum.head), (8, 40, Some(Position(20))));
+    }
+}

@@ -1,0 +1,179 @@
+//! What one batch does to the ledger, on a simulated disk.
+
+use fanal_protocol::stream::Origin;
+use fanal_protocol::{Class, Fingerprint, PublisherId, StoreId};
+use fanal_store::simulated::{Faults, SimulatedDisk};
+use fanal_store::{Options, Reader};
+use tokio::sync::oneshot;
+
+use super::super::request::DoneReason;
+use super::*;
+use crate::mailbox::MailboxKind;
+use fanal_core::home::{Ask, Subscription};
+
+/// A log writer whose batches are made by hand.
+struct Scene {
+    disk: SimulatedDisk,
+    writer: LogWriter,
+    metrics: Arc<Metrics>,
+    reader: Reader,
+    channel: Arc<PublishChannel>,
+    sequence: u64,
+}
+
+fn principal() -> PublisherId {
+    PublisherId { name: "till".into(), authority: Fingerprint([9; 32]) }
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let disk = SimulatedDisk::new();
+        let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+        let (store, _) = Store::open_on(Arc::new(disk.clone()), options, fanal_store::StoreId(7)).unwrap();
+        let mut home = Home::new(StoreId([7; 16]), 0);
+        let epoch = home.open_epoch(&principal());
+        let channel = PublishChannel {
+            channel: 1,
+            origin: Arc::new(Origin { publisher: principal(), epoch }),
+            outbox: Arc::default(),
+        };
+        let (metrics, reader) = (Arc::new(Metrics::new("1")), store.reader());
+        let (queue, health) = (Arc::new(LogQueue::new()), Arc::default());
+        let writer = LogWriter::new(store, home, queue, health, Arc::clone(&metrics), 64 << 10);
+        Scene { disk, writer, metrics, reader, channel: Arc::new(channel), sequence: 0 }
+    }
+
+    fn subscribe(&mut self, name: &str) -> Arc<Mailbox> {
+        let ask = Ask { filter: "#".into(), predicate: None, except: Vec::new() };
+        let subscription = Subscription { principal: principal(), name: name.into(), ask };
+        let (request, mut answer) = command(Command::PutSubscription(subscription));
+        self.writer.process(vec![request]);
+        let Ok(Ok(Output::Mailbox { id, .. })) = answer.try_recv() else { panic!("no mailbox") };
+        let kind = MailboxKind::Durable { principal: "till".into(), name: name.into() };
+        Mailbox::new(id, kind, 1, self.reader.clone())
+    }
+
+    fn publish(&mut self, mailboxes: &[&Arc<Mailbox>]) -> LogRequest {
+        self.sequence += 1;
+        let event = Event {
+            topic: "t".into(),
+            origin: Arc::clone(&self.channel.origin),
+            sequence: self.sequence,
+            class: Class::AtLeastOnce,
+            accepted_at: 1,
+            deadline: None,
+            body: bytes::Bytes::from_static(b"\x80"),
+        };
+        let mailboxes = mailboxes.iter().map(|mailbox| Arc::clone(mailbox)).collect();
+        let item = PublishItem::Event { event: Arc::new(event), mailboxes, live: SmallVec::new() };
+        LogRequest::Publish { channel: Arc::clone(&self.channel), items: vec![item], began: Instant::now() }
+    }
+
+    fn value(&self, series: &str) -> u64 {
+        let page = self.metrics.render();
+        let line = page.lines().find(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == series));
+        let value = line.and_then(|line| line.rsplit_once(' ')).map(|(_, value)| value.parse());
+        value.unwrap_or_else(|| panic!("no {series} in\n{page}")).unwrap()
+    }
+
+    /// Routed, and what became of it, in mailboxes of subscriptions.
+    fn ledger(&self) -> (u64, u64) {
+        let queued: u64 = self.reader.mailboxes().iter().map(|(_, stats)| stats.events).sum();
+        let gone = [
+            "fanal_events_acked_total{class=\"durable\"}",
+            "fanal_events_expired_total{class=\"durable\"}",
+            "fanal_events_dropped_total{class=\"durable\",reason=\"removed\"}",
+        ];
+        let gone: u64 = gone.iter().map(|series| self.value(series)).sum();
+        (self.value("fanal_routes_total{class=\"durable\"}"), queued + gone)
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Output, LogError>>;
+
+fn command(command: Command) -> (LogRequest, Answer) {
+    let (reply, answer) = oneshot::channel();
+    (LogRequest::Command { command, reply }, answer)
+}
+
+fn remove(name: &str) -> LogRequest {
+    command(Command::RemoveSubscription { principal: principal(), name: name.into() }).0
+}
+
+fn done(mailbox: &Arc<Mailbox>, range: (u64, u64), reason: DoneReason) -> LogRequest {
+    LogRequest::Done { mailbox: Arc::clone(mailbox), ranges: vec![range], reason, confirm: None }
+}
+
+#[test]
+fn an_entry_that_comes_and_goes_within_one_batch_is_counted_once() {
+    let mut scene = Scene::new();
+    let orders = scene.subscribe("orders");
+    let first = [scene.publish(&[&orders]), scene.publish(&[&orders])];
+    scene.writer.process(first.into());
+    let batch = [
+        scene.publish(&[&orders]),
+        done(&orders, (1, 1), DoneReason::Acked),
+        done(&orders, (1, 1), DoneReason::Expired),
+        scene.publish(&[&orders]),
+        remove("orders"),
+        // The mailbox is gone: neither of these finds it.
+        scene.publish(&[&orders]),
+        done(&orders, (1, 4), DoneReason::Acked),
+    ];
+    scene.writer.process(batch.into());
+    let dropped = "fanal_events_dropped_total{class=\"durable\",reason=\"removed\"}";
+    assert_eq!(scene.value("fanal_routes_total{class=\"durable\"}"), 4);
+    assert_eq!(scene.value("fanal_events_acked_total{class=\"durable\"}"), 1);
+    assert_eq!(scene.value("fanal_events_expired_total{class=\"durable\"}"), 0);
+    assert_eq!(scene.value(dropped), 3);
+    assert_eq!(scene.ledger(), (4, 4));
+}
+
+#[test]
+fn the_ledger_balances_after_every_batch_whatever_is_in_it() {
+    for seed in 0..20 {
+        let mut dice: rand::rngs::StdRng = rand::SeedableRng::seed_from_u64(seed);
+        let mut below = |limit: u64| rand::Rng::random_range(&mut dice, 0..limit);
+        let mut scene = Scene::new();
+        let mut boxes: Vec<(String, Arc<Mailbox>)> = Vec::new();
+        for step in 0..30 {
+            if boxes.len() < 3 {
+                let name = format!("s{step}");
+                let mailbox = scene.subscribe(&name);
+                boxes.push((name, mailbox));
+            }
+            let mut batch = Vec::new();
+            for _ in 0..below(8) {
+                let at = below(boxes.len() as u64) as usize;
+                let (name, mailbox) = &boxes[at];
+                let from = 1 + below(20);
+                match below(10) {
+                    0..=5 => batch.push(scene.publish(&[mailbox, &boxes[0].1][..1 + usize::from(at > 0)])),
+                    6 => batch.push(done(mailbox, (from, from + below(10)), DoneReason::Expired)),
+                    7 | 8 => batch.push(done(mailbox, (from, from + below(10)), DoneReason::Acked)),
+                    _ => batch.push(remove(name)),
+                }
+            }
+            scene.writer.process(batch);
+            let (came, went) = scene.ledger();
+            assert_eq!(came, went, "seed {seed}, step {step}");
+            boxes.retain(|(name, _)| scene.writer.home.has_subscription(&principal(), name));
+        }
+    }
+}
+
+#[test]
+fn a_store_that_stops_shows_it_and_refuses() {
+    let mut scene = Scene::new();
+    let orders = scene.subscribe("orders");
+    scene.writer.show_store();
+    assert!(scene.value("fanal_store_bytes") > 0);
+    assert_eq!(scene.value("fanal_store_stopped"), 0);
+    scene.disk.set_faults(Faults { fail_at: Some(scene.disk.operations()), ..Faults::default() });
+    let publish = scene.publish(&[&orders]);
+    scene.writer.process(vec![publish]);
+    assert_eq!(scene.value("fanal_store_stopped"), 1);
+    assert_eq!(scene.value("fanal_publish_refused_total{code=\"503\"}"), 1);
+    assert_eq!(scene.value("fanal_events_published_total{class=\"at_least_once\"}"), 0);
+    assert_eq!(scene.ledger(), (0, 0));
+}
