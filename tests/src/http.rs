@@ -48,6 +48,11 @@ impl Metrics {
     pub fn of(broker: &Broker) -> Metrics {
         let (status, page) = get(broker.admin(), "/metrics");
         assert_eq!(status, 200, "{page}");
+        Metrics::read(&page)
+    }
+
+    /// Reads a page.
+    pub fn read(page: &str) -> Metrics {
         Metrics(page.lines().filter(|line| !line.starts_with('#')).filter_map(Sample::parse).collect())
     }
 
@@ -60,9 +65,19 @@ impl Metrics {
             .sum()
     }
 
+    /// How many samples of a name have these labels.
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> usize {
+        self.0.iter().filter(|sample| sample.name == name && sample.has(labels)).count()
+    }
+
     /// Whether a name is there at all.
     pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|sample| sample.name == name)
+        self.count(name, &[]) > 0
+    }
+
+    /// Every sample's name and labels, as they come.
+    pub fn series(&self) -> impl Iterator<Item = (&str, &[(String, String)])> {
+        self.0.iter().map(|sample| (sample.name.as_str(), sample.labels.as_slice()))
     }
 
     /// (in, out) of a class: routed + queued at start, and everything that became of them.

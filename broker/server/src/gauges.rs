@@ -147,4 +147,49 @@ mod tests {
         [stats(None), stats(Some(50)), stats(Some(20)), stats(None)].iter().for_each(|one| sum.add(one));
         assert_eq!((sum.events, sum.bytes, sum.head), (8, 40, Some(Position(20))));
     }
+
+    #[test]
+    fn asks_above_the_budget_show_as_widened_interest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let (store, _) = fanal_store::Store::open(
+            &path("store"),
+            fanal_store::Options::default(),
+            fanal_store::StoreId(7),
+        )
+        .unwrap();
+        let shared = Arc::new(Shared::new(crate::shared::SharedParts {
+            name: "ewr".into(),
+            incarnation: fanal_protocol::Incarnation::default(),
+            limits: crate::config::Limits::default(),
+            trust: crate::trust::Trust::open_or_create(&path("ca"), "ewr", &path("data")).unwrap(),
+            log: Arc::new(crate::log::LogQueue::new()),
+            health: Arc::default(),
+            reader: store.reader(),
+            metrics: Arc::new(Metrics::new("1")),
+        }));
+        register(&shared);
+        let own = shared.trust.authority().fingerprint();
+        shared.peers.ensure(&shared, "jfk", own);
+        let ask = |n: usize| {
+            let ask = fanal_core::home::Ask { filter: format!("t/{n}"), predicate: None, except: Vec::new() };
+            crate::shared::interest_entry(&ask, fanal_protocol::control::INTEREST_LIVE)
+        };
+        let shows = |widened: u8, entries: usize| {
+            let page = shared.metrics.render();
+            let out = "fanal_interest_entries{direction=\"out\",peer=\"jfk\"}";
+            assert!(page.contains(&format!("fanal_interest_widened{{peer=\"jfk\"}} {widened}\n")), "{page}");
+            assert!(page.contains(&format!("{out} {entries}\n")), "{page}");
+        };
+        // One entry of each class is kept back for widening.
+        const BUDGET: usize = 100_000 - 2;
+        for n in 0..BUDGET {
+            shared.interest.add(ask(n));
+        }
+        shows(0, BUDGET);
+        shared.interest.add(ask(BUDGET));
+        shows(1, BUDGET + 1);
+        shared.interest.remove(ask(BUDGET));
+        shows(0, BUDGET);
+    }
 }
