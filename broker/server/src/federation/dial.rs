@@ -1,12 +1,15 @@
 //! Keeps links to configured peers: dials, and dials again with backoff and jitter.
 //!
-//! Invariant: while a link to the peer is up, whoever dialled it, nothing is dialled.
+//! Invariants:
+//! 1. While a link to the peer is up, whoever dialled it, nothing is dialled.
+//! 2. A name is resolved anew at each dial, and each of its addresses is tried in turn: a peer that
+//!    comes back elsewhere, or answers at one address of several, is found.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::Endpoint;
+use quinn::{ClientConfig, Endpoint};
 use rand::Rng;
 
 use super::link;
@@ -17,6 +20,8 @@ use crate::wire::Ending;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried in one dial.
+const ADDRESSES_MAX: usize = 8;
 /// A link that lived this long was a good one: the backoff starts over.
 const GOOD_LINK: Duration = Duration::from_secs(10);
 
@@ -56,26 +61,46 @@ async fn dial(
     peer: &Peer,
     address: &str,
 ) -> Result<quinn::Connection, String> {
-    let target = resolve(address, endpoint).await?;
     let config = crate::quic::peer_client_config(&shared.trust, &peer.name)?;
-    let connecting = endpoint
-        .connect_with(config, target, "fanal")
-        .map_err(|error| format!("cannot dial {address}: {error}"))?;
+    let mut problems = Vec::new();
+    for target in resolve(address, endpoint).await? {
+        match connect(endpoint, config.clone(), target).await {
+            Ok(connection) => return Ok(connection),
+            // The name alone says no more where it is an address.
+            Err(problem) if target.to_string() == address => problems.push(format!("{address}: {problem}")),
+            Err(problem) => problems.push(format!("{address} ({target}): {problem}")),
+        }
+    }
+    Err(problems.join("; "))
+}
+
+async fn connect(
+    endpoint: &Endpoint,
+    config: ClientConfig,
+    target: SocketAddr,
+) -> Result<quinn::Connection, String> {
+    let connecting =
+        endpoint.connect_with(config, target, "fanal").map_err(|error| format!("cannot dial: {error}"))?;
     match tokio::time::timeout(DIAL_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(format!("{address}: {}", crate::quic::explain(&error))),
-        Err(_) => Err(format!("{address}: no answer within {} s", DIAL_TIMEOUT.as_secs())),
+        Ok(Err(error)) => Err(crate::quic::explain(&error)),
+        Err(_) => Err(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())),
     }
 }
 
-async fn resolve(address: &str, endpoint: &Endpoint) -> Result<SocketAddr, String> {
+/// The addresses of a name that the listener's family can reach; at least one.
+async fn resolve(address: &str, endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
     let is_v4 = endpoint.local_addr().map(|local| local.is_ipv4()).unwrap_or(true);
     let found = tokio::net::lookup_host(address)
         .await
         .map_err(|error| format!("cannot resolve {address}: {error}"))?;
-    let candidates: Vec<SocketAddr> = found.collect();
-    let fits = candidates.iter().find(|candidate| !is_v4 || candidate.is_ipv4());
-    fits.copied().ok_or_else(|| format!("{address} has no address of the family that this broker listens on"))
+    let mut fits: Vec<SocketAddr> =
+        found.filter(|candidate| !is_v4 || candidate.is_ipv4()).take(ADDRESSES_MAX).collect();
+    fits.dedup();
+    if fits.is_empty() {
+        return Err(format!("{address} has no address of the family that this broker listens on"));
+    }
+    Ok(fits)
 }
 
 /// Serves a link that the other side dialled.
