@@ -184,6 +184,13 @@ impl Reader<'_> {
             self.take("listen", values::address, defaults.listen, ToString::to_string, &mut explained)?;
         let admin =
             self.take("admin", values::address, defaults.admin, ToString::to_string, &mut explained)?;
+        let admin_hosts = self.take(
+            "admin_hosts",
+            values::host_names,
+            defaults.admin_hosts,
+            |hosts| hosts.join(", "),
+            &mut explained,
+        )?;
         let show = |path: &PathBuf| path.display().to_string();
         let data = self.take("data", values::path, defaults.data, show, &mut explained)?;
         let ca = self.take("ca", values::path, data.join("ca"), show, &mut explained)?;
@@ -196,7 +203,7 @@ impl Reader<'_> {
         }
         let limits = self.limits(&mut explained)?;
         let peers = self.peers(&name, &mut explained)?;
-        Ok((Config { name, listen, admin, data, ca, peers, limits }, explained))
+        Ok((Config { name, listen, admin, admin_hosts, data, ca, peers, limits }, explained))
     }
 
     fn take<T>(

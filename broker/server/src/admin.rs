@@ -1,7 +1,8 @@
 //! The admin HTTP listener: health, readiness, metrics, the pages as JSON.
 //!
-//! Invariants: it only reads; it answers only when it is asked by an address or as localhost, so
-//! that no web page elsewhere can reach it through a name that it makes point here.
+//! Invariants: it only reads; it answers only when it is asked by an address, as localhost, or by
+//! a name that the operator listed (`admin_hosts`), so that no web page elsewhere can reach it
+//! through a name that it makes point here.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// Whether new work is taken, or why not.
     fn readiness(&self) -> Result<(), String>;
+    /// Host names under which it answers, beside addresses and localhost.
+    fn hosts(&self) -> &[String];
 }
 
 type Shown = State<Arc<dyn Pages>>;
@@ -47,7 +50,7 @@ pub(crate) async fn serve(
         .route("/api/v1/{page}", get(page))
         .fallback(async || not_found())
         .method_not_allowed_fallback(async || method_not_allowed())
-        .layer(middleware::from_fn(check_host))
+        .layer(middleware::from_fn_with_state(Arc::clone(&pages), check_host))
         .with_state(pages);
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
@@ -65,25 +68,28 @@ fn method_not_allowed() -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, "the admin API is read with GET".into())
 }
 
-async fn check_host(request: Request, next: Next) -> Response {
+async fn check_host(State(pages): Shown, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
     // Of two, another reader of the request may believe the other one (RFC 9112 section 3.2).
-    if is_local_name(host) && hosts.next().is_none() {
+    if is_admitted(host, pages.hosts()) && hosts.next().is_none() {
         return next.run(request).await;
     }
-    let reason = format!("host '{host}': ask by address or as localhost");
+    let reason = format!("host '{host}': ask by address, as localhost, or by a name listed in admin_hosts");
     problem(StatusCode::FORBIDDEN, reason)
 }
 
-/// An address literal or localhost, with or without a port.
-fn is_local_name(host: &str) -> bool {
+/// An address literal, localhost or a listed name, with or without a port.
+fn is_admitted(host: &str, listed: &[String]) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.chars().all(|digit| digit.is_ascii_digit()) => name,
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
+    let is_named = |known: &str| name.eq_ignore_ascii_case(known);
+    is_named("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok()
+        || listed.iter().any(|known| is_named(known))
 }
 
 async fn index() -> Html<String> {
@@ -123,7 +129,8 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    struct Fixed;
+    #[derive(Default)]
+    struct Fixed(Vec<String>);
 
     impl Pages for Fixed {
         fn page(&self, name: &str) -> Option<Value> {
@@ -134,6 +141,9 @@ mod tests {
         }
         fn readiness(&self) -> Result<(), String> {
             Err("draining".into())
+        }
+        fn hosts(&self) -> &[String] {
+            &self.0
         }
     }
 
@@ -150,7 +160,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, Arc::new(Fixed), async {
+        let server = tokio::spawn(serve(listener, Arc::new(Fixed::default()), async {
             let _ = stopped.await;
         }));
         let get = |path: &str, host: &str| {
@@ -178,11 +188,24 @@ mod tests {
         server.await.unwrap().unwrap();
     }
 
+    #[test]
+    fn a_listed_name_is_admitted_and_its_neighbours_are_not() {
+        let listed = ["ewr".to_owned(), "ewr.example.org".to_owned()];
+        for host in ["ewr", "EWR:4680", "ewr.example.org", "Ewr.Example.Org:80", "localhost", "[::1]:4680"] {
+            assert!(is_admitted(host, &listed), "{host}");
+        }
+        for host in ["", ":4680", "jfk", "ewr.", "ewr.evil.example", "example.org", "x.ewr", "ewr:80:80", "*"]
+        {
+            assert!(!is_admitted(host, &listed), "{host}");
+        }
+        assert!(!is_admitted("ewr", &[]));
+    }
+
     #[tokio::test]
     async fn odd_requests_get_an_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, Arc::new(Fixed), std::future::pending()));
+        tokio::spawn(serve(listener, Arc::new(Fixed::default()), std::future::pending()));
         let tail = "Connection: close\r\n\r\n";
         for (request, status) in [
             (format!("GET /nothing HTTP/1.1\r\nHost: evil.example\r\n{tail}"), "403"),

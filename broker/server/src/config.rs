@@ -59,6 +59,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the admin HTTP listens.
     pub admin: SocketAddr,
+    /// Host names under which the admin HTTP answers, beside addresses and `localhost`.
+    pub admin_hosts: Vec<String>,
     /// The store's directory.
     pub data: PathBuf,
     /// The CA's directory; brokers of one owner share it.
@@ -77,6 +79,7 @@ impl Config {
             name: name.into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
+            admin_hosts: Vec::new(),
             ca: data.join("ca"),
             data,
             peers: Vec::new(),

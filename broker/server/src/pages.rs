@@ -42,6 +42,10 @@ impl Pages for AdminPages {
     fn readiness(&self) -> Result<(), String> {
         self.0.unavailable().map_or(Ok(()), Err)
     }
+
+    fn hosts(&self) -> &[String] {
+        &self.0.admin_hosts
+    }
 }
 
 fn status(shared: &Shared) -> Value {

@@ -97,6 +97,11 @@ pub(crate) const KEYS: &[Key] = &[
         "Where admin HTTP answers: /healthz, /readyz, /metrics, /api/v1. Keep it on loopback."
     ),
     key!(
+        "admin_hosts",
+        "[]",
+        "Host names under which admin HTTP answers, as in [\"ewr\", \"ewr.example.org\"], for scrapers that ask by name.\nIt always answers when asked by address or as localhost; other names are refused, since a web page could\nmake a name of its own point here. In the environment: names with commas between them."
+    ),
+    key!(
         "data",
         "\"fanal-data\"",
         "Directory of the store; one broker per directory. Relative to where the broker is started."

@@ -89,6 +89,8 @@ fn bad_values_say_where_and_what_to_write() {
         ("[peers.a]\naddress = \"x\"", ".toml:2: `peers.a`: `x` is not an address to dial"),
         ("[peers.host]\naddress = \"x:1\"", "this broker's own name"),
         ("listen = \"127.0.0.1:4680\"", "both 127.0.0.1:4680"),
+        ("admin_hosts = [\"ewr:4680\"]", ".toml:1: `admin_hosts`: `ewr:4680` is not a host name"),
+        ("admin_hosts = \"*\"", "`*` is not a host name"),
         ("name = ", ".toml:1: not TOML"),
     ] {
         let error = error_of(text);
@@ -105,6 +107,17 @@ fn bad_values_say_where_and_what_to_write() {
     );
     let error = load(&ConfigArgs::default(), None, &surroundings(&[("FANAL_LISTEN", "x")])).unwrap_err();
     assert!(error.starts_with("FANAL_LISTEN: `listen`"), "{error}");
+}
+
+#[test]
+fn names_for_admin_http_come_from_the_file_or_the_environment() {
+    let (in_file, _file) = args(Some("admin_hosts = [\"ewr\"]\n"));
+    let hosts = |args: &ConfigArgs, variables: &[(&str, &str)]| {
+        load(args, None, &surroundings(variables)).unwrap().config.admin_hosts
+    };
+    assert_eq!(hosts(&in_file, &[]), ["ewr"]);
+    assert_eq!(hosts(&in_file, &[("FANAL_ADMIN_HOSTS", "jfk,lga")]), ["jfk", "lga"]);
+    assert!(hosts(&ConfigArgs::default(), &[]).is_empty());
 }
 
 #[test]

@@ -43,6 +43,33 @@ pub(crate) fn host_and_port(value: &Value) -> Result<String, String> {
     ))
 }
 
+/// Host names without ports: a list, or text with commas.
+pub(crate) fn host_names(value: &Value) -> Result<Vec<String>, String> {
+    let texts = match value {
+        Value::Array(_, items) => items.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+        Value::String(_, list) => list.split(',').map(str::trim).map(str::to_owned).collect(),
+        other => {
+            return Err(format!("{} is not a list of host names: write [\"ewr\", \"jfk\"]", shown(other)));
+        }
+    };
+    let given = texts.into_iter().filter(|name| !name.is_empty());
+    given.map(|name| if is_host_name(&name) { Ok(name) } else { Err(not_a_host_name(&name)) }).collect()
+}
+
+fn not_a_host_name(text: &str) -> String {
+    format!(
+        "`{text}` is not a host name: write the name alone, as in ewr.example.org, without scheme, port or `*`"
+    )
+}
+
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        (1..=63).contains(&label.len()) && label.chars().all(fits)
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
 /// A path.
 pub(crate) fn path(value: &Value) -> Result<PathBuf, String> {
     let text = text(value)?;
@@ -130,6 +157,20 @@ mod tests {
         }
         assert!(count(&Value::from(-5), 1).is_err());
         assert!(count(&Value::from(5), 10).unwrap_err().contains("at least 10"));
+    }
+
+    #[test]
+    fn host_names_come_as_a_list_or_as_text() {
+        let list = Value::from(vec!["ewr", "ewr.example.org"]);
+        let text = Value::from("ewr, ewr.example.org,");
+        assert_eq!(host_names(&list), host_names(&text));
+        assert_eq!(host_names(&list).map(|names| names.len()), Ok(2));
+        assert_eq!(host_names(&Value::from("")), Ok(vec![]));
+        for bad in ["*", "ewr:4680", "http://ewr", "a..b", "ewr.", "b\u{fc}ro", "*.example.org"] {
+            assert!(host_names(&Value::from(bad)).unwrap_err().contains("without scheme"), "{bad}");
+        }
+        assert!(host_names(&Value::from(vec![1, 2])).unwrap_err().contains("quotes"));
+        assert!(host_names(&Value::from(7)).unwrap_err().contains("list of host names"));
     }
 
     #[test]
