@@ -81,6 +81,7 @@ impl Broker {
                 start: store.start_counter(),
             },
             limits: config.limits.clone(),
+            data: config.data.clone(),
             admin_hosts: config.admin_hosts.clone(),
             trust,
             log: Arc::clone(&log),

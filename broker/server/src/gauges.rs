@@ -4,6 +4,7 @@
 //! most one read of the disk per kind of mailbox, and runs off the async threads (`admin.rs`).
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanal_core::Event;
@@ -22,11 +23,23 @@ pub(crate) fn register(shared: &Arc<Shared>) {
             let mut heads = heads.lock().unwrap_or_else(PoisonError::into_inner);
             refresh_mailboxes(&shared, metrics, &mut heads);
             refresh_peers(&shared);
+            refresh_state(&shared, metrics);
             metrics.sessions_connected.set(shared.sessions.len() as f64);
             metrics.subscriptions_live.set(shared.lives.len() as f64);
             metrics.subscriptions_durable.set(shared.durables.count() as f64);
         }
     }));
+}
+
+/// Whether work is taken, and by how much the store can still grow: to its limit, or what the disk
+/// has free.
+fn refresh_state(shared: &Shared, metrics: &Metrics) {
+    metrics.ready.set(f64::from(u8::from(shared.unavailable().is_none())));
+    let Ok(disk) = rustix::fs::statvfs(&shared.data) else { return };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let used = shared.health.bytes_on_disk.load(Ordering::Relaxed);
+    let available = shared.limits.store_bytes.map_or(free, |limit| free.min(limit.saturating_sub(used)));
+    metrics.store_available.set(available as f64);
 }
 
 /// Every mailbox of the store counts, also one that nothing is known of any more (`Home::orphans`).

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) incarnation: Incarnation,
     pub(crate) limits: Limits,
+    /// The store's directory is in it.
+    pub(crate) data: PathBuf,
     /// Host names under which the admin HTTP answers.
     pub(crate) admin_hosts: Vec<String>,
     pub(crate) trust: Trust,
@@ -62,6 +65,7 @@ pub(crate) struct SharedParts {
     pub(crate) name: String,
     pub(crate) incarnation: Incarnation,
     pub(crate) limits: Limits,
+    pub(crate) data: PathBuf,
     pub(crate) admin_hosts: Vec<String>,
     pub(crate) trust: Trust,
     pub(crate) log: Arc<LogQueue>,
@@ -77,6 +81,7 @@ impl Shared {
             name: parts.name,
             incarnation: parts.incarnation,
             limits: parts.limits,
+            data: parts.data,
             admin_hosts: parts.admin_hosts,
             trust: parts.trust,
             clock: Clock::default(),

@@ -9,7 +9,7 @@
 //!    refused for good.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use fanal_core::home::{Effect, Principal, Sender};
@@ -35,6 +35,8 @@ const FULL_RETRY_MS: u64 = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct StoreHealth {
     pub(crate) is_full: AtomicBool,
+    /// Of segments and spares.
+    pub(crate) bytes_on_disk: AtomicU64,
     stopped: std::sync::OnceLock<String>,
     notify: tokio::sync::Notify,
 }
@@ -213,6 +215,7 @@ impl LogWriter {
 
     fn show_store(&self) {
         let stats = self.store.stats();
+        self.health.bytes_on_disk.store(stats.bytes_on_disk, Ordering::Relaxed);
         self.metrics.store_bytes.set(stats.bytes_on_disk as f64);
         self.metrics.store_full.set(f64::from(u8::from(self.health.is_full.load(Ordering::Relaxed))));
     }

@@ -105,7 +105,7 @@ pub(super) const COUNTERS: [(&str, &str); 13] = [
 ];
 
 /// Name and help.
-pub(super) const GAUGES: [(&str, &str); 16] = [
+pub(super) const GAUGES: [(&str, &str); 18] = [
     (
         "fanal_ledger_queued",
         "Copies that wait now: in mailboxes until they are acked, in live buffers until they are written.",
@@ -121,6 +121,10 @@ pub(super) const GAUGES: [(&str, &str); 16] = [
          event; 0: all are empty.",
     ),
     ("fanal_store_bytes", "Bytes of the store on disk, segments in reserve included."),
+    (
+        "fanal_store_available_bytes",
+        "Bytes by which the store can still grow: to its limit, or what the disk has free.",
+    ),
     ("fanal_store_full", "1 while publishes are refused (507) for lack of space."),
     (
         "fanal_store_stopped",
@@ -134,5 +138,6 @@ pub(super) const GAUGES: [(&str, &str); 16] = [
         "Topic filters with their predicates: asked for by the peer (in), asked of it (out).",
     ),
     ("fanal_interest_widened", "1 while more is asked of the peer than subscriptions here want."),
+    ("fanal_ready", "1 while new work is taken; 0 while draining or stopped, as /readyz says."),
     ("fanal_build_info", "1, with the version as a label."),
 ];
