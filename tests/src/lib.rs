@@ -15,11 +15,14 @@
 pub mod authority;
 pub mod broker;
 pub mod cli;
+pub mod dashboard;
 pub mod flights;
 pub mod http;
 pub mod island;
 pub mod papers;
 pub mod process;
+pub mod prometheus;
+pub mod promql;
 pub mod raw;
 pub mod subscriber;
 pub mod tool;
