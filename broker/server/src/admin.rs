@@ -1,4 +1,4 @@
-//! The admin HTTP listener: health, readiness, metrics, the pages as JSON.
+//! The admin HTTP listener: the status page, health, readiness, metrics, the pages as JSON.
 //!
 //! Invariants: it only reads; it answers only when it is asked by an address, as localhost, or by
 //! a name that the operator listed (`admin_hosts`), so that no web page elsewhere can reach it
@@ -12,12 +12,14 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::pages;
+
+mod assets;
 
 /// What the listener shows.
 pub(crate) trait Pages: Send + Sync + 'static {
@@ -43,7 +45,8 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/", get(index))
+        .route("/", get(assets::index))
+        .route("/page/{file}", get(assets::file))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -51,6 +54,7 @@ pub(crate) async fn serve(
         .fallback(async || not_found())
         .method_not_allowed_fallback(async || method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&pages), check_host))
+        .layer(middleware::from_fn(assets::fence))
         .with_state(pages);
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
@@ -90,16 +94,6 @@ fn is_admitted(host: &str, listed: &[String]) -> bool {
     is_named("localhost")
         || bare.parse::<std::net::IpAddr>().is_ok()
         || listed.iter().any(|known| is_named(known))
-}
-
-async fn index() -> Html<String> {
-    let links = ["/healthz", "/readyz", "/metrics"].map(str::to_owned).into_iter();
-    let links = links.chain(pages::NAMES.map(|name| format!("/api/v1/{name}")));
-    let items: String = links.map(|link| format!("<li><a href=\"{link}\">{link}</a></li>")).collect();
-    Html(format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Fanal</title>\
-         <h1>Fanal broker</h1><ul>{items}</ul></html>\n"
-    ))
 }
 
 async fn readyz(State(pages): Shown) -> Response {
@@ -174,7 +168,11 @@ mod tests {
             ("/api/v1/status", "200", "{\"name\":\"x\"}"),
             ("/api/v1/nothing", "404", "/api/v1/peers"),
             ("/nothing", "404", "/metrics"),
-            ("/", "200", "<h1>Fanal broker</h1>"),
+            ("/", "200", "frame-ancestors 'none'"),
+            ("/", "200", "src=\"/page/main.js\""),
+            ("/page/main.js", "200", "content-type: text/javascript"),
+            ("/page/nothing.js", "404", "/api/v1/peers"),
+            ("/api/v1/status", "200", "nosniff"),
         ] {
             let answer = ask(address, &get(path, local)).await;
             assert!(answer.contains(status) && answer.contains(text), "{path}: {answer}");

@@ -2,6 +2,7 @@
 //!
 //! One source for the CLI's queries and for HTTP. Cost: O(what the page lists).
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use fanal_core::home::describe;
@@ -50,7 +51,7 @@ impl Pages for AdminPages {
 
 fn status(shared: &Shared) -> Value {
     let state = match shared.unavailable() {
-        None if shared.health.is_full.load(std::sync::atomic::Ordering::Relaxed) => "full".to_owned(),
+        None if shared.health.is_full.load(Ordering::Relaxed) => "full".to_owned(),
         None => "ready".to_owned(),
         Some(reason) => reason,
     };
@@ -78,19 +79,22 @@ fn peers(shared: &Shared) -> Vec<Value> {
     rows.iter()
         .map(|peer| {
             let link = peer.link().filter(|_| peer.is_linked());
+            let problem = peer.problem();
             let lag = peer.mailbox().map_or(0, |mailbox| queued(shared, mailbox).0);
             json!({
                 "name": peer.name,
                 "authority": peer.authority.to_string(),
                 "address": peer.address(),
                 "state": if link.is_some() { "linked" } else if peer.address().is_some() { "dialling" } else { "absent" },
-                "problem": peer.problem(),
+                "problem": problem.as_ref().map(|problem| problem.text.clone()),
+                "refused": problem.is_some_and(|problem| problem.is_refusal),
                 "remote": link.as_ref().map(|link| link.remote.to_string()),
                 "agent": link.as_ref().map(|link| link.agent.clone()),
                 "dialled_here": link.as_ref().map(|link| link.facts.dialled_here),
                 "linked_seconds": link.as_ref().map(|link| now.saturating_sub(link.since_ms) / 1000),
                 "rtt_ms": link.as_ref().map(|link| link.connection.rtt().as_secs_f64() * 1000.0),
                 "lag_events": lag,
+                "sent_live_events": peer.live.sent.load(Ordering::Relaxed),
                 "interest_in": peer.with_installed(|installed| installed.len()),
                 "interest_out": shared.interest.read(|own| own.len()),
                 "interest_confirmed": *peer.confirmed.borrow(),
@@ -113,6 +117,7 @@ fn sessions(shared: &Shared) -> Vec<Value> {
                 "remote": session.remote.to_string(),
                 "connected_seconds": now.saturating_sub(session.since_ms) / 1000,
                 "subscriptions": subscriptions.len(),
+                "publish_channels": session.publish_channels.load(Ordering::Relaxed),
             })
         })
         .collect()

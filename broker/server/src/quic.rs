@@ -110,6 +110,15 @@ fn certificate_reason(reason: &str) -> String {
     }
 }
 
+/// Whether one side does not want the connection, rather than that it cannot be reached or is busy.
+pub(crate) fn is_refusal(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::ApplicationClosed(close) => (400..500).contains(&close.error_code.into_inner()),
+        ConnectionError::TransportError(_) | ConnectionError::ConnectionClosed(_) => true,
+        _ => false,
+    }
+}
+
 /// Why a connection could not be made or ended, for people.
 pub(crate) fn explain(error: &ConnectionError) -> String {
     match error {

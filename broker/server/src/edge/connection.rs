@@ -114,6 +114,7 @@ async fn open(
         since_ms: shared.clock.now(),
         outbox: Arc::default(),
         subscriptions: Default::default(),
+        publish_channels: Default::default(),
     });
     session.outbox.push(Welcome {
         version: PROTOCOL_VERSION,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanal_core::Credit;
@@ -36,6 +36,8 @@ pub(crate) struct SessionInfo {
     pub(crate) since_ms: u64,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) subscriptions: Mutex<Vec<(u32, Ask, Option<String>)>>,
+    /// How many channels it has open to publish on.
+    pub(crate) publish_channels: AtomicUsize,
 }
 
 /// A subscription on a channel.
@@ -122,6 +124,8 @@ impl Session {
 
     /// Opens a channel.
     pub(crate) fn open(&self, number: u32, channel: Channel) {
+        let is_publish = matches!(channel, Channel::Publish(_));
+        self.info.publish_channels.fetch_add(usize::from(is_publish), Ordering::Relaxed);
         self.lock().insert(number, channel);
     }
 
@@ -156,6 +160,10 @@ impl Session {
     pub(crate) fn retire(&self, number: u32, shared: &Shared) {
         let oldest = {
             let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            if retired.contains(&number) {
+                return;
+            }
+            self.info.publish_channels.fetch_sub(1, Ordering::Relaxed);
             retired.push_back(number);
             if retired.len() > RETIRED_MAX { retired.pop_front() } else { None }
         };

@@ -13,7 +13,7 @@ use quinn::{ClientConfig, Endpoint};
 use rand::Rng;
 
 use super::link;
-use super::peer::Peer;
+use super::peer::{Peer, Problem};
 use crate::shared::Shared;
 use crate::wire::Ending;
 
@@ -42,8 +42,8 @@ pub(crate) async fn keep_linked(shared: Arc<Shared>, endpoint: Endpoint, peer: A
                 }
             }
             Err(problem) => {
-                tracing::debug!(peer = peer.name, address, problem, "peer cannot be reached");
-                peer.set_problem(Some(problem));
+                tracing::debug!(peer = peer.name, address, problem.text, "peer cannot be reached");
+                peer.set_problem(problem);
             }
         }
         let jitter = rand::rng().random_range(0.5..1.0);
@@ -60,31 +60,39 @@ async fn dial(
     endpoint: &Endpoint,
     peer: &Peer,
     address: &str,
-) -> Result<quinn::Connection, String> {
-    let config = crate::quic::peer_client_config(&shared.trust, &peer.name)?;
+) -> Result<quinn::Connection, Problem> {
+    let unreachable = |text: String| Problem { text, is_refusal: false };
+    let config = crate::quic::peer_client_config(&shared.trust, &peer.name).map_err(unreachable)?;
     let mut problems = Vec::new();
-    for target in resolve(address, endpoint).await? {
-        match connect(endpoint, config.clone(), target).await {
+    let mut is_refusal = false;
+    for target in resolve(address, endpoint).await.map_err(unreachable)? {
+        let problem = match connect(endpoint, config.clone(), target).await {
             Ok(connection) => return Ok(connection),
-            // The name alone says no more where it is an address.
-            Err(problem) if target.to_string() == address => problems.push(format!("{address}: {problem}")),
-            Err(problem) => problems.push(format!("{address} ({target}): {problem}")),
-        }
+            Err(problem) => problem,
+        };
+        is_refusal |= problem.is_refusal;
+        // The name alone says no more where it is an address.
+        let place = if target.to_string() == address { String::new() } else { format!(" ({target})") };
+        problems.push(format!("{address}{place}: {}", problem.text));
     }
-    Err(problems.join("; "))
+    Err(Problem { text: problems.join("; "), is_refusal })
 }
 
 async fn connect(
     endpoint: &Endpoint,
     config: ClientConfig,
     target: SocketAddr,
-) -> Result<quinn::Connection, String> {
-    let connecting =
-        endpoint.connect_with(config, target, "fanal").map_err(|error| format!("cannot dial: {error}"))?;
+) -> Result<quinn::Connection, Problem> {
+    let unreachable = |text: String| Problem { text, is_refusal: false };
+    let connecting = endpoint
+        .connect_with(config, target, "fanal")
+        .map_err(|error| unreachable(format!("cannot dial: {error}")))?;
     match tokio::time::timeout(DIAL_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(crate::quic::explain(&error)),
-        Err(_) => Err(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())),
+        Ok(Err(error)) => {
+            Err(Problem { text: crate::quic::explain(&error), is_refusal: crate::quic::is_refusal(&error) })
+        }
+        Err(_) => Err(unreachable(format!("no answer within {} s", DIAL_TIMEOUT.as_secs()))),
     }
 }
 

@@ -12,12 +12,12 @@ use std::time::Duration;
 use fanal_core::link::{LinkDecision, LinkFacts, LinkRefusal, refusal_after_probe};
 use fanal_protocol::control::{PeerHello, PeerReady, Ping, Pong};
 use fanal_protocol::{Code, Control, PROTOCOL_VERSION};
-use quinn::Connection;
+use quinn::{Connection, ConnectionError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::interest::InterestInbox;
-use super::peer::{Link, Peer};
+use super::peer::{Link, Peer, Problem};
 use super::send::Window;
 use super::{interest, receive, send};
 use crate::edge::connection::{AGENT, check_version};
@@ -42,17 +42,35 @@ pub(crate) async fn run(
     let ending = match tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await {
         Ok(Ok((link, control, send))) => {
             let ending = serve(shared, peer, &link, control, send).await;
-            on_ended(shared, peer, &link, &ending);
+            on_ended(shared, peer, &link, problem(&connection, &ending));
             ending
         }
         Ok(Err(ending)) => ending,
         Err(_) => Ending::refused(Code::TimedOut, "no PeerHello within 10 s"),
     };
     if !peer.is_linked() {
-        peer.set_problem(Some(ending.to_string()));
+        peer.set_problem(problem(&connection, &ending));
     }
     close(&connection, &ending);
     ending
+}
+
+/// What ended a link. The other side's reason says more than that its streams ended.
+fn problem(connection: &Connection, ending: &Ending) -> Problem {
+    match (ending, connection.close_reason()) {
+        (Ending::Gone(_), Some(error)) if is_telling(&error) => {
+            Problem { text: crate::quic::explain(&error), is_refusal: crate::quic::is_refusal(&error) }
+        }
+        (Ending::Refused { code, .. }, _) => {
+            Problem { text: ending.to_string(), is_refusal: code.number() < 500 }
+        }
+        (Ending::Gone(_), _) => Problem { text: ending.to_string(), is_refusal: false },
+    }
+}
+
+/// Whether a close says why: a side that just goes closes with 0.
+fn is_telling(error: &ConnectionError) -> bool {
+    !matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code.into_inner() == 0)
 }
 
 async fn shake_hands(
@@ -270,7 +288,7 @@ async fn handle(
 }
 
 /// Withdraws all that hung on the link, and only then makes room for another.
-fn on_ended(shared: &Arc<Shared>, peer: &Arc<Peer>, link: &Link, ending: &Ending) {
+fn on_ended(shared: &Arc<Shared>, peer: &Arc<Peer>, link: &Link, why: Problem) {
     let was_linked = peer.linked.send_replace(false);
     let confirmed = peer.confirmed.send_replace(None);
     peer.metrics.link_up.set(0.0);
@@ -286,5 +304,5 @@ fn on_ended(shared: &Arc<Shared>, peer: &Arc<Peer>, link: &Link, ending: &Ending
             }
         }
     }
-    peer.on_link_ended(link, &ending.to_string());
+    peer.on_link_ended(link, why);
 }

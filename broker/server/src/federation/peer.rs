@@ -41,11 +41,20 @@ pub(crate) struct Link {
     pub(crate) ended: watch::Sender<bool>,
 }
 
+/// What stands in the way of a link.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    /// For people.
+    pub(crate) text: String,
+    /// One side does not want the link: dialling again does not help by itself.
+    pub(crate) is_refusal: bool,
+}
+
 #[derive(Default)]
 struct State {
     link: Option<Arc<Link>>,
     address: Option<String>,
-    problem: Option<String>,
+    problem: Option<Problem>,
     installed: BTreeMap<InterestEntry, EntryId>,
 }
 
@@ -130,12 +139,12 @@ impl Peer {
     }
 
     /// What stands in the way of a link, as far as is known.
-    pub(crate) fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<Problem> {
         self.lock().problem.clone()
     }
 
-    pub(crate) fn set_problem(&self, problem: Option<String>) {
-        self.lock().problem = problem;
+    pub(crate) fn set_problem(&self, problem: Problem) {
+        self.lock().problem = Some(problem);
     }
 
     /// Decides about a new link. It becomes the present one only where there is no other: an older
@@ -155,11 +164,11 @@ impl Peer {
     }
 
     /// The present link has ended and everything that hung on it is withdrawn.
-    pub(crate) fn on_link_ended(&self, link: &Link, why: &str) {
+    pub(crate) fn on_link_ended(&self, link: &Link, why: Problem) {
         let mut state = self.lock();
         if state.link.as_ref().is_some_and(|present| present.id == link.id) {
             state.link = None;
-            state.problem = Some(why.to_owned());
+            state.problem = Some(why);
         }
         drop(state);
         link.ended.send_replace(true);

@@ -86,7 +86,7 @@ fn why_not(peer: &Peer, was_awaited: bool) -> String {
     match (peer.is_linked(), peer.problem()) {
         (true, _) if was_awaited => "the link is up, but the peer did not confirm in time".into(),
         (true, _) => "not waited for".into(),
-        (false, Some(problem)) => format!("no link: {problem}"),
+        (false, Some(problem)) => format!("no link: {}", problem.text),
         (false, None) => "no link yet".into(),
     }
 }
