@@ -9,12 +9,14 @@ const HEIGHT = 136;
 const EDGE = { top: 10, right: 8, bottom: 20, left: 58 };
 /** Points further apart are not joined: nobody looked in between. */
 const GAP_MS = 20_000;
+/** A young page does not show minutes that it has not seen. */
+const SPANS = [[60_000, "1 min ago", "30 s"], [120_000, "2 min ago", "1 min"], [SPAN_MS, "5 min ago", "2½ min"]];
 
-/** The least of 1, 2, 2.5 and 5 times a power of ten (or of 1024) that is not below a value. */
+/** The least round number that is not below a value; half of it is round, too. */
 export function niceTop(value, base = 10) {
-  if (!(value > 0)) return 1;
+  if (!(value > 0)) return 0;
   const step = base ** Math.floor(Math.log(value) / Math.log(base) + 1e-9);
-  const steps = base === 10 ? [1, 2, 2.5, 5, 10] : [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+  const steps = base === 10 ? [1, 2, 3, 4, 6, 8, 10] : [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
   return step * steps.find((factor) => value <= factor * step * (1 + 1e-9));
 }
 
@@ -79,21 +81,23 @@ export class Chart {
     this.#now = now;
     const width = Math.max(this.node.clientWidth || 320, 200);
     const points = this.series.map(({ key }) => history.points(key, now));
+    const began = Math.min(...points.map(([first]) => first?.[0] ?? now));
+    const [span, ...ago] = SPANS.find(([span]) => now - began <= span) ?? SPANS.at(-1);
     const finite = points.flat().map(([, value]) => value).filter(Number.isFinite);
     set(this.plot, "viewBox", `0 0 ${width} ${HEIGHT}`);
     this.node.classList.toggle("is-empty", finite.length === 0);
     const top = Math.max(niceTop(finite.reduce((a, b) => Math.max(a, b), 0), this.base), this.least);
     const right = width - EDGE.right;
-    const x = (at) => EDGE.left + ((at - now + SPAN_MS) / SPAN_MS) * (right - EDGE.left);
+    const x = (at) => EDGE.left + ((at - now + span) / span) * (right - EDGE.left);
     const y = (value) => HEIGHT - EDGE.bottom - (value / top) * (HEIGHT - EDGE.top - EDGE.bottom);
-    this.#drawAxes(top, right, y);
+    this.#drawAxes(top, right, y, ago);
     this.lines.forEach((line, i) => set(line, "d", linePath(points[i], x, y)));
     this.#drawValues(history, points, x);
     const now_ = this.series.map(({ name, key }) => `${name} ${this.format(history.last(key))}`).join(", ");
-    set(this.plot, "aria-label", `${this.title}, last 5 minutes, ${this.unit}. Now: ${now_}. Scale from 0 to ${this.format(top)}.`);
+    set(this.plot, "aria-label", `${this.title}, ${this.unit}, from ${ago[0]} to now. Now: ${now_}. Scale from 0 to ${this.format(top)}.`);
   }
 
-  #drawAxes(top, right, y) {
+  #drawAxes(top, right, y, [first, half]) {
     [0, 0.5, 1].forEach((share, i) => {
       const { line, label } = this.y[i];
       const at = y(share * top);
@@ -101,7 +105,7 @@ export class Chart {
       set(label, "y", at + 4);
       text(label, share === 0 ? "0" : this.format(share * top));
     });
-    [["5 min ago", EDGE.left, ""], ["2½ min", (EDGE.left + right) / 2, "middle"], ["now", right, "end"]].forEach(([label, at, anchor], i) => {
+    [[first, EDGE.left, ""], [half, (EDGE.left + right) / 2, "middle"], ["now", right, "end"]].forEach(([label, at, anchor], i) => {
       set(this.x[i], "x", at);
       set(this.x[i], "class", anchor);
       text(this.x[i], label);

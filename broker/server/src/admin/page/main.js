@@ -87,7 +87,7 @@ function renderDetails() {
   const ends = peer.dialled_here === true ? "this broker" : peer.dialled_here === false ? "the peer" : UNKNOWN;
   facts.show([
     ["Problem", peer.isUp ? null : peer.problem], ["Out", `${rate(peer.out)} events/s`], ["In", `${rate(peer.in)} events/s`],
-    ["Waiting for it", `${count(peer.lag)} events`], ["Round trip", latency(peer.rtt)], ["Linked for", duration(peer.linked_seconds)],
+    ["Waiting for it", `${count(peer.lag)} events`], ["Round trip", latency(peer.rtt)], ["Linked for", duration(peer.isUp ? peer.linked_seconds : null)],
     ["Address to dial", peer.address ?? "none"], ["Reached at", peer.remote ?? UNKNOWN], ["Dialled by", ends],
     ["Version", peer.agent ?? UNKNOWN], ["Interest it asked for", count(peer.interest_in)], ["Interest asked of it", count(peer.interest_out)],
     ["Authority", peer.authority],
@@ -119,7 +119,9 @@ function renderPicture() {
     published: model.history.last("published"), delivered: model.history.last("delivered"),
   };
   picture.show(view);
-  byId("no-peers").hidden = model.peers === null || model.peers.length > 0;
+  const isAlone = model.peers?.length === 0;
+  byId("no-peers").hidden = !isAlone;
+  byId("peers").hidden = isAlone;
 }
 
 function renderTables() {

@@ -20,11 +20,11 @@ export function layout(width, peers) {
 
 function layoutWide(width, peers) {
   const right = Math.ceil(peers / 2);
-  const lines = right <= 3 ? 3 : right <= 7 ? 2 : 1;
-  const row = { 3: 112, 2: 62, 1: 34 }[lines];
+  const lines = right <= 3 ? 3 : right <= 13 ? 2 : 1;
+  const row = lines === 3 ? 112 : lines === 1 ? 34 : right <= 7 ? 62 : 46;
   const height = Math.max(430, right * row + 70);
   const [cx, cy] = [width / 2, height / 2];
-  const reach = Math.min(width / 2 - 196, 340);
+  const reach = Math.min(width / 2 - (lines === 1 ? 262 : 196), 340);
   const places = Array.from({ length: peers }, (_, i) => {
     const isRight = i < right;
     const [n, of] = isRight ? [i, right] : [i - right, peers - right];
@@ -77,7 +77,7 @@ function straight([x1, y1], [x2, y2], startGap = HUB + 6, endGap = 20) {
 
 function beam([x1, y1], [x2, y2], [ux, uy]) {
   const at = (x, y, shift) => `${(x - uy * shift).toFixed(1)} ${(y + ux * shift).toFixed(1)}`;
-  return `M${at(x1, y1, 3)}L${at(x2, y2, 17)}L${at(x2, y2, -17)}L${at(x1, y1, -3)}Z`;
+  return `M${at(x1, y1, 3)}L${at(x2, y2, 17)}A17 17 0 0 0 ${at(x2, y2, -17)}L${at(x1, y1, -3)}Z`;
 }
 
 /** How lively a rate is drawn: 0 still, 1 to 3. */
@@ -102,13 +102,15 @@ export class Picture {
     this.svg = svg("svg", { class: "federation", role: "group", "aria-labelledby": "picture-title" });
     const glow = svg("radialGradient", { id: "glow", gradientUnits: "userSpaceOnUse" },
       svg("stop", { class: "glow-near", offset: "0" }), svg("stop", { class: "glow-far", offset: "1" }));
+    const halo = svg("radialGradient", { id: "halo" },
+      svg("stop", { class: "halo-near", offset: "0.1" }), svg("stop", { class: "halo-far", offset: "1" }));
     this.glow = glow;
     this.beams = svg("g", { class: "beams", "aria-hidden": "true" });
     this.links = svg("g", { class: "links", "aria-hidden": "true" });
     this.clients = svg("g", { class: "clients" });
     this.peers = svg("g", { class: "peers", role: "list", "aria-label": "Peers" });
     this.hub = this.#makeHub();
-    this.svg.append(svg("title", { id: "picture-title" }, "This broker, its peers and its clients"), svg("defs", {}, glow),
+    this.svg.append(svg("title", { id: "picture-title" }, "This broker, its peers and its clients"), svg("defs", {}, glow, halo),
       this.beams, this.links, this.clients, this.hub.node, this.peers);
     this.more = el("p", { class: "note", hidden: true });
     root.append(this.svg, this.more);
@@ -140,7 +142,7 @@ export class Picture {
     const node = svg("g", { class: "peer", role: "listitem" });
     const button = svg("g", { class: "button", role: "button", tabindex: "0", "aria-controls": "details" });
     button.append(
-      svg("rect", { class: "ring", rx: 8 }), svg("circle", { class: "halo", r: 17 }), svg("path", { class: "point" }),
+      svg("rect", { class: "ring", rx: 8 }), svg("circle", { class: "halo" }), svg("path", { class: "point" }),
       ...["name", "figures", "more"].map((name) => svg("text", { class: name })), svg("title"),
     );
     button.addEventListener("focus", () => this.onSelect(peer.key, false));
@@ -173,6 +175,7 @@ export class Picture {
     set(node, "data-state", SHAPES[peer.state] ? peer.state : "other");
     set(button, "aria-label", `${peer.name}: ${peer.state}`);
     set(button, "aria-pressed", String(peer.key === this.#view.selected));
+    set(halo, "r", this.#where.isNarrow ? 15 : 0);
     set(halo, "cx", x);
     set(halo, "cy", y);
     set(point, "d", SHAPES[peer.state] ?? "M-9 -9H9V9H-9Z");
@@ -191,14 +194,20 @@ export class Picture {
   }
 
   #lines(peer, lines) {
-    const short = cut(peer.name, lines === 1 ? 14 : 18);
+    const short = cut(peer.name, lines === 1 ? 15 : 18);
     const waiting = peer.lag > 0 ? `${count(peer.lag)} waiting` : "none waiting";
     const figures = `out ${rate(peer.out)}/s · in ${rate(peer.in)}/s`;
-    const down = peer.lag > 0 ? waiting : cut(peer.problem ?? "not linked", 26);
+    const why = cut(this.#why(peer), 26);
     const name = `${short} · ${peer.state}`;
     if (lines === 1) return [`${name}${peer.lag > 0 ? ` · ${count(peer.lag)}` : ""}`];
-    if (lines === 2) return [name, peer.isUp ? figures : down];
-    return peer.isUp ? [name, figures, `${waiting} · ${latency(peer.rtt)}`] : [name, waiting, cut(peer.problem ?? "not linked", 26)];
+    if (lines === 2) return [name, peer.isUp ? figures : peer.lag > 0 ? waiting : why];
+    return peer.isUp ? [name, figures, `${waiting} · ${latency(peer.rtt)}`] : [name, waiting, why];
+  }
+
+  /** The problem without the address that stands before it. */
+  #why({ problem, address }) {
+    const text = problem ?? "not linked";
+    return address && text.startsWith(`${address}: `) ? text.slice(address.length + 2) : text;
   }
 
   #makeLink() {
@@ -213,9 +222,10 @@ export class Picture {
     ["out", "in"].forEach((way, i) => {
       const [track, flow, head] = [...node.children].slice(i * 3, i * 3 + 3);
       const strength = peer.isUp ? pace(peer[way]) : 0;
+      // Where links share a trunk, moving points would only blur.
       set(track, "d", line[way]);
       set(flow, "d", line[way]);
-      set(flow, "data-pace", strength);
+      set(flow, "data-pace", this.#where.isNarrow ? 0 : strength);
       set(flow, "data-way", way);
       set(head, "data-pace", strength);
       const shift = way === "out" ? -4 : 4;
@@ -289,7 +299,7 @@ export class Picture {
       set(circle, "cx", hub.x);
       set(circle, "cy", hub.y);
     }
-    set(this.hub.halo, "r", isNarrow ? 44 : 96);
+    set(this.hub.halo, "r", isNarrow ? 52 : 116);
     set(this.glow, "cx", hub.x);
     set(this.glow, "cy", hub.y);
     set(this.glow, "r", isNarrow ? 60 : width / 2 - 150);

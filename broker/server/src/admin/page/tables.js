@@ -62,7 +62,7 @@ export function peersTable(node) {
     { name: "In, events/s", of: (peer) => rate(peer.in), isNumber: true },
     { name: "Waiting events", of: ({ lag }) => count(lag), isNumber: true },
     { name: "Round trip", of: ({ rtt }) => latency(rtt), isNumber: true },
-    { name: "Linked for", of: ({ linked_seconds }) => duration(linked_seconds), isNumber: true },
+    { name: "Linked for", of: ({ linked_seconds, isUp }) => (isUp ? duration(linked_seconds) : "–"), isNumber: true },
     { name: "Problem", of: ({ problem, isUp }) => (isUp ? "" : problem ?? "") },
   ], ({ key }) => key, "No peers are configured. Link another broker with: fanal serve --peer NAME=ADDRESS");
 }
