@@ -27,6 +27,7 @@ pub mod raw;
 pub mod subscriber;
 pub mod tool;
 pub mod wait;
+pub mod webdriver;
 
 /// Compiles the README's program; its commands are run by `tests/readme.rs`.
 #[cfg(doctest)]

@@ -27,6 +27,32 @@ pub const PROMETHEUS: Tool = Tool { program: "prometheus", package: "prometheus"
 /// Checks metrics pages, configurations and rules.
 pub const PROMTOOL: Tool = Tool { program: "promtool", package: "prometheus" };
 
+/// A JavaScript library that a test puts into a page.
+#[derive(Debug, Clone, Copy)]
+pub struct Library {
+    variable: &'static str,
+    file: &'static str,
+}
+
+/// axe-core: rules of accessibility, checked in the page.
+pub const AXE: Library = Library { variable: "FANAL_AXE", file: "test-axe/axe_playwright_python/axe.min.js" };
+
+impl Library {
+    /// Its text, from the file that the variable names or from where `tests/run` puts it; `None`
+    /// when the check is to be left out, which was said.
+    ///
+    /// # Panics
+    /// When it is missing under `CI`.
+    pub fn read(self, test: &str) -> Option<String> {
+        let path = env::var_os(self.variable).map_or_else(|| target().join(self.file), PathBuf::from);
+        let why = || format!("{} is missing: tests/run gets it, or set {}", path.display(), self.variable);
+        fs::read_to_string(&path).ok().or_else(|| {
+            missing(test, &why());
+            None
+        })
+    }
+}
+
 impl Tool {
     /// Its path; `None` when `test` is to return, which was said.
     ///
@@ -47,13 +73,15 @@ impl Tool {
 /// # Panics
 /// When it is missing under `CI`.
 pub fn python(test: &str) -> Option<PathBuf> {
-    let target = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| repository().join("target"), |set| repository().join(set));
     let python =
-        env::var_os("FANAL_PYTHON").map_or_else(|| target.join("test-python/bin/python"), PathBuf::from);
+        env::var_os("FANAL_PYTHON").map_or_else(|| target().join("test-python/bin/python"), PathBuf::from);
     let is_there = Path::new(&python).is_file();
     let why = || format!("{} is missing: tests/run makes it, or set FANAL_PYTHON", python.display());
     if is_there { Some(python) } else { missing(test, &why()) }
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), |set| repository().join(set))
 }
 
 fn missing(test: &str, why: &str) -> Option<PathBuf> {

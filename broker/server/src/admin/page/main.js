@@ -8,7 +8,7 @@
 
 import { Chart } from "./chart.js";
 import { Keyed, byId, el, set, text } from "./dom.js";
-import { UNKNOWN, bytes, clock, count, duration, latency, rate } from "./format.js";
+import { UNKNOWN, bytes, clock, count, duration, latency, plural, rate } from "./format.js";
 import { Model, explainState } from "./model.js";
 import { Picture } from "./picture.js";
 import { Poller, Source } from "./poll.js";
@@ -107,7 +107,7 @@ function renderFigures() {
   show("f-delivered", rate(history.last("delivered")), "events per second");
   show("f-latency", latency(history.last("delivery_p99")), "99% of deliveries, last 10 s");
   show("f-waiting", count(status?.queued_events), "events in mailboxes");
-  show("f-sessions", count(status?.sessions), status ? `${count(status.subscriptions.live + status.subscriptions.durable)} subscriptions` : "");
+  show("f-sessions", count(status?.sessions), status ? plural(status.subscriptions.live + status.subscriptions.durable, "subscription") : "");
   show("f-peers", status ? `${count(status.peers.linked)} of ${count(status.peers.known)}` : UNKNOWN, "links up");
 }
 

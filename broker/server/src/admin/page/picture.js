@@ -11,11 +11,12 @@ export const PEERS_DRAWN = 60;
 const DOTS_DRAWN = 36;
 const DOTS_A_ROW = 12;
 const NARROW = 640;
+const NARROW_MANY = 860;
 const HUB = 26;
 
 /** Where everything stands, for a width and a number of peers. Pure. */
 export function layout(width, peers) {
-  return width < NARROW ? layoutNarrow(width, peers) : layoutWide(width, peers);
+  return width < (peers > 26 ? NARROW_MANY : NARROW) ? layoutNarrow(width, peers) : layoutWide(width, peers);
 }
 
 function layoutWide(width, peers) {
