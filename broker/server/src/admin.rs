@@ -59,17 +59,18 @@ pub(crate) async fn serve(
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
-fn problem(status: StatusCode, reason: String) -> Response {
-    (status, axum::Json(json!({ "code": status.as_u16(), "reason": reason }))).into_response()
+fn problem(status: StatusCode, name: &str, reason: String) -> Response {
+    let error = json!({ "code": status.as_u16(), "name": name, "reason": reason });
+    (status, axum::Json(json!({ "error": error }))).into_response()
 }
 
 fn not_found() -> Response {
     let pages = pages::NAMES.map(|name| format!("/api/v1/{name}")).join(", ");
-    problem(StatusCode::NOT_FOUND, format!("there are /, /healthz, /readyz, /metrics, {pages}"))
+    problem(StatusCode::NOT_FOUND, "no_page", format!("there are /, /healthz, /readyz, /metrics, {pages}"))
 }
 
 fn method_not_allowed() -> Response {
-    problem(StatusCode::METHOD_NOT_ALLOWED, "the admin API is read with GET".into())
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the admin API is read with GET".into())
 }
 
 async fn check_host(State(pages): Shown, request: Request, next: Next) -> Response {
@@ -80,7 +81,7 @@ async fn check_host(State(pages): Shown, request: Request, next: Next) -> Respon
         return next.run(request).await;
     }
     let reason = format!("host '{host}': ask by address, as localhost, or by a name listed in admin_hosts");
-    problem(StatusCode::FORBIDDEN, reason)
+    problem(StatusCode::FORBIDDEN, "foreign_host", reason)
 }
 
 /// An address literal, localhost or a listed name, with or without a port.
@@ -225,7 +226,7 @@ mod tests {
             let line = answer.lines().next().unwrap_or_default();
             assert!(line.contains(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
             if status == "404" || status == "405" || status == "403" {
-                assert!(answer.contains("\"reason\":"), "{request}: {answer}");
+                assert!(answer.contains("{\"error\":{\"code\":"), "{request}: {answer}");
             }
         }
         let huge = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n{tail}", "a".repeat(1 << 20));

@@ -1,7 +1,9 @@
 //! The pages of the admin API.
 //!
-//! One source for the CLI's queries and for HTTP. Cost: O(what the page lists).
+//! One source for the CLI's queries and for HTTP. Cost: O(what the page lists). Invariant: every row
+//! has every member of its schema (protocol/schemas); what does not apply is null.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -9,7 +11,7 @@ use fanal_core::home::describe;
 use serde_json::{Value, json};
 
 use crate::admin::Pages;
-use crate::edge::connection::AGENT;
+use crate::edge::session::SessionInfo;
 use crate::mailbox::{Mailbox, MailboxKind};
 use crate::shared::Shared;
 
@@ -49,17 +51,26 @@ impl Pages for AdminPages {
     }
 }
 
+/// What a broker does with new events, as a word for programs; why, unless it takes them.
+fn state(shared: &Shared) -> (&'static str, Option<String>) {
+    match shared.unavailable() {
+        Some(reason) if shared.health.stopped().is_some() => ("stopped", Some(reason)),
+        Some(reason) => ("draining", Some(reason)),
+        None if shared.health.is_full.load(Ordering::Relaxed) => {
+            ("full", Some("the store is full: events are refused with 507 until there is room".into()))
+        }
+        None => ("ready", None),
+    }
+}
+
 fn status(shared: &Shared) -> Value {
-    let state = match shared.unavailable() {
-        None if shared.health.is_full.load(Ordering::Relaxed) => "full".to_owned(),
-        None => "ready".to_owned(),
-        Some(reason) => reason,
-    };
+    let (state, reason) = state(shared);
     let peers = shared.peers.all();
     json!({
         "name": shared.name,
-        "version": AGENT,
+        "version": env!("CARGO_PKG_VERSION"),
         "state": state,
+        "reason": reason,
         "authority": shared.trust.authority().fingerprint().to_string(),
         "incarnation": {
             "store": shared.incarnation.store.to_string(),
@@ -123,17 +134,38 @@ fn sessions(shared: &Shared) -> Vec<Value> {
         .collect()
 }
 
+/// Session and channel of what is attached, by principal and name.
+fn attachments(sessions: &[Arc<SessionInfo>]) -> BTreeMap<(String, String), (u64, u32)> {
+    let mut out = BTreeMap::new();
+    for session in sessions {
+        let subscriptions = session.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (channel, _, durable) in subscriptions.iter() {
+            if let Some(name) = durable {
+                out.insert((session.principal.to_string(), name.clone()), (session.id, *channel));
+            }
+        }
+    }
+    out
+}
+
 fn subscriptions(shared: &Shared) -> Vec<Value> {
+    let mut sessions: Vec<_> = shared.sessions.iter().map(|session| Arc::clone(&session)).collect();
+    sessions.sort_by_key(|session| session.id);
+    let attachments = attachments(&sessions);
     let mut rows: Vec<Value> = shared
         .durables
         .all()
         .iter()
         .map(|durable| {
             let (ask, _) = durable.ask();
+            let principal = durable.principal.to_string();
+            let attached = attachments.get(&(principal.clone(), durable.name.clone()));
             json!({
                 "kind": "durable",
                 "name": durable.name,
-                "principal": durable.principal.to_string(),
+                "principal": principal,
+                "session": attached.map(|(session, _)| session),
+                "channel": attached.map(|(_, channel)| channel),
                 "filter": ask.filter,
                 "where": ask.predicate,
                 "except": ask.except,
@@ -144,19 +176,21 @@ fn subscriptions(shared: &Shared) -> Vec<Value> {
             })
         })
         .collect();
-    let mut sessions: Vec<_> = shared.sessions.iter().map(|session| Arc::clone(&session)).collect();
-    sessions.sort_by_key(|session| session.id);
     for session in sessions {
         let subscriptions = session.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         for (channel, ask, _) in subscriptions.iter().filter(|(_, _, durable)| durable.is_none()) {
             rows.push(json!({
                 "kind": "live",
+                "name": null,
                 "principal": session.principal.to_string(),
                 "session": session.id,
                 "channel": channel,
                 "filter": ask.filter,
                 "where": ask.predicate,
                 "except": ask.except,
+                "mailbox": null,
+                "attached": true,
+                "queued_events": null,
                 "description": describe(ask),
             }));
         }
