@@ -22,7 +22,7 @@ use fanal_broker::{Config, Limits, PeerConfig};
 use file::File;
 use keys::{KEYS, Key};
 
-pub(crate) use keys::default_file;
+pub(crate) use keys::{default_file, described};
 
 /// A configuration and where each value of it came from.
 #[derive(Debug)]
@@ -38,8 +38,21 @@ pub(crate) struct Loaded {
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub(crate) struct Explained {
     pub(crate) key: String,
-    pub(crate) value: String,
-    pub(crate) source: String,
+    /// Of the key's type; null: none.
+    pub(crate) value: serde_json::Value,
+    /// Flag, variable, file with line, or `default`.
+    pub(crate) from: String,
+}
+
+impl Explained {
+    /// The value as people read it.
+    pub(crate) fn value_text(&self) -> String {
+        match &self.value {
+            serde_json::Value::Null => "none".to_owned(),
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// What is outside the command line.
@@ -206,22 +219,22 @@ impl Reader<'_> {
         Ok((Config { name, listen, admin, admin_hosts, data, ca, peers, limits }, explained))
     }
 
-    fn take<T>(
+    fn take<T, S: Into<serde_json::Value>>(
         &self,
         path: &str,
         read: impl Fn(&Value) -> Result<T, String>,
         default: T,
-        show: impl Fn(&T) -> String,
+        show: impl Fn(&T) -> S,
         explained: &mut Vec<Explained>,
     ) -> Result<T, String> {
-        let (value, source) = match self.figment.find_value(path) {
+        let (value, from) = match self.figment.find_value(path) {
             Err(_) => (default, "default".to_owned()),
             Ok(value) => {
-                let source = self.place(&value, path);
-                (read(&value).map_err(|reason| format!("{source}: `{path}`: {reason}"))?, source)
+                let from = self.place(&value, path);
+                (read(&value).map_err(|reason| format!("{from}: `{path}`: {reason}"))?, from)
             }
         };
-        explained.push(Explained { key: path.to_owned(), value: show(&value), source });
+        explained.push(Explained { key: path.to_owned(), value: show(&value).into(), from });
         Ok(value)
     }
 
@@ -230,10 +243,8 @@ impl Reader<'_> {
         for key in KEYS {
             let Some(limit) = &key.limit else { continue };
             let default = (limit.get)(&limits);
-            let show =
-                |value: &Option<u64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
             let read = |value: &Value| values::count(value, limit.min).map(Some);
-            let value = self.take(key.path, read, default, show, explained)?;
+            let value = self.take(key.path, read, default, Option::clone, explained)?;
             (limit.set)(&mut limits, value);
         }
         if limits.live_buffer_bytes > limits.live_memory_bytes {
@@ -272,10 +283,10 @@ impl Reader<'_> {
                     "is this broker's own name: each broker needs a name of its own".to_owned(),
                 ));
             }
-            let source = self.place(address, &format!("{path}.address"));
+            let from = self.place(address, &format!("{path}.address"));
             let text =
-                values::host_and_port(address).map_err(|reason| format!("{source}: `{path}`: {reason}"))?;
-            explained.push(Explained { key: path, value: text.clone(), source });
+                values::host_and_port(address).map_err(|reason| format!("{from}: `{path}`: {reason}"))?;
+            explained.push(Explained { key: path, value: text.clone().into(), from });
             peers.push(PeerConfig { name: name.clone(), address: text });
         }
         Ok(peers)

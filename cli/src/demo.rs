@@ -374,10 +374,12 @@ impl Latency {
 #[derive(Serialize)]
 struct Row {
     broker: Side,
+    kind: &'static str,
+    /// Of a durable one.
+    name: Option<&'static str>,
     filter: &'static str,
     r#where: Option<&'static str>,
-    except: Option<&'static str>,
-    durable: Option<&'static str>,
+    except: Vec<&'static str>,
     offered: usize,
     got: usize,
     expected: usize,
@@ -395,10 +397,11 @@ impl Row {
         let equal = got.flights.iter().copied().eq(expected.iter().copied().map(Some));
         Row {
             broker: case.side,
+            kind: if case.durable.is_some() { "durable" } else { "live" },
+            name: case.durable,
             filter: case.filter,
             r#where: case.predicate,
-            except: case.except,
-            durable: case.durable,
+            except: case.except.into_iter().collect(),
             offered,
             got: got.flights.len(),
             expected: expected.len(),
@@ -410,13 +413,13 @@ impl Row {
 
     fn asked(&self) -> String {
         let mut text = self.filter.to_owned();
-        if let Some(except) = self.except {
+        for except in &self.except {
             text.push_str(&format!(" except {except}"));
         }
         if let Some(predicate) = self.r#where {
             text.push_str(&format!(" where {predicate}"));
         }
-        if let Some(name) = self.durable {
+        if let Some(name) = self.name {
             text.push_str(&format!(" [durable: {name}]"));
         }
         text

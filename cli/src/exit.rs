@@ -4,6 +4,8 @@
 //! 1. Exit codes are 0 ok, 1 failed, 2 usage, 3 timed out, 4 refused by the broker.
 //! 2. A reader that went away (broken pipe) and a signal are not failures.
 //! 3. Every message says what happened, to which file or address, and what to do next.
+//! 4. With `--json`, a command that ends with another exit code than 0 says why in one JSON object,
+//!    the last line of stderr (protocol/schemas/command-error.json).
 
 use std::fmt::Display;
 use std::io;
@@ -101,7 +103,8 @@ impl Failure {
         }
     }
 
-    fn print(&self, json: bool) {
+    /// Says it on stderr.
+    pub(crate) fn print(&self, json: bool) {
         if self.kind == Kind::Quiet {
             return;
         }
@@ -109,13 +112,14 @@ impl Failure {
             crate::output::note(format_args!("fanal: {}", self.message));
             return;
         }
-        let error = ErrorLine {
+        let error = Problem {
             exit: self.exit_code(),
             code: self.code,
             name: (!self.name.is_empty()).then_some(&self.name),
-            message: &self.message,
+            reason: &self.message,
         };
-        let line = serde_json::json!({ "error": error });
+        // Numbers and texts can always be written.
+        let line = serde_json::to_string(&ErrorLine { error }).unwrap_or_default();
         crate::output::note(format_args!("{line}"));
     }
 }
@@ -123,12 +127,21 @@ impl Failure {
 /// `--json` form of an error, one line on stderr.
 #[derive(Serialize)]
 struct ErrorLine<'a> {
+    error: Problem<'a>,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
     exit: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a String>,
-    message: &'a str,
+    reason: &'a str,
+}
+
+/// Ends the process here and now, whatever its threads do.
+pub(crate) fn end_now(failure: &Failure, json: bool) -> ! {
+    failure.print(json);
+    std::process::exit(failure.exit_code().into())
 }
 
 /// Prints the failure, if there is one, and gives the exit code.

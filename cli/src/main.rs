@@ -54,7 +54,7 @@ fn run(command: Command, global: &Global) -> Outcome {
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
     let outcome = runtime.block_on(async {
         let grace = if is_broker { stop::GRACE_BROKER } else { stop::GRACE };
-        let stop = Stop::listen(global.timeout, grace)
+        let stop = Stop::listen(global, grace)
             .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
         dispatch(command, global, &stop).await
     });

@@ -52,22 +52,26 @@ fn print_ready(broker: &Broker, json: bool) -> Outcome {
 pub(crate) fn check_config(args: &CheckConfig, global: &Global) -> Outcome {
     let mut out = Out::lock();
     if args.defaults {
-        out.bytes(config::default_file().as_bytes())?;
+        match global.json {
+            true => out.json(&serde_json::json!({ "keys": config::described() }))?,
+            false => out.bytes(config::default_file().as_bytes())?,
+        }
         return out.flush();
     }
     let loaded = load(&args.config, global)?;
-    for warning in &loaded.warnings {
-        note(format_args!("fanal: warning: {warning}"));
-    }
     if global.json {
         out.json(
             &serde_json::json!({ "ok": true, "values": loaded.explained, "warnings": loaded.warnings }),
         )?;
         return out.flush();
     }
+    for warning in &loaded.warnings {
+        note(format_args!("fanal: warning: {warning}"));
+    }
     let mut table = Table::new(["KEY", "VALUE", "FROM"]);
     for value in loaded.explained {
-        table.row([value.key, value.value, value.source]);
+        let shown = value.value_text();
+        table.row([value.key, shown, value.from]);
     }
     for line in table.lines() {
         out.line(format_args!("{line}"))?;

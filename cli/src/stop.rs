@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::exit::Failure;
+use crate::args::Global;
+use crate::exit::{self, Failure};
 
 /// How long a command may take to tidy up: flush output and acks, await receipts.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
@@ -49,10 +50,14 @@ pub(crate) struct Stop(watch::Receiver<Option<Reason>>);
 
 impl Stop {
     /// Starts to listen. Must be called in the runtime.
-    pub(crate) fn listen(timeout: Option<Duration>, grace: Duration) -> std::io::Result<Stop> {
+    pub(crate) fn listen(global: &Global, grace: Duration) -> std::io::Result<Stop> {
         let signals = Signals::new()?;
         let (sender, receiver) = watch::channel(None);
-        tokio::spawn(watch_over(signals, timeout, grace, sender));
+        let (timeout, json) = (global.timeout, global.json);
+        tokio::spawn(async move {
+            let failure = watch_over(signals, timeout, grace, sender).await;
+            exit::end_now(&failure, json)
+        });
         Ok(Stop(receiver))
     }
 
@@ -78,25 +83,29 @@ impl Stop {
     }
 }
 
+/// Tells why to end, then returns when the command has not ended in time.
 async fn watch_over(
     mut signals: Signals,
     timeout: Option<Duration>,
     grace: Duration,
     sender: watch::Sender<Option<Reason>>,
-) {
+) -> Failure {
     let reason = tokio::select! {
         () = signals.next() => Reason::Signal,
         reason = run_out(timeout) => reason,
     };
     sender.send_replace(Some(reason));
-    tokio::select! {
-        () = signals.next() => crate::output::note(format_args!("fanal: second signal: ended without tidying up")),
-        () = tokio::time::sleep(grace) => crate::output::note(format_args!(
-            "fanal: could not tidy up within {}: is standard output being read, does the broker answer?",
+    let message = tokio::select! {
+        () = signals.next() => "second signal: ended without tidying up".to_owned(),
+        () = tokio::time::sleep(grace) => format!(
+            "could not tidy up within {}: is standard output being read, does the broker answer?",
             crate::duration::show(grace),
-        )),
+        ),
+    };
+    match reason {
+        Reason::Timeout(_) => Failure::timed_out(message),
+        Reason::Signal => Failure::failed(message),
     }
-    std::process::exit(if matches!(reason, Reason::Timeout(_)) { 3 } else { 1 });
 }
 
 async fn run_out(timeout: Option<Duration>) -> Reason {

@@ -45,7 +45,7 @@ fn without_a_broker_the_message_says_how_to_get_one() {
     fails(&["status", "--data", "elsewhere"], 1, &["elsewhere"]);
     fails(&["status", "--creds", "none.json"], 1, &["none.json"]);
     fails(&["publish", "--ndjson", "none.ndjson", "--topic", "t"], 1, &["none.ndjson"]);
-    fails(&["status", "--json"], 1, &[r#"{"error":{"exit":1,"#]);
+    fails(&["status", "--json"], 1, &[r#"{"error":{"exit":1,"code":null,"name":null,"reason":"no broker"#]);
 }
 
 #[test]

@@ -160,6 +160,27 @@ pub(crate) fn default_file() -> String {
     out
 }
 
+/// A key of the configuration, for programs.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Described {
+    key: &'static str,
+    environment: String,
+    /// The value that the default file shows, as TOML: the default, where there is one.
+    example: String,
+    meaning: &'static str,
+}
+
+/// Every key with its meaning, in the order of the default file.
+pub(crate) fn described() -> Vec<Described> {
+    let describe = |key: &Key| Described {
+        key: key.path,
+        environment: key.variable(),
+        example: key.default_text(),
+        meaning: key.doc,
+    };
+    KEYS.iter().map(describe).collect()
+}
+
 impl Key {
     fn default_text(&self) -> String {
         match (&self.default, &self.limit) {

@@ -28,7 +28,7 @@ fn error_of(text: &str) -> String {
 fn without_anything_it_is_a_broker_on_loopback() {
     let loaded = load(&ConfigArgs::default(), None, &surroundings(&[])).unwrap();
     assert_eq!(loaded.config, Config::new("host", "fanal-data"));
-    assert!(loaded.explained.iter().all(|explained| explained.source == "default"));
+    assert!(loaded.explained.iter().all(|explained| explained.from == "default"));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn flags_win_over_variables_and_those_over_the_file() {
     assert_eq!(peers, [("a.b", "x:1"), ("c", "y:2"), ("d", "z:3")]);
     let source = |key: &str| {
         let found = loaded.explained.iter().find(|explained| explained.key == key);
-        found.map(|explained| explained.source.clone()).unwrap()
+        found.map(|explained| explained.from.clone()).unwrap()
     };
     assert_eq!((source("name"), source("listen")), ("--name".into(), "FANAL_LISTEN".into()));
     let path = file.unwrap().path().display().to_string();
@@ -140,7 +140,7 @@ fn the_default_file_names_every_key_and_means_the_defaults() {
         text.lines().filter(is_setting).map(|line| line.trim_start_matches("# ")).collect();
     let (args, _file) = args(Some(&settings.join("\n")));
     let loaded = load(&args, None, &surroundings(&[])).unwrap();
-    assert!(loaded.explained.iter().all(|explained| explained.source != "default"), "{:?}", loaded.explained);
+    assert!(loaded.explained.iter().all(|explained| explained.from != "default"), "{:?}", loaded.explained);
     let mut expected = Config::new("ewr", "fanal-data");
     expected.peers = vec![PeerConfig { name: "jfk".into(), address: "jfk.example.org:4600".into() }];
     expected.limits.store_bytes = Some(100 << 30);

@@ -247,10 +247,13 @@ impl<'a> Run<'a> {
             return self.print(&RefusedLine::new(line, id.as_deref(), Some(code.number()), reason));
         }
         if self.counts.refused <= REFUSALS_SHOWN {
-            let text = clean(reason);
-            self.bar.suspend(|| note(format_args!("fanal: line {line} refused with {code}: {text}")));
+            let shown = match self.json {
+                true => RefusedLine::new(line, id.as_deref(), Some(code.number()), reason).to_string(),
+                false => format!("fanal: line {line} refused with {code}: {}", clean(reason)),
+            };
+            self.bar.suspend(|| note(format_args!("{shown}")));
         }
-        if self.counts.refused == REFUSALS_SHOWN {
+        if self.counts.refused == REFUSALS_SHOWN && !self.json {
             self.bar.suspend(|| {
                 note(format_args!("fanal: further refusals are only counted: --receipts lists each"))
             });

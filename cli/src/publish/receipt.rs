@@ -1,6 +1,7 @@
 //! What is printed of receipts and refusals.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use fanal_client::{PublishError, Receipt};
 use fanal_protocol::Code;
@@ -61,6 +62,13 @@ pub(super) struct RefusedLine<'a> {
 impl<'a> RefusedLine<'a> {
     pub(super) fn new(line: u64, id: Option<&'a str>, code: Option<u16>, reason: &'a str) -> Self {
         RefusedLine { line, id, code, sequence: None, reason }
+    }
+}
+
+impl fmt::Display for RefusedLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Numbers and texts can always be written.
+        f.write_str(&serde_json::to_string(self).unwrap_or_default())
     }
 }
 
