@@ -9,7 +9,7 @@
 use bytes::Bytes;
 
 use crate::error::WireError;
-use crate::msgpack::{Bad, Reader, put_bin, put_int, put_map, put_str, put_uint};
+use crate::msgpack::{Bad, NESTING_MAX, Reader, put_bin, put_int, put_map, put_str, put_uint};
 
 mod key {
     pub(super) const ID: u64 = 1;
@@ -123,7 +123,9 @@ impl<'a> BodyView<'a> {
                 check_attributes(reader, self.attribute_count)?;
                 self.attributes = &bytes[start..reader.position()];
             }
-            _ => reader.skip().map_err(|bad| WireError::body(format!("key {key}: {}", bad.text())))?,
+            _ => reader
+                .skip(NESTING_MAX - 1)
+                .map_err(|bad| WireError::body(format!("key {key}: {}", bad.text())))?,
         }
         Ok(())
     }
@@ -524,10 +526,15 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_in_an_unknown_field_does_not_recurse() {
-        let mut bytes = vec![0x81, 99];
-        bytes.extend(std::iter::repeat_n(0x91, 1_000_000));
-        bytes.push(0xc0);
-        assert!(BodyView::parse(&bytes).is_ok());
+    fn unknown_fields_nest_sixteen_deep_the_bodys_map_included() {
+        let nested = |levels: usize| {
+            let mut bytes = vec![0x81, 99];
+            bytes.extend(std::iter::repeat_n(0x91, levels - 1));
+            bytes.push(0xc0);
+            BodyView::parse(&bytes).map(drop)
+        };
+        assert!(nested(16).is_ok());
+        assert!(nested(17).is_err());
+        assert!(nested(1_000_000).is_err());
     }
 }

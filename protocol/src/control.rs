@@ -10,6 +10,7 @@ use crate::error::WireError;
 use crate::event::StreamFrame;
 use crate::frame::put_prefix;
 use crate::identity::{Epoch, Fingerprint, Incarnation};
+use crate::msgpack::NESTING_MAX;
 use crate::numbered;
 
 numbered! {
@@ -472,20 +473,14 @@ fn encode_map<T: Serialize>(number: u64, frame: &T, out: &mut Vec<u8>) {
 }
 
 fn decode_map<'de, T: Deserialize<'de>>(what: &'static str, map: &'de [u8]) -> Result<T, WireError> {
-    check_depth(what, map)?;
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(map);
-    deserializer.set_max_depth(CONTROL_DEPTH_MAX);
-    let frame =
-        T::deserialize(&mut deserializer).map_err(|error| WireError::malformed(what, error.to_string()))?;
-    Ok(frame)
+    check_one_map(what, map)?;
+    rmp_serde::from_slice(map).map_err(|error| WireError::malformed(what, error.to_string()))
 }
 
-const CONTROL_DEPTH_MAX: usize = 16;
-
-/// The map must be exactly one value.
-fn check_depth(what: &'static str, map: &[u8]) -> Result<(), WireError> {
+/// The map must be exactly one value, and not nest too deep: serde follows it by recursion.
+fn check_one_map(what: &'static str, map: &[u8]) -> Result<(), WireError> {
     let mut reader = crate::msgpack::Reader::new(map);
-    reader.skip().map_err(|bad| WireError::malformed(what, bad.text()))?;
+    reader.skip(NESTING_MAX).map_err(|bad| WireError::malformed(what, bad.text()))?;
     if !reader.is_at_end() {
         let rest = map.len() - reader.position();
         return Err(WireError::malformed(what, format!("{rest} bytes after the frame's map")));
@@ -599,6 +594,24 @@ mod tests {
         frame.extend(std::iter::repeat_n(0x91, 200_000));
         frame.push(1);
         assert!(Control::decode(&frame).is_err());
+    }
+
+    #[test]
+    fn a_known_key_that_stands_twice_is_refused() {
+        assert!(matches!(Control::decode(&[13, 0x82, 1, 5, 1, 5]), Err(WireError::Malformed { .. })));
+        assert!(Control::decode(&[13, 0x83, 99, 1, 99, 2, 1, 5]).is_ok());
+    }
+
+    #[test]
+    fn maps_and_lists_nest_sixteen_deep_the_frames_own_included() {
+        let nested = |levels: usize| {
+            let mut frame = vec![13, 0x81, 99];
+            frame.extend(std::iter::repeat_n(0x91, levels - 2));
+            frame.push(0x80); // an empty map is a level too
+            Control::decode(&frame)
+        };
+        assert!(nested(16).is_ok());
+        assert!(matches!(nested(17), Err(WireError::Malformed { .. })));
     }
 
     #[test]

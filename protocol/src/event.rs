@@ -125,13 +125,18 @@ impl<'a> StreamFrame<'a> {
         match kind {
             TYPE_EVENT => decode_event(reader, frame.len()),
             TYPE_PUBLISH => decode_publish(reader, frame.len()),
-            TYPE_CLOCK => reader
-                .uint()
-                .map(StreamFrame::Clock)
-                .map_err(|bad| WireError::malformed("clock frame", bad.text())),
+            TYPE_CLOCK => decode_clock(reader),
             _ => crate::control::decode_stream_frame(kind, &frame[reader.position()..]),
         }
     }
+}
+
+fn decode_clock(mut reader: Reader<'_>) -> Result<StreamFrame<'_>, WireError> {
+    let base = reader.uint().map_err(|bad| WireError::malformed("clock frame", bad.text()))?;
+    if !reader.is_at_end() {
+        return Err(WireError::malformed("clock frame", "bytes after the number"));
+    }
+    Ok(StreamFrame::Clock(base))
 }
 
 fn decode_publish(mut reader: Reader<'_>, len: usize) -> Result<StreamFrame<'_>, WireError> {
@@ -330,9 +335,23 @@ mod tests {
     }
 
     #[test]
+    fn integers_are_taken_in_every_form_that_holds_the_value() {
+        // Channel, flags, alias and sequence as int8, int16, int64 and int32: some encoders write no others.
+        let frame =
+            [52, 0xd0, 1, 0xd1, 0, 0, 0xd3, 0, 0, 0, 0, 0, 0, 0, 7, 0xd2, 0, 0, 1, 0, 0x80].as_slice();
+        let StreamFrame::Publish(header, body) = StreamFrame::decode(frame).unwrap() else {
+            panic!("not a publish")
+        };
+        assert_eq!((header.channel, header.topic, header.sequence), (1, TopicRef::Alias(7), 256));
+        assert_eq!(&frame[body], [0x80]);
+        assert!(StreamFrame::decode(&[51, 0xd0, 0xff]).is_err());
+    }
+
+    #[test]
     fn garbage_is_an_error_and_never_a_panic() {
         assert_eq!(StreamFrame::decode(&[]), Err(WireError::EmptyFrame));
         assert!(matches!(StreamFrame::decode(&[99]), Err(WireError::UnknownFrame { got: 99, .. })));
+        assert!(matches!(StreamFrame::decode(&[51, 1, 2]), Err(WireError::Malformed { .. })));
         let mut state = 1u64;
         for _ in 0..20_000 {
             let bytes: Vec<u8> = (0..16)

@@ -1,9 +1,12 @@
 //! Reading and writing single MessagePack values without serde, for the hot frames.
 //!
-//! Invariant: a reader never goes beyond its slice and never recurses, so that deep
-//! nesting in a field that is skipped costs time linear in its bytes.
+//! Invariants: a reader never goes beyond its slice and never recurses; integers are taken in
+//! every form that holds the value (PROTOCOL.md 3.1); nesting is bounded by [`NESTING_MAX`].
 
 use rmp::Marker;
+
+/// Deepest nesting of maps and lists in a frame or a body, its own map included (PROTOCOL.md 3.2).
+pub(crate) const NESTING_MAX: usize = 16;
 
 /// Why a value could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub(crate) enum Bad {
     Type(&'static str),
     /// A string that is not UTF-8.
     Utf8,
+    /// More than [`NESTING_MAX`] maps and lists within each other.
+    Depth,
 }
 
 impl Bad {
@@ -22,8 +27,14 @@ impl Bad {
             Bad::Short => "the bytes end inside a value".into(),
             Bad::Type(expected) => format!("expected {expected}"),
             Bad::Utf8 => "a string is not UTF-8".into(),
+            Bad::Depth => format!("maps and lists nest deeper than {NESTING_MAX}"),
         }
     }
+}
+
+enum Integer {
+    Unsigned(u64),
+    Signed(i64),
 }
 
 /// A cursor over MessagePack bytes.
@@ -66,30 +77,39 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn uint(&mut self) -> Result<u64, Bad> {
-        match self.marker()? {
-            Marker::FixPos(n) => Ok(u64::from(n)),
-            Marker::U8 => self.big_endian(1),
-            Marker::U16 => self.big_endian(2),
-            Marker::U32 => self.big_endian(4),
-            Marker::U64 => self.big_endian(8),
+        match self.integer()? {
+            Some(Integer::Unsigned(value)) => Ok(value),
+            Some(Integer::Signed(value)) if value >= 0 => Ok(value as u64),
             _ => Err(Bad::Type("an unsigned integer")),
         }
     }
 
     pub(crate) fn int(&mut self) -> Result<i64, Bad> {
-        let start = self.at;
-        Ok(match self.marker()? {
-            Marker::FixNeg(n) => i64::from(n),
-            Marker::I8 => self.big_endian(1)? as i8 as i64,
-            Marker::I16 => self.big_endian(2)? as i16 as i64,
-            Marker::I32 => self.big_endian(4)? as i32 as i64,
-            Marker::I64 => self.big_endian(8)? as i64,
-            _ => {
-                self.at = start;
-                let unsigned = self.uint().map_err(|_| Bad::Type("an integer"))?;
-                i64::try_from(unsigned).map_err(|_| Bad::Type("an integer below 2^63"))?
+        match self.integer()? {
+            Some(Integer::Signed(value)) => Ok(value),
+            Some(Integer::Unsigned(value)) => {
+                i64::try_from(value).map_err(|_| Bad::Type("an integer below 2^63"))
             }
-        })
+            None => Err(Bad::Type("an integer")),
+        }
+    }
+
+    /// `None`: another type stands there; its marker was taken.
+    fn integer(&mut self) -> Result<Option<Integer>, Bad> {
+        use Integer::{Signed, Unsigned};
+        Ok(Some(match self.marker()? {
+            Marker::FixPos(n) => Unsigned(u64::from(n)),
+            Marker::U8 => Unsigned(self.big_endian(1)?),
+            Marker::U16 => Unsigned(self.big_endian(2)?),
+            Marker::U32 => Unsigned(self.big_endian(4)?),
+            Marker::U64 => Unsigned(self.big_endian(8)?),
+            Marker::FixNeg(n) => Signed(i64::from(n)),
+            Marker::I8 => Signed(self.big_endian(1)? as i8 as i64),
+            Marker::I16 => Signed(self.big_endian(2)? as i16 as i64),
+            Marker::I32 => Signed(self.big_endian(4)? as i32 as i64),
+            Marker::I64 => Signed(self.big_endian(8)? as i64),
+            _ => return Ok(None),
+        }))
     }
 
     pub(crate) fn float(&mut self) -> Result<f64, Bad> {
@@ -164,18 +184,29 @@ impl<'a> Reader<'a> {
         Ok((kind, self.take(len as usize)?))
     }
 
-    /// Steps over one value of any type. O(bytes of the value), no recursion.
-    pub(crate) fn skip(&mut self) -> Result<(), Bad> {
-        let mut left: u64 = 1;
-        while left > 0 {
-            left -= 1;
-            left = left.saturating_add(self.skip_head()?);
+    /// Steps over one value of any type that nests at most `levels` (up to [`NESTING_MAX`]) maps
+    /// and lists. O(bytes of the value), no recursion.
+    pub(crate) fn skip(&mut self, levels: usize) -> Result<(), Bad> {
+        let mut left = [0u64; NESTING_MAX];
+        let open = left.get_mut(..levels).ok_or(Bad::Depth)?;
+        let mut depth = 0;
+        loop {
+            if let Some(children) = self.skip_head()? {
+                *open.get_mut(depth).ok_or(Bad::Depth)? = children;
+                depth += 1;
+            }
+            while depth > 0 && open[depth - 1] == 0 {
+                depth -= 1;
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+            open[depth - 1] -= 1;
         }
-        Ok(())
     }
 
-    /// Steps over one scalar, or over the head of a container; gives its number of children.
-    fn skip_head(&mut self) -> Result<u64, Bad> {
+    /// Steps over one scalar, or over the head of a container; then how many children it has.
+    fn skip_head(&mut self) -> Result<Option<u64>, Bad> {
         let fixed = match self.peek()? {
             Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => 1,
             Marker::U8 | Marker::I8 => 2,
@@ -195,20 +226,20 @@ impl<'a> Reader<'a> {
             Marker::FixExt8 => 10,
             Marker::FixExt16 => 18,
             Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
-                return Ok(self.array()? as u64);
+                return Ok(Some(self.array()? as u64));
             }
-            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => return Ok(2 * self.map()? as u64),
+            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => return Ok(Some(2 * self.map()? as u64)),
             Marker::Reserved => return Err(Bad::Type("a MessagePack value (0xc1 is reserved)")),
         };
         self.take(fixed)?;
-        Ok(0)
+        Ok(None)
     }
 
-    fn skip_sized(&mut self, len_bytes: usize, extra: usize) -> Result<u64, Bad> {
+    fn skip_sized(&mut self, len_bytes: usize, extra: usize) -> Result<Option<u64>, Bad> {
         self.take(1)?;
         let len = self.big_endian(len_bytes)? as usize;
         self.take(len.saturating_add(extra))?;
-        Ok(0)
+        Ok(None)
     }
 }
 

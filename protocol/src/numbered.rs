@@ -1,7 +1,7 @@
 //! Structs as MessagePack maps with small integer keys (PROTOCOL.md 3.2).
 //!
-//! Invariants: unknown keys are skipped, a missing key leaves its field's default,
-//! keys are written in the order of the definition, fields that equal their default
+//! Invariants: unknown keys are skipped, a missing key leaves its field's default, a known key
+//! that stands twice is an error, keys are written in the order of the definition, fields that equal their default
 //! are left out.
 
 /// Defines structs whose fields carry numbers, with serde implementations by number.
@@ -38,9 +38,17 @@ macro_rules! numbered {
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
                         #[allow(unused_mut, reason = "a struct without fields changes nothing")]
                         let mut out = $name::default();
+                        #[allow(unused_mut, reason = "a struct without fields changes nothing")]
+                        let mut seen = 0u64;
                         while let Some(key) = map.next_key::<u64>()? {
                             match key {
-                                $( $key => out.$field = map.next_value()?, )*
+                                $( $key => {
+                                    if seen & (1 << $key) != 0 {
+                                        return Err(serde::de::Error::custom(concat!("key ", $key, " stands twice")));
+                                    }
+                                    seen |= 1 << $key;
+                                    out.$field = map.next_value()?;
+                                } )*
                                 _ => { map.next_value::<serde::de::IgnoredAny>()?; }
                             }
                         }
