@@ -1,0 +1,110 @@
+//! The vectors of topics and predicates beside PROTOCOL.md, held against this crate.
+//!
+//! The files are read by their path: this crate does not depend on fanal-protocol. Their format
+//! is described in `protocol/vectors/README.md`. They say what is refused and where, not in which
+//! words.
+
+#![allow(clippy::unwrap_used, reason = "a file that is not as described fails the test")]
+
+use std::path::Path;
+
+use fanal_matching::{Filter, Timestamp, Topic, TopicFilter, Truth, Value};
+
+type Json = serde_json::Value;
+
+fn list(file: &str, key: &str) -> Vec<Json> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/vectors").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let json: Json = serde_json::from_str(&text).unwrap();
+    let list = json[key].as_array().expect("a list").clone();
+    assert!(list.len() > 20, "{} {key} in {file}", list.len());
+    list
+}
+
+fn text(value: &Json) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
+}
+
+#[test]
+fn topics_and_topic_filters_are_taken_or_refused() {
+    for vector in list("topics.json", "topics") {
+        assert_eq!(Topic::parse(text(&vector["text"])).is_ok(), vector["valid"] == true, "{vector}");
+    }
+    for vector in list("topics.json", "filters") {
+        assert_eq!(TopicFilter::parse(text(&vector["text"])).is_ok(), vector["valid"] == true, "{vector}");
+    }
+}
+
+#[test]
+fn topic_filters_match_their_topics_and_no_others() {
+    for vector in list("topics.json", "matches") {
+        let filter = TopicFilter::parse(text(&vector["filter"])).unwrap();
+        let topic = Topic::parse(text(&vector["topic"])).unwrap();
+        assert_eq!(filter.matches(&topic), vector["matches"] == true, "{vector}");
+    }
+}
+
+/// An attribute's value; bytes are kept in `bytes`, which the value borrows.
+fn value<'a>(json: &'a Json, bytes: &'a [u8]) -> Value<'a> {
+    match json {
+        Json::Bool(known) => Value::Bool(*known),
+        Json::Number(number) => Value::Int(number.as_i64().expect("an i64")),
+        Json::String(text) => Value::Str(text),
+        _ if json.get("float").is_some() => Value::Float(text(&json["float"]).parse().expect("a float")),
+        _ if json.get("timestamp").is_some() => Value::Timestamp(Timestamp {
+            seconds: json["timestamp"]["seconds"].as_i64().unwrap(),
+            nanos: u32::try_from(json["timestamp"]["nanos"].as_u64().unwrap()).unwrap(),
+        }),
+        _ => Value::Bytes(bytes),
+    }
+}
+
+fn bytes(json: &Json) -> Vec<u8> {
+    let digits = json.get("hex").and_then(Json::as_str).unwrap_or_default();
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+fn truth(json: &Json) -> Truth {
+    match text(json) {
+        "true" => Truth::True,
+        "false" => Truth::False,
+        "unknown" => Truth::Unknown,
+        other => panic!("no truth value: {other}"),
+    }
+}
+
+#[test]
+fn predicates_have_their_canonical_text_and_say_what_they_should() {
+    let mut events = 0;
+    for vector in list("predicates.json", "vectors") {
+        let name = text(&vector["name"]);
+        let filter = Filter::parse(text(&vector["text"])).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(filter.as_str(), text(&vector["canonical"]), "{name}");
+        assert_eq!(Filter::parse(filter.as_str()).unwrap().as_str(), filter.as_str(), "{name}");
+        for event in vector["events"].as_array().unwrap() {
+            let members = event["attributes"].as_object().unwrap();
+            let held: Vec<Vec<u8>> = members.values().map(bytes).collect();
+            let attributes: Vec<(&String, Value<'_>)> =
+                members.iter().zip(&held).map(|((name, json), held)| (name, value(json, held))).collect();
+            assert_eq!(filter.evaluate(&attributes), truth(&event["result"]), "{name}: {event}");
+            events += 1;
+        }
+    }
+    assert!(events > 100);
+}
+
+#[test]
+fn refused_predicates_are_refused_at_their_place() {
+    for vector in list("predicates.json", "refused") {
+        let name = text(&vector["name"]);
+        let error = match Filter::parse(text(&vector["text"])) {
+            Err(error) => error,
+            Ok(filter) => panic!("{name} was read as {filter}"),
+        };
+        let place = [error.line, error.column, error.position].map(|number| number as u64);
+        let expected = ["line", "column", "position"].map(|part| vector[part].as_u64().unwrap());
+        assert_eq!(place, expected, "{name}: {error}");
+        assert_eq!(vector["code"], 422);
+    }
+}
