@@ -1,8 +1,9 @@
 //! A running broker: start, recover, serve, shut down.
 //!
-//! Invariants of the start: the store is locked first and the sockets are bound last, so that
-//! whoever reaches the broker finds everything recovered; durable subscriptions and the durable
-//! interest of absent peers are routed to before the first connection is accepted.
+//! Invariants of the start: both addresses are taken before anything is written, so that a start
+//! that cannot listen leaves nothing behind; they are answered on last, so that whoever reaches the
+//! broker finds everything recovered; durable subscriptions and the durable interest of absent
+//! peers are routed to before the first connection is accepted.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::mailbox::{Mailbox, MailboxKind};
 use crate::metrics::Metrics;
 use crate::pages::AdminPages;
 use crate::shared::{Shared, SharedParts, parse_ask};
+use crate::sockets::Sockets;
 use crate::trust::{Trust, TrustError};
 use crate::{accept, admin, gauges, quic};
 
@@ -55,13 +57,14 @@ impl Broker {
         fanal_protocol::identity::check_name(&config.name)?;
         check_peers(&config)?;
         check_limits(&config)?;
+        let sockets = Sockets::take(config.listen, config.admin)?;
         std::fs::create_dir_all(&config.data)
             .map_err(|source| StartError::Data { path: config.data.clone(), source })?;
         let (store, home, recovery) = open_store(&config)?;
         let trust = Trust::open_or_create(&config.ca, &config.name, &config.data)?;
-        let endpoint = quic::endpoint(&trust, &config.data, config.listen)?;
+        let (socket, admin_listener, admin) = sockets.listen()?;
+        let endpoint = quic::endpoint(&trust, &config.data, config.listen, socket)?;
         let listen = endpoint.local_addr().unwrap_or(config.listen);
-        let (admin_listener, admin) = bind_admin(config.admin).await?;
         let local_json = match trust.write_local_json(&config.data, &[listen], admin, &config.name) {
             Err(error @ TrustError::NoKey { .. }) => {
                 tracing::warn!(%error, "no credentials for this machine are written");
@@ -222,13 +225,6 @@ fn check_peers(config: &Config) -> Result<(), StartError> {
         }
     }
     Ok(())
-}
-
-async fn bind_admin(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { what: "admin HTTP", address, source };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
 }
 
 fn open_store(config: &Config) -> Result<(Store, Home, Recovery), StartError> {

@@ -42,7 +42,7 @@ pub enum StartError {
         reason: String,
     },
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} ({what}): {source}; {}", advice(source))]
+    #[error("cannot listen on {address} ({what}): {source}; {}", advice(what, source))]
     Listen {
         /// QUIC or admin HTTP.
         what: &'static str,
@@ -70,13 +70,18 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-fn advice(source: &std::io::Error) -> &'static str {
+fn advice(what: &str, source: &std::io::Error) -> String {
+    let flag = if what == "QUIC" { "--listen" } else { "--admin" };
     match source.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "another process uses this port: stop it, or choose another with --listen or --admin"
+            format!("another process uses this port: stop it, or choose another with {flag} IP:PORT")
         }
-        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address: choose another",
-        std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another",
-        _ => "choose another address with --listen or --admin",
+        std::io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no such address: choose another with {flag} IP:PORT")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need privileges: choose another with {flag} IP:PORT")
+        }
+        _ => format!("choose another address with {flag} IP:PORT"),
     }
 }

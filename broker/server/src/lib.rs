@@ -28,6 +28,7 @@ mod quic;
 mod ready;
 mod route;
 mod shared;
+mod sockets;
 mod trust;
 mod wire;
 

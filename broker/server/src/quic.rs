@@ -19,10 +19,13 @@ use crate::trust::Trust;
 /// Asked of the system for both directions; what it grants may be less.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
-/// Binds the listener of a broker.
-pub(crate) fn endpoint(trust: &Trust, data: &Path, listen: SocketAddr) -> Result<Endpoint, StartError> {
-    let socket =
-        bind(listen).map_err(|source| StartError::Listen { what: "QUIC", address: listen, source })?;
+/// Makes the listener of a broker on its socket.
+pub(crate) fn endpoint(
+    trust: &Trust,
+    data: &Path,
+    listen: SocketAddr,
+    socket: UdpSocket,
+) -> Result<Endpoint, StartError> {
     let tls = trust.server_config()?;
     let crypto =
         QuicServerConfig::try_from(tls).map_err(|error| StartError::Tls { reason: error.to_string() })?;
@@ -43,7 +46,8 @@ pub(crate) fn endpoint(trust: &Trust, data: &Path, listen: SocketAddr) -> Result
     })
 }
 
-fn bind(listen: SocketAddr) -> std::io::Result<UdpSocket> {
+/// Takes the address of a broker; nobody is answered before [`endpoint`].
+pub(crate) fn bind(listen: SocketAddr) -> std::io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
     // Smaller buffers work too: they cost loss under bursts, not correctness.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
