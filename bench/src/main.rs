@@ -6,8 +6,9 @@
 
 mod child;
 mod load;
-mod report;
+mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,11 +21,13 @@ struct Args {
     #[command(subcommand)]
     command: Command,
 }
-
 #[derive(Subcommand)]
 enum Command {
     /// Publisher → subscribers through one broker: sizes, fan-outs and classes.
     Load {
+        /// The `fanal` to measure [default: the one beside this program].
+        #[arg(long, value_name = "FILE")]
+        fanal: Option<PathBuf>,
         /// Payload sizes in bytes.
         #[arg(long, value_delimiter = ',', default_values_t = [16, 128, 1024])]
         sizes: Vec<usize>,
@@ -47,36 +50,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// The broker's process (started by `load`): ends when its standard input does.
-    #[command(hide = true)]
-    Broker {
-        /// Data directory.
-        data: std::path::PathBuf,
-    },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match Args::parse().command {
-        Command::Broker { data } => {
-            tracing_subscriber::fmt()
-                .with_writer(std::io::stderr)
-                .with_env_filter(
-                    tracing_subscriber::EnvFilter::try_from_env("FANAL_LOG")
-                        .unwrap_or_else(|_| "warn".into()),
-                )
-                .init();
-            child::run_broker(data).await
+    let Command::Load { fanal, sizes, subscribers, classes, window, seconds, runs, json } =
+        Args::parse().command;
+    let mut cells = Vec::new();
+    for &class in &classes {
+        for &subscribers in &subscribers {
+            cells.extend(sizes.iter().map(|&size| Cell { class, subscribers, size, window }));
         }
-        Command::Load { sizes, subscribers, classes, window, seconds, runs, json } => {
-            let mut cells = Vec::new();
-            for &class in &classes {
-                for &subscribers in &subscribers {
-                    cells.extend(sizes.iter().map(|&size| Cell { class, subscribers, size, window }));
-                }
-            }
-            report::run(&cells, seconds, runs.max(1), json).await
-        }
+    }
+    let outcome = match child::binary(fanal) {
+        Ok(fanal) => table::run(&fanal, &cells, seconds, runs.max(1), json).await,
+        Err(error) => Err(error),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

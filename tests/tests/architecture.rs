@@ -51,6 +51,15 @@ fn crates_that_decide_are_built_without_crates_that_do() {
         "store and core do not know each other"
     );
     assert!(!tree("fanal-client").iter().any(|name| name == "fanal-broker" || name == "fanal-core"));
+    let bench = tree("fanal-bench");
+    assert!(bench.iter().any(|name| name == "fanal-client"), "{bench:?}");
+    for banned in ["fanal-broker", "fanal-core", "fanal-store", "fanal"] {
+        assert!(!bench.iter().any(|name| name == banned), "the load generator is a client: {banned}");
+    }
+    let cli = tree("fanal");
+    for used in ["fanal-broker", "fanal-client", "fanal-bench"] {
+        assert!(cli.iter().any(|name| name == used), "cli → {used}");
+    }
 }
 
 #[test]
