@@ -1,32 +1,29 @@
-//! The command line: one definition per flag feeds parser, help and suggestions.
+//! The command line: one definition per flag feeds parser, help, completions and man pages.
 //!
 //! Invariants:
 //! 1. Names and meaning of flags are a stable interface; they are added to, not changed.
 //! 2. What can be checked without a broker is checked here or on the way out of here, and ends
 //!    with exit code 2.
+//! 3. [`command`] is the one definition, with the notes and examples of [`crate::manual`].
+
+mod bench;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::builder::Styles;
+use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::attribute::Attribute;
+use crate::manual;
 
-/// Fanal: a federated publish/subscribe broker. My client – my server – your server – your client.
+pub(crate) use bench::{Bench, Class};
+
+/// A federated publish/subscribe broker: my client – my broker – your broker – your client.
 #[derive(Debug, Parser)]
-#[command(
-    name = "fanal",
-    version,
-    propagate_version = true,
-    subcommand_required = true,
-    arg_required_else_help = true,
-    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 timed out, 4 refused by the broker.\n\
-        Durations: 250ms 90s 5m 2h 7d.\n\n\
-        First steps, in three terminals of one directory:\n  \
-          fanal serve\n  \
-          fanal subscribe 'orders/#' --where 'amount > 100'\n  \
-          fanal publish orders/eu/paris '{\"item\":\"lamp\"}' -a amount=250"
-)]
+#[command(name = "fanal", version, propagate_version = true, max_term_width = 100, styles = STYLES)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -34,11 +31,36 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// Headings and names stand out on a terminal; nothing is told by colour alone.
+const STYLES: Styles = Styles::styled()
+    .header(manual::HEADING)
+    .usage(manual::HEADING)
+    .literal(manual::LITERAL)
+    .error(manual::TROUBLE)
+    .invalid(manual::TROUBLE)
+    .valid(manual::LITERAL);
+
+/// The definition: flags from here, notes and examples from [`crate::manual`].
+pub(crate) fn command() -> clap::Command {
+    manual::complete(Args::command())
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR or TERM=dumb says no
+    Auto,
+    /// Into pipes and files too
+    Always,
+    /// Nowhere
+    Never,
+}
+
 /// Flags of every command.
 #[derive(Debug, Clone, ClapArgs)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Print results (and errors) as JSON, for programs
+    /// Print results and errors as JSON, for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -52,33 +74,46 @@ pub(crate) struct Global {
 
     /// A broker's data directory; clients on its machine read DIR/local.json
     /// [env: FANAL_DATA] [default: ./fanal-data]
-    #[arg(long, global = true, value_name = "DIR", verbatim_doc_comment)]
+    #[arg(long, global = true, value_name = "DIR", verbatim_doc_comment, value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
+
+    /// When to use colours: auto, always or never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(crate) color: Color,
+
+    /// Print help
+    #[arg(short, long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, global = true, action = ArgAction::Version)]
+    version: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a broker
     Serve(Serve),
-    /// Two brokers, a publisher and subscribers on real events, in this terminal; ends by itself
+    /// Two brokers and real events in this terminal; ends by itself
     Demo,
     /// Publish one event, or one per line of JSON
     Publish(Publish),
     /// Receive events as they match
     Subscribe(Subscribe),
     /// What the broker is and how it does
-    #[command(after_help = "Example:\n  fanal status --data ewr --json")]
     Status,
     /// Other brokers that this one knows, and the links to them
-    #[command(after_help = "Example:\n  fanal peers --data jfk")]
     Peers,
     /// Clients that are attached
     Sessions,
     /// Subscriptions: list them, remove or change a durable one
-    #[command(after_help = "Examples:\n  \
-        fanal subscriptions\n  \
-        fanal subscriptions update late 'flights/JFK/+' --where 'dep_delay > 90'\n  \
-        fanal subscriptions remove late")]
     Subscriptions {
         #[command(subcommand)]
         action: Option<SubscriptionsAction>,
@@ -87,6 +122,23 @@ pub(crate) enum Command {
     Mailboxes,
     /// Check a configuration and explain where each value comes from
     CheckConfig(CheckConfig),
+    /// Measure throughput and latency, and check that nothing is lost
+    Bench(Bench),
+    /// Print a script that completes commands and flags in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page, or write them all
+    Man {
+        /// The command whose page to print, such as `publish` or `subscriptions update`
+        #[arg(value_name = "COMMAND")]
+        of: Vec<String>,
+
+        /// Write the page of COMMAND and of everything below it to this directory
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
 }
 
 impl Command {
@@ -103,6 +155,9 @@ impl Command {
             Command::Subscriptions { .. } => "subscriptions",
             Command::Mailboxes => "mailboxes",
             Command::CheckConfig(_) => "check-config",
+            Command::Bench(_) => "bench",
+            Command::Completions { .. } => "completions",
+            Command::Man { .. } => "man",
         }
     }
 }
@@ -127,7 +182,7 @@ pub(crate) struct ConfigArgs {
     pub(crate) admin: Option<String>,
 
     /// Directory of the CA, made on first start; brokers of one owner share it [default: DATA/ca]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) ca: Option<PathBuf>,
 
     /// Another broker to dial; may be given several times
@@ -136,23 +191,12 @@ pub(crate) struct ConfigArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(
-    after_help = "Values come from flags, then FANAL_NAME, FANAL_LISTEN, … in the environment, then the \
-    configuration file.\nPrints one line when ready, then runs until SIGINT or SIGTERM. Logs go to stderr \
-    (FANAL_LOG=debug for more).\n\n\
-    Two brokers on one machine:\n  \
-    fanal serve --name ewr --data ewr --ca ca --listen 127.0.0.1:4600 --admin 127.0.0.1:4680\n  \
-    fanal serve --name jfk --data jfk --ca ca --listen 127.0.0.1:4601 --admin 127.0.0.1:4681 --peer ewr=127.0.0.1:4600"
-)]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  \
-    fanal check-config --config fanal.toml\n  \
-    fanal check-config --defaults > fanal.toml")]
 pub(crate) struct CheckConfig {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
@@ -163,15 +207,6 @@ pub(crate) struct CheckConfig {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  \
-    fanal publish orders/eu/paris '{\"item\":\"lamp\"}' -a amount=250 -a express=true\n  \
-    fanal publish pictures/cat --file cat.jpg --content-type image/jpeg --ttl 2h\n  \
-    fanal publish --ndjson flights.ndjson --topic 'flights/{origin}/{dest}'\n  \
-    zcat more.gz | fanal publish --ndjson --topic 'flights/{origin}/{dest}' --receipts\n\n\
-    With --ndjson each line is one JSON object and becomes one event: the line is the payload; its strings, \
-    booleans and numbers become attributes (`id`, `source` and `time` the event's own fields); nested values \
-    stay in the payload only. A line that cannot be published is refused (400), the rest goes on.\n\
-    The command waits for every receipt; exit code 4 if one event was refused.")]
 pub(crate) struct Publish {
     /// Topic: levels separated by `/`
     #[arg(value_name = "TOPIC", required_unless_present = "ndjson", conflicts_with_all = ["ndjson", "topic"])]
@@ -182,56 +217,57 @@ pub(crate) struct Publish {
     pub(crate) payload: Option<String>,
 
     /// Attribute; numbers, true, false and "quoted text" as in JSON, anything else is text
-    #[arg(short = 'a', long = "attribute", value_name = "NAME=VALUE", conflicts_with = "ndjson",
+    #[arg(help_heading = "One event",
+        short = 'a', long = "attribute", value_name = "NAME=VALUE", conflicts_with = "ndjson",
         value_parser = crate::attribute::parse)]
     pub(crate) attributes: Vec<Attribute>,
 
     /// Payload from a file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "stdin", "ndjson"])]
+    #[arg(help_heading = "One event", long, value_name = "FILE", conflicts_with_all = ["payload", "stdin", "ndjson"])]
     pub(crate) file: Option<PathBuf>,
 
     /// Payload from standard input: all of it, one event
-    #[arg(long, conflicts_with_all = ["payload", "ndjson"])]
+    #[arg(help_heading = "One event", long, conflicts_with_all = ["payload", "ndjson"])]
     pub(crate) stdin: bool,
 
     /// The event's id [default: made from publisher and sequence]
-    #[arg(long, conflicts_with = "ndjson")]
+    #[arg(help_heading = "One event", long, conflicts_with = "ndjson")]
     pub(crate) id: Option<String>,
 
     /// Where the event comes from, as a URI reference
-    #[arg(long, value_name = "URI", conflicts_with = "ndjson")]
+    #[arg(help_heading = "One event", long, value_name = "URI", conflicts_with = "ndjson")]
     pub(crate) source: Option<String>,
 
     /// When it happened (RFC 3339)
-    #[arg(long, value_name = "TIME", conflicts_with = "ndjson", value_parser = crate::attribute::parse_time)]
+    #[arg(help_heading = "One event", long, value_name = "TIME", conflicts_with = "ndjson", value_parser = crate::attribute::parse_time)]
     pub(crate) time: Option<fanal_protocol::Timestamp>,
 
     /// The payload's media type, such as application/json
-    #[arg(long, value_name = "TYPE", conflicts_with = "ndjson")]
+    #[arg(help_heading = "One event", long, value_name = "TYPE", conflicts_with = "ndjson")]
     pub(crate) content_type: Option<String>,
 
     /// One event per line of JSON, from FILE or from standard input
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", requires = "topic")]
+    #[arg(help_heading = "Many events", long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", requires = "topic")]
     pub(crate) ndjson: Option<PathBuf>,
 
     /// Topic of each line; {field} stands for a field of the line
-    #[arg(long, value_name = "TEMPLATE", requires = "ndjson")]
+    #[arg(help_heading = "Many events", long, value_name = "TEMPLATE", requires = "ndjson")]
     pub(crate) topic: Option<String>,
 
     /// Ordering key: events of one key stay in order when they are redelivered
-    #[arg(long)]
+    #[arg(help_heading = "Every event", long)]
     pub(crate) key: Option<String>,
 
     /// Not delivered after this time
-    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    #[arg(help_heading = "Every event", long, value_name = "DURATION", value_parser = crate::duration::parse)]
     pub(crate) ttl: Option<Duration>,
 
     /// Never stored: faster, and lost where nobody listens now
-    #[arg(long)]
+    #[arg(help_heading = "Every event", long)]
     pub(crate) best_effort: bool,
 
     /// Print {"line","id","code","sequence"} for every event, refused ones too, in order
-    #[arg(long)]
+    #[arg(help_heading = "Every event", long)]
     pub(crate) receipts: bool,
 }
 
@@ -247,14 +283,6 @@ pub(crate) enum Output {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  \
-    fanal subscribe 'orders/#'\n  \
-    fanal subscribe 'flights/JFK/+' --where \"dep_delay > 60 AND carrier = 'AA'\"\n  \
-    fanal subscribe 'flights/#' --except 'flights/LGA/#' --count 10 --output json\n  \
-    fanal subscribe 'orders/#' --durable billing --output json >> orders.ndjson\n\n\
-    `+` stands for one level of a topic, `#` for the rest of it. Events go to stdout, and are acknowledged \
-    after stdout was flushed; the receipt, which tells the brokers that now send what matches, is one JSON \
-    line on stderr.")]
 pub(crate) struct Subscribe {
     /// Topic filter, such as `flights/+/LAX` or `orders/#`
     pub(crate) filter: String,
@@ -280,7 +308,13 @@ pub(crate) struct Subscribe {
     pub(crate) wait_for: String,
 
     /// How to print deliveries; --json means json
-    #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|json|payload",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     pub(crate) output: Output,
 }
 
@@ -288,11 +322,6 @@ pub(crate) struct Subscribe {
 pub(crate) enum SubscriptionsAction {
     /// List them (as without an action)
     List,
-    /// Remove a durable subscription of yours and everything queued for it
-    Remove {
-        /// Its name
-        name: String,
-    },
     /// Give a durable subscription of yours another filter; what is queued stays
     Update {
         /// Its name
@@ -306,65 +335,12 @@ pub(crate) enum SubscriptionsAction {
         #[arg(long, value_name = "FILTER")]
         except: Vec<String>,
     },
+    /// Remove a durable subscription of yours and everything queued for it
+    Remove {
+        /// Its name
+        name: String,
+    },
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{CommandFactory, Parser};
-
-    use super::*;
-
-    fn publish(args: &[&str]) -> Result<Publish, clap::Error> {
-        let all = ["fanal", "publish"].iter().chain(args);
-        match Args::try_parse_from(all)?.command {
-            Command::Publish(publish) => Ok(publish),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn ndjson_takes_a_file_or_standard_input() {
-        let file = publish(&["--ndjson", "f.ndjson", "--topic", "a/{b}"]).unwrap();
-        assert_eq!(file.ndjson, Some("f.ndjson".into()));
-        let stdin = publish(&["--ndjson", "--topic", "a/{b}"]).unwrap();
-        assert_eq!(stdin.ndjson, Some("-".into()));
-        assert!(publish(&["--ndjson", "f"]).is_err(), "needs --topic");
-        assert!(publish(&["t", "--ndjson", "f", "--topic", "x"]).is_err(), "two topics");
-        assert!(publish(&["t", "--topic", "x"]).is_err(), "two topics");
-    }
-
-    #[test]
-    fn one_source_for_the_payload() {
-        assert!(publish(&["t", "p"]).is_ok());
-        assert!(publish(&["t", "--stdin"]).is_ok());
-        assert!(publish(&["t", "p", "--stdin"]).is_err());
-        assert!(publish(&["t", "p", "--file", "f"]).is_err());
-        assert!(publish(&["t", "--stdin", "--file", "f"]).is_err());
-        assert!(publish(&[]).is_err());
-    }
-
-    #[test]
-    fn negative_payloads_and_values_need_no_tricks() {
-        let args = publish(&["t", "-a", "delay=-5"]).unwrap();
-        assert_eq!(args.attributes.len(), 1);
-    }
-
-    #[test]
-    fn an_unknown_flag_gets_a_suggestion_and_exit_code_2() {
-        let error = Args::try_parse_from(["fanal", "subscribe", "a", "--durabel", "x"]).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("--durable"), "{error}");
-    }
-
-    #[test]
-    fn global_flags_stand_before_or_after_the_command() {
-        for args in [["fanal", "--json", "status"], ["fanal", "status", "--json"]] {
-            assert!(Args::try_parse_from(args).unwrap().global.json);
-        }
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@ use fanal_broker::{Config, Limits, PeerConfig};
 use file::File;
 use keys::{KEYS, Key};
 
-pub(crate) use keys::{default_file, described};
+pub(crate) use keys::{default_file, described, documented_variables};
 
 /// A configuration and where each value of it came from.
 #[derive(Debug)]

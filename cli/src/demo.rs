@@ -438,9 +438,7 @@ impl Report {
                 [row.offered, row.got, row.expected].map(|count| grouped(count as u64));
             table.row([row.broker.name(), &row.asked(), &offered, &got, &expected, equal]);
         }
-        for line in table.lines() {
-            out.line(format_args!("{line}"))?;
-        }
+        table.print(out)?;
         for row in self.subscriptions.iter().filter(|row| !row.troubles.is_empty()) {
             let (broker, asked) = (row.broker.name(), row.asked());
             out.line(format_args!("{broker} {asked}: {}", row.troubles.join("; ")))?;

@@ -27,6 +27,19 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
+/// Reads seconds (`5`, `0`, `0.5`) or a duration (`2m`).
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let is_number = text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains(['e', 'E']);
+    match text.parse::<f64>() {
+        Ok(seconds) if is_number => Duration::try_from_secs_f64(seconds)
+            .map_err(|_| format!("`{text}` is too long: write seconds, or a duration such as 2m")),
+        _ => parse(text),
+    }
+}
+
 /// Writes a duration for people, with the largest unit of which it is a whole number.
 pub(crate) fn show(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -50,6 +63,16 @@ mod tests {
             assert_eq!(show(Duration::from_millis(millis)), text);
         }
         assert_eq!(show(Duration::from_millis(90_500)), "90500ms");
+    }
+
+    #[test]
+    fn seconds_may_stand_alone_where_that_is_said() {
+        for (text, millis) in [("5", 5_000), ("0", 0), ("0.5", 500), ("2m", 120_000)] {
+            assert_eq!(parse_seconds(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "-1", "inf", "nan", "1e3", "5 s"] {
+            assert!(parse_seconds(text).unwrap_err().contains("as in 250ms"), "{text}");
+        }
     }
 
     #[test]

@@ -61,6 +61,23 @@ impl Failure {
         Failure::new(Kind::Usage, message)
     }
 
+    /// The parser's refusal on one line, without the usage.
+    pub(crate) fn of_command_line(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let told = text.split("\nUsage:").next().unwrap_or_default();
+        let told = told.split("\nFor more information").next().unwrap_or_default();
+        let mut message = String::new();
+        for line in told.trim_start_matches("error:").lines().map(str::trim).filter(|line| !line.is_empty()) {
+            match message.chars().last() {
+                None => {}
+                Some(':') => message.push(' '),
+                Some(_) => message.push_str("; "),
+            }
+            message.push_str(line);
+        }
+        Failure::usage(message)
+    }
+
     /// Time ran out: exit 3.
     pub(crate) fn timed_out(message: impl Display) -> Self {
         Failure::new(Kind::TimedOut, message)
@@ -109,7 +126,8 @@ impl Failure {
             return;
         }
         if !json {
-            crate::output::note(format_args!("fanal: {}", self.message));
+            let [trouble, plain] = crate::style::marks(&io::stderr(), crate::manual::TROUBLE);
+            crate::output::note(format_args!("{trouble}fanal:{plain} {}", self.message));
             return;
         }
         let error = Problem {

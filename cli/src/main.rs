@@ -6,12 +6,15 @@
 
 mod args;
 mod attribute;
+mod bench;
 mod config;
 mod delivery;
 mod demo;
 mod duration;
 mod exit;
 mod lines;
+mod man;
+mod manual;
 mod ndjson;
 mod output;
 mod pages;
@@ -19,21 +22,36 @@ mod publish;
 mod serve;
 mod session;
 mod stop;
+mod style;
 mod subscribe;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use args::{Args, Command, Global};
 use exit::{Failure, Outcome};
 use stop::Stop;
 
 fn main() -> ExitCode {
-    let Args { global, command } = Args::parse();
+    let asked = style::Asked::read(std::env::args_os());
+    style::apply(asked.color);
+    let parsed = args::command().try_get_matches().and_then(|matches| Args::from_arg_matches(&matches));
+    let Args { global, command } = match parsed {
+        Ok(args) => args,
+        Err(error) if asked.json && error.use_stderr() => {
+            return exit::finish(&Err(Failure::of_command_line(&error)), true);
+        }
+        Err(error) => error.exit(),
+    };
+    if global.json {
+        style::apply(args::Color::Never);
+    }
     let outcome = match command {
         Command::CheckConfig(args) => serve::check_config(&args, &global),
+        Command::Completions { shell } => man::completions(shell),
+        Command::Man { of, dir } => man::run(&of, dir.as_deref(), global.json),
         command => run(command, &global),
     };
     exit::finish(&outcome, global.json)
@@ -76,13 +94,14 @@ async fn dispatch(command: Command, global: &Global, stop: &Stop) -> Outcome {
         | Command::Sessions
         | Command::Subscriptions { action: None }
         | Command::Mailboxes => stop.guard(pages::run(name, global)).await,
-        Command::CheckConfig(args) => serve::check_config(&args, global),
+        Command::Bench(args) => bench::run(&args, global, stop).await,
+        // Needs no runtime: `main` has done it.
+        Command::CheckConfig(_) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }
 
 /// Logs to stderr; `FANAL_LOG` takes what tracing's env filter takes.
 fn init_logs(default: &str) -> Outcome {
-    use std::io::IsTerminal;
     let wanted = std::env::var("FANAL_LOG").unwrap_or_else(|_| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&wanted).map_err(|error| {
         Failure::usage(format!("FANAL_LOG=`{wanted}` is not a log filter: {error}; write a level such as info or debug, or fanal_broker=debug"))
@@ -90,7 +109,7 @@ fn init_logs(default: &str) -> Outcome {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(style::is_on(&std::io::stderr()))
         .init();
     Ok(())
 }

@@ -5,12 +5,16 @@
 //! 2. Text that came from elsewhere reaches a terminal without its control characters.
 //! 3. Nothing here panics when a reader goes away.
 
-use std::fmt::{self, Write as _};
+mod table;
+
+use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
 use crate::exit::{Failure, Outcome};
+
+pub(crate) use table::Table;
 
 /// Standard output, locked and buffered.
 pub(crate) struct Out(BufWriter<StdoutLock<'static>>);
@@ -51,76 +55,25 @@ pub(crate) fn note(text: fmt::Arguments<'_>) {
     let _ = writeln!(stderr, "{text}");
 }
 
+/// What a terminal would act on instead of showing it: control characters, and those that turn the
+/// direction of writing.
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Text without control characters: they are shown as escapes.
 pub(crate) fn clean(text: &str) -> std::borrow::Cow<'_, str> {
-    if !text.chars().any(|c| c.is_control()) {
+    if !text.chars().any(is_unsafe) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        match c.is_control() {
+        match is_unsafe(c) {
             true => out.extend(c.escape_default()),
             false => out.push(c),
         }
     }
     out.into()
-}
-
-/// Rows in aligned columns; columns of numbers stand right.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// An empty table.
-    pub(crate) fn new(header: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Table { header: header.into_iter().map(Into::into).collect(), rows: Vec::new() }
-    }
-
-    /// Adds a row; cells that are missing are empty.
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        let mut row: Vec<String> = cells.into_iter().map(|cell| clean(&cell.into()).into_owned()).collect();
-        row.resize(self.header.len(), String::new());
-        self.rows.push(row);
-    }
-
-    /// The lines, header first.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        let all = || std::iter::once(&self.header).chain(&self.rows);
-        let columns = 0..self.header.len();
-        let widths: Vec<usize> = columns
-            .clone()
-            .map(|column| all().map(|row| row[column].chars().count()).max().unwrap_or(0))
-            .collect();
-        let is_right: Vec<bool> = columns
-            .map(|column| {
-                let mut cells =
-                    self.rows.iter().map(|row| row[column].as_str()).filter(|cell| !cell.is_empty());
-                let number = |cell: &str| cell == "-" || cell.replace([',', '.'], "").parse::<u64>().is_ok();
-                !self.rows.is_empty() && cells.all(number)
-            })
-            .collect();
-        all().map(|row| line(row, &widths, &is_right)).collect()
-    }
-}
-
-fn line(row: &[String], widths: &[usize], is_right: &[bool]) -> String {
-    let mut out = String::new();
-    for (index, cell) in row.iter().enumerate() {
-        let width = widths[index];
-        if index > 0 {
-            out.push_str("  ");
-        }
-        // Writing into a string cannot fail.
-        let _ = match is_right[index] {
-            true => write!(out, "{cell:>width$}"),
-            false => write!(out, "{cell:<width$}"),
-        };
-    }
-    out.truncate(out.trim_end().len());
-    out
 }
 
 /// A number with commas between thousands.
@@ -141,20 +94,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned_and_numbers_stand_right() {
-        let mut table = Table::new(["name", "events"]);
-        table.row(["late", "1,204"]);
-        table.row(["a-longer-name", "7"]);
-        assert_eq!(
-            table.lines(),
-            ["name           events", "late            1,204", "a-longer-name       7"]
-        );
-    }
-
-    #[test]
     fn escape_sequences_do_not_reach_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
         assert_eq!(clean("plain é"), "plain é");
+        assert_eq!(clean("a\u{202e}b"), "a\\u{202e}b");
     }
 
     #[test]

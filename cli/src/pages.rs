@@ -85,29 +85,36 @@ pub(crate) async fn run(page: &str, global: &Global) -> Outcome {
             "the broker's answer is not JSON ({error}): compare versions with `fanal status --json`"
         ))
     })?;
-    for line in lines(page, &answer) {
-        out.line(format_args!("{line}"))?;
+    match shown(page, &answer) {
+        Shown::Table(table) => table.print(&mut out)?,
+        Shown::Lines(lines) => lines.iter().try_for_each(|line| out.line(format_args!("{line}")))?,
     }
     out.flush()
 }
 
-fn lines(page: &str, answer: &Value) -> Vec<String> {
+/// A page for people.
+enum Shown {
+    Table(Table),
+    Lines(Vec<String>),
+}
+
+fn shown(page: &str, answer: &Value) -> Shown {
     let (columns, what) = match page {
         "peers" => (PEERS, "no peers: link two brokers with `fanal serve --peer NAME=HOST:PORT`"),
         "sessions" => (SESSIONS, "no sessions"),
         "subscriptions" => (SUBSCRIPTIONS, "no subscriptions"),
         "mailboxes" => (MAILBOXES, "no mailboxes"),
-        _ => return status(answer),
+        _ => return Shown::Lines(status(answer)),
     };
     let rows = answer[page].as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
-        return vec![what.to_owned()];
+        return Shown::Lines(vec![what.to_owned()]);
     }
     let mut table = Table::new(columns.iter().map(|(heading, _)| *heading));
     for row in rows {
         table.row(columns.iter().map(|(_, field)| cell(row, field)));
     }
-    table.lines()
+    Shown::Table(table)
 }
 
 fn status(answer: &Value) -> Vec<String> {
@@ -185,6 +192,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn lines(page: &str, answer: &Value) -> Vec<String> {
+        match shown(page, answer) {
+            Shown::Table(table) => table.lines(None),
+            Shown::Lines(lines) => lines,
+        }
+    }
 
     #[test]
     fn lists_become_tables() {

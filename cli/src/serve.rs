@@ -73,8 +73,6 @@ pub(crate) fn check_config(args: &CheckConfig, global: &Global) -> Outcome {
         let shown = value.value_text();
         table.row([value.key, shown, value.from]);
     }
-    for line in table.lines() {
-        out.line(format_args!("{line}"))?;
-    }
+    table.print(&mut out)?;
     out.flush()
 }

@@ -60,9 +60,14 @@ fn no_broker(dir: &Path) -> Failure {
     ))
 }
 
+/// The credentials that flags, environment and directory give.
+pub(crate) fn credentials(global: &Global) -> Outcome<Credentials> {
+    Source::of(global).read()
+}
+
 /// Connects; `command` tells the broker who asks.
 pub(crate) async fn connect(global: &Global, command: &str) -> Outcome<Client> {
-    let credentials = Source::of(global).read()?;
+    let credentials = credentials(global)?;
     let agent = format!("fanal-{command}/{}", env!("CARGO_PKG_VERSION"));
     let mut builder = Client::builder(&credentials).agent(agent);
     if let Some(timeout) = global.timeout {

@@ -26,8 +26,11 @@ impl Sockets {
     /// # Errors
     /// [`StartError::Listen`]; neither is taken then.
     pub(crate) fn take(listen: SocketAddr, admin: SocketAddr) -> Result<Self, StartError> {
-        let quic =
-            quic::bind(listen).map_err(|source| StartError::Listen { what: "QUIC", address: listen, source })?;
+        let quic = quic::bind(listen).map_err(|source| StartError::Listen {
+            what: "QUIC",
+            address: listen,
+            source,
+        })?;
         let socket = bind_admin(admin).map_err(|source| failed_admin(admin, source))?;
         Ok(Sockets { quic, admin: socket, admin_address: admin })
     }

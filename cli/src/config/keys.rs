@@ -48,6 +48,14 @@ impl Key {
     }
 }
 
+/// Variables that configure a broker, with the meaning of their keys.
+pub(crate) fn documented_variables() -> Vec<(String, String)> {
+    let one_line = |doc: &str| doc.replace('\n', " ");
+    let keys = KEYS.iter().map(|key| (key.variable(), one_line(key.doc)));
+    let peers = (PEERS_VARIABLE.to_owned(), "Brokers to dial, as NAME=HOST:PORT,NAME=HOST:PORT.".to_owned());
+    keys.chain([peers]).collect()
+}
+
 /// Names of all variables that mean something.
 pub(crate) fn variables() -> impl Iterator<Item = String> {
     KEYS.iter().map(Key::variable).chain(OTHER_VARIABLES.map(str::to_owned))

@@ -1,0 +1,239 @@
+//! The words, one chapter for each command.
+
+use super::Chapter;
+
+/// Every command, in the order of the man pages.
+pub(crate) const CHAPTERS: &[Chapter] = &[
+    Chapter {
+        command: "",
+        notes: &[],
+        examples: &[(
+            "First steps, in three terminals of one directory",
+            "fanal serve\n\
+             fanal subscribe 'orders/#' --where 'amount > 100'\n\
+             fanal publish orders/eu/paris '{\"item\":\"lamp\"}' -a amount=250",
+        )],
+        see_also: &[],
+    },
+    Chapter {
+        command: "serve",
+        notes: &[
+            "Without flags: a working broker on loopback, with its data and its own certificate authority in \
+             ./fanal-data, and a name made from the host's.",
+            "Values come from flags, then from FANAL_NAME, FANAL_LISTEN and so on in the environment, then from the \
+             configuration file. `fanal check-config` explains them.",
+            "Prints one line when it is ready, then runs until SIGINT or SIGTERM. Logs go to standard error; \
+             FANAL_LOG=debug shows more.",
+        ],
+        examples: &[
+            ("A broker for trying things out", "fanal serve"),
+            (
+                "Two brokers on one machine",
+                "fanal serve --name ewr --data ewr --ca ca \\\n    \
+                     --listen 127.0.0.1:4600 --admin 127.0.0.1:4680\n\
+                 fanal serve --name jfk --data jfk --ca ca \\\n    \
+                     --listen 127.0.0.1:4601 --admin 127.0.0.1:4681 \\\n    \
+                     --peer ewr=127.0.0.1:4600",
+            ),
+            ("With a configuration file", "fanal serve --config fanal.toml"),
+        ],
+        see_also: &["check-config", "status", "peers"],
+    },
+    Chapter {
+        command: "demo",
+        notes: &[
+            "Needs nothing and leaves nothing behind: ports are the system's choice, files are in a temporary \
+             directory. Ends after some seconds, with exit code 1 if one subscriber did not get exactly what the \
+             file of flights says.",
+        ],
+        examples: &[("Watch it", "fanal demo"), ("Its result for a program", "fanal demo --json")],
+        see_also: &["serve", "publish", "subscribe"],
+    },
+    Chapter {
+        command: "publish",
+        notes: &[
+            "Without --best-effort the receipt comes after the event is on the broker's disk. The command waits for \
+             every receipt; exit code 4 if one event was refused.",
+            "With --ndjson each line is one JSON object and becomes one event: the line is the payload; its strings, \
+             booleans and numbers become attributes (`id`, `source` and `time` the event's own fields); nested values \
+             stay in the payload only. A line that cannot be published is refused (400), the rest goes on.",
+        ],
+        examples: &[
+            (
+                "One event, with attributes that filters can see",
+                "fanal publish orders/eu/paris '{\"item\":\"lamp\"}' -a amount=250 -a gift=true",
+            ),
+            (
+                "A file as the payload, of no use after two hours",
+                "fanal publish pictures/cat --file cat.jpg --content-type image/jpeg \\\n    --ttl 2h",
+            ),
+            (
+                "One event for each line of JSON",
+                "fanal publish --ndjson flights.ndjson --topic 'flights/{origin}/{dest}'",
+            ),
+            (
+                "The same from a pipe, with a receipt for each line",
+                "zcat flights.gz | fanal publish --ndjson --receipts \\\n    --topic 'flights/{origin}/{dest}'",
+            ),
+        ],
+        see_also: &["subscribe", "mailboxes", "bench"],
+    },
+    Chapter {
+        command: "subscribe",
+        notes: &[
+            "In a topic filter `+` stands for one level, `#` for the rest. Events go to standard output and are \
+             acknowledged after it was flushed. The receipt, one JSON line on standard error, names the brokers that \
+             send what matches from then on.",
+            "With --durable the broker keeps events while nobody is attached, and the same command goes on where it \
+             ended. A second program with the same name takes over. `fanal subscriptions remove NAME` ends it.",
+        ],
+        examples: &[
+            ("Everything below a topic", "fanal subscribe 'orders/#'"),
+            (
+                "By topic and content",
+                "fanal subscribe 'flights/JFK/+' \\\n    --where \"dep_delay > 60 AND carrier = 'AA'\"",
+            ),
+            (
+                "The first ten that are not from LGA, for a program",
+                "fanal subscribe 'flights/#' --except 'flights/LGA/#' \\\n    --count 10 --output json",
+            ),
+            (
+                "Nothing missed while it is away",
+                "fanal subscribe 'orders/#' --durable billing --output json >> orders.ndjson",
+            ),
+        ],
+        see_also: &["publish", "subscriptions", "mailboxes"],
+    },
+    Chapter {
+        command: "status",
+        notes: &[],
+        examples: &[
+            ("The broker in ./fanal-data", "fanal status"),
+            ("Another one, for a program", "fanal status --data ewr --json"),
+        ],
+        see_also: &["peers", "sessions", "subscriptions", "mailboxes"],
+    },
+    Chapter {
+        command: "peers",
+        notes: &["LAG counts the events that are queued for the peer and not yet acknowledged by it."],
+        examples: &[("Who is linked", "fanal peers --data ewr")],
+        see_also: &["status", "serve"],
+    },
+    Chapter {
+        command: "sessions",
+        notes: &[],
+        examples: &[("Who is attached", "fanal sessions")],
+        see_also: &["status", "subscriptions"],
+    },
+    Chapter {
+        command: "subscriptions",
+        notes: &["Without an action it lists them."],
+        examples: &[("What is asked for", "fanal subscriptions")],
+        see_also: &[
+            "subscribe",
+            "mailboxes",
+            "subscriptions list",
+            "subscriptions update",
+            "subscriptions remove",
+        ],
+    },
+    Chapter {
+        command: "subscriptions list",
+        notes: &[],
+        examples: &[("What is asked for, for a program", "fanal subscriptions list --json")],
+        see_also: &["subscriptions"],
+    },
+    Chapter {
+        command: "subscriptions remove",
+        notes: &["The events that are queued for it are given up. A program that is attached is told."],
+        examples: &[("Give up a durable subscription", "fanal subscriptions remove billing")],
+        see_also: &["subscriptions", "mailboxes"],
+    },
+    Chapter {
+        command: "subscriptions update",
+        notes: &["Without --where it has no predicate afterwards, and without --except no exceptions."],
+        examples: &[(
+            "Ask for less from now on",
+            "fanal subscriptions update billing 'orders/eu/#' --where 'amount > 90'",
+        )],
+        see_also: &["subscriptions", "subscribe"],
+    },
+    Chapter {
+        command: "mailboxes",
+        notes: &["A mailbox holds what a durable subscription or a peer has not acknowledged yet, in order."],
+        examples: &[("What is queued", "fanal mailboxes")],
+        see_also: &["subscriptions", "peers"],
+    },
+    Chapter {
+        command: "check-config",
+        notes: &["Touches no network and makes no files."],
+        examples: &[
+            ("A file to begin with", "fanal check-config --defaults > fanal.toml"),
+            ("Where each value comes from", "fanal check-config --config fanal.toml"),
+        ],
+        see_also: &["serve"],
+    },
+    Chapter {
+        command: "bench",
+        notes: &[
+            "Publishers and subscribers run in this process and talk to the broker that the credentials point to, \
+             under a topic of their own. Every subscriber checks that each event came once and in order; the exit \
+             code is 1 if not.",
+            "Closed loop, the default: each publisher has at most --window events under way, so that the broker sets \
+             the pace; what is measured is throughput. Open loop, --rate: events are due at fixed times, however the \
+             broker does; what is measured is latency at that rate, from when an event was due.",
+            "It says when the rate was not reached, and when this program or the machine was the limit instead of the \
+             broker. Durable subscriptions are removed at the end, after Ctrl-C too; after kill -9 remove those named \
+             bench-… with `fanal subscriptions remove`.",
+        ],
+        examples: &[
+            ("Throughput, flushed to disk", "fanal bench"),
+            (
+                "Latency at a steady rate, to ten durable subscribers",
+                "fanal bench --rate 2000 --subscribers 10 --durable --seconds 10",
+            ),
+            (
+                "Best effort, four publishers, for a program",
+                "fanal bench --class best-effort --publishers 4 --size 1024 --json",
+            ),
+        ],
+        see_also: &["publish", "subscribe", "status"],
+    },
+    Chapter {
+        command: "completions",
+        notes: &[
+            "New shells find the script where the examples put it; zsh also wants that directory in its fpath.",
+        ],
+        examples: &[
+            (
+                "bash",
+                "mkdir -p ~/.local/share/bash-completion/completions\n\
+                 fanal completions bash > ~/.local/share/bash-completion/completions/fanal",
+            ),
+            (
+                "zsh",
+                "mkdir -p ~/.zfunc\n\
+                 fanal completions zsh > ~/.zfunc/_fanal",
+            ),
+            (
+                "fish",
+                "mkdir -p ~/.config/fish/completions\n\
+                 fanal completions fish > ~/.config/fish/completions/fanal.fish",
+            ),
+        ],
+        see_also: &["man"],
+    },
+    Chapter {
+        command: "man",
+        notes: &["Pages are in the form of man(7), for `man`."],
+        examples: &[
+            ("Read one", "fanal man publish | man -l -"),
+            (
+                "Install all of them for yourself",
+                "mkdir -p ~/.local/share/man/man1\n\
+                 fanal man --dir ~/.local/share/man/man1",
+            ),
+        ],
+        see_also: &["completions"],
+    },
+];
