@@ -180,6 +180,8 @@ mod tests {
             health: Arc::default(),
             reader: store.reader(),
             metrics: Arc::new(Metrics::new("1")),
+            data: path("data"),
+            admin_hosts: Vec::new(),
         }));
         register(&shared);
         let own = shared.trust.authority().fingerprint();
