@@ -1,0 +1,422 @@
+"""Every frame that is one map: numbers, keys, types (PROTOCOL.md 3 to 6, 8).
+
+1. A frame is an immutable value; `encode` and `decode` are the only way to and from bytes.
+2. Frames of links are here for completeness of the codec; this package never sends one.
+
+What the frames mean for a stream or a channel is said in `streams`, `publisher` and `subscription`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from . import events
+from .errors import Malformed
+from .records import BOOL, CONTROL, STREAM, TEXT, Frame, MapFrame, Record, binary, key, list_of, optional, record, tuple_of, uint
+from .wire import Reader
+
+@dataclass(frozen=True)
+class Incarnation(Record):
+    """One life of a broker (3.2)."""
+
+    store: bytes = key(1, binary(16))
+    recovery_epoch: int = key(2, uint())
+    start: int = key(3, uint())
+
+    def __str__(self) -> str:
+        return f"{self.store.hex()}-{self.recovery_epoch}-{self.start}"
+
+
+@dataclass(frozen=True)
+class Epoch(Record):
+    """What a home issues for a publish channel (3.2, 5.1)."""
+
+    store: bytes = key(1, binary(16))
+    recovery_epoch: int = key(2, uint())
+    counter: int = key(3, uint())
+
+    def __str__(self) -> str:
+        return f"{self.store.hex()}-{self.recovery_epoch}-{self.counter}"
+
+
+@dataclass(frozen=True)
+class Pending(Record):
+    """A broker that has not confirmed an interest, and why (5.7)."""
+
+    broker: str = key(1, TEXT)
+    reason: str = key(2, TEXT)
+
+
+@dataclass(frozen=True)
+class ReceiptException(Record):
+    """Why one sequence was refused, and when it may be tried again (5.6)."""
+
+    sequence: int = key(1, uint())
+    code: int = key(2, uint(16))
+    reason: str = key(3, TEXT)
+    retry_ms: int | None = key(4, optional(uint()))
+
+
+@dataclass(frozen=True)
+class InterestEntry(Record):
+    """One ask of a broker (6.3)."""
+
+    id: int = key(1, uint())
+    interest_class: int = key(2, uint(8))
+    filter: str = key(3, TEXT)
+    predicate: str | None = key(4, optional(TEXT))
+    excluded: tuple[str, ...] = key(5, list_of(TEXT))
+
+
+@dataclass(frozen=True)
+class Hello(MapFrame, number=1):
+    """First frame of a client (3.5)."""
+
+    versions: tuple[int, ...] = key(1, list_of(uint(32)))
+    agent: str = key(2, TEXT)
+
+
+@dataclass(frozen=True)
+class Welcome(MapFrame, number=2):
+    """Answers `Hello` (3.5)."""
+
+    version: int = key(1, uint(32))
+    broker: str = key(2, TEXT)
+    authority: bytes = key(3, binary(32))
+    incarnation: Incarnation = key(4, record(Incarnation))
+    principal: str = key(5, TEXT)
+    body_bytes_max: int = key(6, uint())
+    agent: str = key(7, TEXT)
+
+    @property
+    def publisher(self) -> str:
+        """The client's publisher id (1.2)."""
+        return f"{self.principal}@{self.authority.hex()}"
+
+
+@dataclass(frozen=True)
+class Close(MapFrame, number=3):
+    """Last frame of either side (3.4)."""
+
+    code: int = key(1, uint(16))
+    reason: str = key(2, TEXT)
+
+
+@dataclass(frozen=True)
+class OpenPublish(MapFrame, number=4):
+    """Opens a publish channel, or goes on with an epoch (5.1)."""
+
+    channel: int = key(1, uint(32))
+    resume: Epoch | None = key(2, optional(record(Epoch)))
+
+
+@dataclass(frozen=True)
+class PublishOpened(MapFrame, number=5):
+    """The channel's epoch and the lowest sequence that is neither accepted nor skipped (5.1)."""
+
+    channel: int = key(1, uint(32))
+    epoch: Epoch = key(2, record(Epoch))
+    next: int = key(3, uint())
+
+
+@dataclass(frozen=True)
+class Subscribe(MapFrame, number=6):
+    """Asks for events (5.7)."""
+
+    channel: int = key(1, uint(32))
+    filter: str = key(2, TEXT)
+    predicate: str | None = key(3, optional(TEXT))
+    excluded: tuple[str, ...] = key(4, list_of(TEXT))
+    durable: str | None = key(5, optional(TEXT))
+    wait: str | None = key(6, optional(TEXT))
+    wait_ms: int | None = key(7, optional(uint()))
+    credit_events: int = key(8, uint())
+    credit_bytes: int = key(9, uint())
+
+
+@dataclass(frozen=True)
+class Subscribed(MapFrame, number=7):
+    """The interest receipt (5.7)."""
+
+    channel: int = key(1, uint(32))
+    home: str = key(2, TEXT)
+    installed: tuple[str, ...] = key(3, list_of(TEXT))
+    pending: tuple[Pending, ...] = key(4, list_of(record(Pending)))
+    resumed: bool = key(5, BOOL)
+
+
+@dataclass(frozen=True)
+class RefusedFrame(MapFrame, number=8):
+    """A request or channel was refused (5.1)."""
+
+    request: int = key(1, uint(32))
+    code: int = key(2, uint(16))
+    name: str = key(3, TEXT)
+    reason: str = key(4, TEXT)
+
+
+@dataclass(frozen=True)
+class Credit(MapFrame, number=9):
+    """Totals of what a broker may send on a channel (5.5)."""
+
+    channel: int = key(1, uint(32))
+    events: int = key(2, uint())
+    bytes: int = key(3, uint())
+
+
+_RANGES: Final = list_of(tuple_of(uint(), uint()))
+
+
+@dataclass(frozen=True)
+class Ack(MapFrame, number=10):
+    """Deliveries are done with: inclusive ranges of mailbox sequences (5.7)."""
+
+    channel: int = key(1, uint(32))
+    ranges: tuple[tuple[int, int], ...] = key(2, _RANGES)
+
+
+@dataclass(frozen=True)
+class Acked(MapFrame, number=11):
+    """These acks are flushed (5.7)."""
+
+    channel: int = key(1, uint(32))
+    ranges: tuple[tuple[int, int], ...] = key(2, _RANGES)
+
+
+@dataclass(frozen=True)
+class Receipts(MapFrame, number=12):
+    """Answers to contiguous sequences, as runs of (code, count, destinations) (5.6)."""
+
+    channel: int = key(1, uint(32))
+    best_effort: bool = key(2, BOOL)
+    through: int = key(3, uint())
+    runs: tuple[tuple[int, int, int], ...] = key(4, list_of(tuple_of(uint(16), uint(), uint())))
+    exceptions: tuple[ReceiptException, ...] = key(5, list_of(record(ReceiptException)))
+
+    def spans(self) -> list[tuple[int, int, int, int]]:
+        """The runs as (first sequence, last sequence, code, destinations), ascending."""
+        first = self.through + 1 - sum(count for _, count, _ in self.runs)
+        spans = []
+        for code, count, destinations in self.runs:
+            spans.append((first, first + count - 1, code, destinations))
+            first += count
+        return spans
+
+
+@dataclass(frozen=True)
+class Detach(MapFrame, number=13):
+    """Ends a channel (5.7)."""
+
+    channel: int = key(1, uint(32))
+
+
+@dataclass(frozen=True)
+class ChannelClosedFrame(MapFrame, number=14):
+    """The broker ended a subscription's channel (5.7)."""
+
+    channel: int = key(1, uint(32))
+    code: int = key(2, uint(16))
+    name: str = key(3, TEXT)
+    reason: str = key(4, TEXT)
+
+
+@dataclass(frozen=True)
+class RemoveSubscription(MapFrame, number=15):
+    """Removes a durable subscription (5.7)."""
+
+    request: int = key(1, uint(32))
+    durable: str = key(2, TEXT)
+
+
+@dataclass(frozen=True)
+class UpdateSubscription(MapFrame, number=16):
+    """Another filter for a durable subscription (5.7)."""
+
+    request: int = key(1, uint(32))
+    durable: str = key(2, TEXT)
+    filter: str = key(3, TEXT)
+    predicate: str | None = key(4, optional(TEXT))
+    excluded: tuple[str, ...] = key(5, list_of(TEXT))
+
+
+@dataclass(frozen=True)
+class Query(MapFrame, number=17):
+    """Asks for a page (8)."""
+
+    request: int = key(1, uint(32))
+    page: str = key(2, TEXT)
+
+
+@dataclass(frozen=True)
+class Answer(MapFrame, number=18):
+    """One JSON object (8)."""
+
+    request: int = key(1, uint(32))
+    json: str = key(2, TEXT)
+
+
+@dataclass(frozen=True)
+class Done(MapFrame, number=19):
+    """Carried out and flushed (5.7)."""
+
+    request: int = key(1, uint(32))
+
+
+@dataclass(frozen=True)
+class ClosePublish(MapFrame, number=20):
+    """The home forgets the channel's epoch (5.1)."""
+
+    channel: int = key(1, uint(32))
+
+
+@dataclass(frozen=True)
+class PeerHello(MapFrame, number=32):
+    """First frame of both sides of a link (6.1)."""
+
+    versions: tuple[int, ...] = key(1, list_of(uint(32)))
+    agent: str = key(2, TEXT)
+    incarnation: Incarnation = key(3, record(Incarnation))
+
+
+@dataclass(frozen=True)
+class PeerReady(MapFrame, number=33):
+    """The link is kept (6.1)."""
+
+    version: int = key(1, uint(32))
+    received_through: int = key(2, uint())
+    body_bytes_max: int = key(3, uint())
+
+
+@dataclass(frozen=True)
+class InterestSnapshot(MapFrame, number=34):
+    """A part of the whole interest (6.3)."""
+
+    version: int = key(1, uint())
+    part: int = key(2, uint())
+    last: bool = key(3, BOOL)
+    entries: tuple[InterestEntry, ...] = key(4, list_of(record(InterestEntry)))
+
+
+@dataclass(frozen=True)
+class InterestDelta(MapFrame, number=35):
+    """A change of the interest (6.3)."""
+
+    from_version: int = key(1, uint())
+    to_version: int = key(2, uint())
+    add: tuple[InterestEntry, ...] = key(3, list_of(record(InterestEntry)))
+    remove: tuple[int, ...] = key(4, list_of(uint()))
+
+
+@dataclass(frozen=True)
+class InterestAck(MapFrame, number=36):
+    """A version is installed (6.3)."""
+
+    version: int = key(1, uint())
+
+
+@dataclass(frozen=True)
+class InterestDigest(MapFrame, number=37):
+    """What the sender's set should look like at its peer (6.3)."""
+
+    version: int = key(1, uint())
+    digest: int = key(2, uint())
+    entries: int = key(3, uint())
+
+
+@dataclass(frozen=True)
+class InterestResync(MapFrame, number=38):
+    """A snapshot is wanted (6.3)."""
+
+    have: int = key(1, uint())
+
+
+@dataclass(frozen=True)
+class HopAck(MapFrame, number=39):
+    """Everything up to `through` is recorded and flushed (6.4)."""
+
+    through: int = key(1, uint())
+
+
+@dataclass(frozen=True)
+class Ping(MapFrame, number=40):
+    """Wants a `Pong` with the same token (3.5)."""
+
+    token: int = key(1, uint())
+
+
+@dataclass(frozen=True)
+class Pong(MapFrame, number=41):
+    """Answers `Ping` (3.5)."""
+
+    token: int = key(1, uint())
+
+
+@dataclass(frozen=True)
+class StreamOpen(MapFrame, number=48):
+    """First frame of an event stream (5.2)."""
+
+    kind: int = key(1, uint(8))
+
+
+@dataclass(frozen=True)
+class TopicAlias(MapFrame, number=49):
+    """A number for a topic (5.2)."""
+
+    alias: int = key(1, uint(32))
+    topic: str = key(2, TEXT)
+
+
+@dataclass(frozen=True)
+class PublisherAlias(MapFrame, number=50):
+    """A number for a publisher and its epoch (5.2)."""
+
+    alias: int = key(1, uint(32))
+    publisher: str = key(2, TEXT)
+    epoch: Epoch = key(3, record(Epoch))
+
+
+@dataclass(frozen=True)
+class Skip(MapFrame, number=54):
+    """Gives up sequences (5.6)."""
+
+    channel: int = key(1, uint(32))
+    from_sequence: int = key(2, uint())
+    through: int = key(3, uint())
+
+
+@dataclass(frozen=True)
+class Gap(MapFrame, number=55):
+    """Events are missing here (5.5). Kind 0: exactly `count`, 1: at most, 2: nobody can tell."""
+
+    channel: int = key(1, uint(32))
+    kind: int = key(2, uint(8))
+    count: int = key(3, uint())
+    reason: str = key(4, TEXT)
+    broker: str = key(5, TEXT)
+
+
+@dataclass(frozen=True)
+class Hole(MapFrame, number=56):
+    """Mailbox sequences of a link that have no event any more (6.4)."""
+
+    from_sequence: int = key(1, uint())
+    through: int = key(2, uint())
+    reason: str = key(3, TEXT)
+
+
+def decode(payload: bytes, known: dict[int, type[Frame]]) -> Frame:
+    """The frame in `payload` (without length), which must be one of `known`: CONTROL or STREAM."""
+    reader = Reader(payload)
+    number = reader.uint()
+    if number not in known:
+        raise Malformed(f"frame type {number} is not known on this kind of stream")
+    return known[number].from_reader(reader)  # type: ignore[attr-defined]
+
+
+def epoch_from_text(text: str) -> Epoch:
+    """The epoch that `str(epoch)` gave."""
+    store, recovery_epoch, counter = text.split("-")
+    return Epoch(bytes.fromhex(store), int(recovery_epoch), int(counter))
+
+
