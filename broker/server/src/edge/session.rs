@@ -117,9 +117,10 @@ impl Session {
         publish.collect()
     }
 
-    /// How many channels are open.
+    /// How many channels are open; closed ones that stay known are not.
     pub(crate) fn channel_count(&self) -> usize {
-        self.lock().len()
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.lock().len().saturating_sub(retired)
     }
 
     /// Opens a channel.
