@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::StartError;
@@ -37,13 +38,23 @@ pub(crate) fn endpoint(
     // A restarted broker answers packets of connections that it no longer knows with resets that
     // they recognise, so that clients and peers come back at once instead of after a timeout.
     let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &trust.reset_secret(data)?);
-    let endpoint_config = EndpointConfig::new(Arc::new(reset_key));
+    // It must also know its former connection ids as its own: packets to others are not answered.
+    let cid_key = cid_key(&reset_key);
+    let mut endpoint_config = EndpointConfig::new(Arc::new(reset_key));
+    endpoint_config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
     let runtime = Arc::new(quinn::TokioRuntime);
     Endpoint::new(endpoint_config, Some(server), socket, runtime).map_err(|source| StartError::Listen {
         what: "QUIC",
         address: listen,
         source,
     })
+}
+
+/// What connection ids of this broker are recognised by, in this life and the next. They tell nothing
+/// of the key of resets.
+fn cid_key(reset_key: &ring::hmac::Key) -> u64 {
+    let tag = ring::hmac::sign(reset_key, b"fanal connection ids");
+    tag.as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
 /// Takes the address of a broker; nobody is answered before [`endpoint`].
