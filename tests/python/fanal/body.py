@@ -1,6 +1,7 @@
 """The body of an event: what the publisher wrote (PROTOCOL.md 4).
 
-1. `Body.decode` takes exactly what a broker takes; anything else is `Malformed`.
+1. `Body.decode` takes exactly what a broker takes; anything else is `Malformed`. Of an attribute's
+   name that stands twice the first counts.
 2. What is not known is kept out of the way: a body that was received is never written anew, so its
    bytes stay with the delivery.
 """
@@ -109,9 +110,9 @@ def _attributes(reader: Reader) -> dict[str, Value]:
     attributes: dict[str, Value] = {}
     for _ in range(count):
         name = _text(reader)
-        if name in RESERVED_NAMES or name in attributes or has_control_character(name):
-            raise Malformed(f"attribute name {name!r} is reserved, stands twice or holds a control character")
-        attributes[name] = _attribute_value(reader.value())
+        if name in RESERVED_NAMES or has_control_character(name):
+            raise Malformed(f"attribute name {name!r} is reserved or holds a control character")
+        attributes.setdefault(name, _attribute_value(reader.value()))
     return attributes
 
 

@@ -263,6 +263,10 @@ class _Protocol(QuicConnectionProtocol):
         else:
             super().datagram_received(data, addr)
 
+    def transmit(self) -> None:
+        if not self._transport.is_closing():
+            super().transmit()
+
     def quic_event_received(self, event: quic_events.QuicEvent) -> None:
         match event:
             case quic_events.HandshakeCompleted():

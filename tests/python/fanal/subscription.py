@@ -52,6 +52,7 @@ class Subscription:
         self._in_hand: set[int] = set()
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._to_ack: set[int] = set()
+        self._to_repeat: set[int] = set()
         self._client: Client | None = None
         self._was_attached = False
 
@@ -132,13 +133,13 @@ class Subscription:
             case Acked(ranges=ranges):
                 self._on_acked(ranges)
             case ChannelClosedFrame(_, code, name, reason):
-                closed = ChannelClosed(code, name, reason)
+                self._end(ChannelClosed(code, name, reason))
                 self.detach()
-                self._end(closed)
 
     def handle_item(self, item: Delivery | Gap) -> None:
         """An event or a gap, in the order of its stream."""
         if isinstance(item, Delivery) and item.mailbox_sequence is not None:
+            self._repeat_acks(item.mailbox_sequence)
             if item.mailbox_sequence in self._in_hand or item.mailbox_sequence in self._unconfirmed:
                 self.redelivered += 1
                 self._on_taken(item)
@@ -170,6 +171,7 @@ class Subscription:
             self._forget_mailbox()
         self._was_attached = True
         self._to_ack |= self._unconfirmed.keys()
+        self._to_repeat = set(self._unconfirmed)
         self._flush_acks()
 
     def _forget_mailbox(self) -> None:
@@ -194,22 +196,32 @@ class Subscription:
 
     def _ack_one(self, delivery: Delivery) -> asyncio.Future[None]:
         sequence = delivery.mailbox_sequence
-        loop = asyncio.get_running_loop()
         if sequence is None:
             raise ValueError("only an event with a mailbox sequence is acked")
         if sequence in self._unconfirmed:
             return self._unconfirmed[sequence]
         self._in_hand.discard(sequence)
-        waiting = self._unconfirmed[sequence] = loop.create_future()
-        if not self._to_ack:
-            loop.call_soon(self._flush_acks)
-        self._to_ack.add(sequence)
+        waiting = self._unconfirmed[sequence] = asyncio.get_running_loop().create_future()
+        self._send_soon({sequence})
         return waiting
+
+    def _repeat_acks(self, came: int) -> None:
+        """Repeats acks of the connection before, up to what came: a home that was restarted takes them
+        only for what it has begun to deliver again."""
+        due = {sequence for sequence in self._to_repeat if sequence <= came}
+        if due:
+            self._to_repeat -= due
+            self._send_soon(due)
+
+    def _send_soon(self, sequences: set[int]) -> None:
+        if not self._to_ack:
+            asyncio.get_running_loop().call_soon(self._flush_acks)
+        self._to_ack |= sequences
 
     def _flush_acks(self) -> None:
         if self._client is None or self._client.connection.ended is not None:
             return
-        ranges = ranges_of(self._to_ack)
+        ranges = ranges_of(self._to_ack & self._unconfirmed.keys())
         self._to_ack.clear()
         for start in range(0, len(ranges), ACK_RANGES_MAX):
             part = tuple(ranges[start : start + ACK_RANGES_MAX])
@@ -217,8 +229,10 @@ class Subscription:
 
     def _on_acked(self, ranges: Iterable[tuple[int, int]]) -> None:
         for first, last in ranges:
-            for sequence in range(first, last + 1):
-                if (waiting := self._unconfirmed.pop(sequence, None)) is not None and not waiting.done():
+            for sequence in [s for s in self._unconfirmed if first <= s <= last]:
+                waiting = self._unconfirmed.pop(sequence)
+                self._to_repeat.discard(sequence)
+                if not waiting.done():
                     waiting.set_result(None)
 
     def _end(self, error: FanalError) -> None:

@@ -1,0 +1,1 @@
+"""What the conformance program checks, by subject. See `conformance.py`."""
