@@ -53,6 +53,7 @@ class Subscription:
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._to_ack: set[int] = set()
         self._to_repeat: set[int] = set()
+        self._repeated: set[int] = set()
         self._client: Client | None = None
         self._was_attached = False
 
@@ -140,7 +141,7 @@ class Subscription:
         """An event or a gap, in the order of its stream."""
         if isinstance(item, Delivery) and item.mailbox_sequence is not None:
             self._repeat_acks(item.mailbox_sequence)
-            if item.mailbox_sequence in self._in_hand or item.mailbox_sequence in self._unconfirmed:
+            if self._is_known(item.mailbox_sequence):
                 self.redelivered += 1
                 self._on_taken(item)
                 return
@@ -171,12 +172,14 @@ class Subscription:
             self._forget_mailbox()
         self._was_attached = True
         self._to_ack |= self._unconfirmed.keys()
-        self._to_repeat = set(self._unconfirmed)
+        self._to_repeat, self._repeated = set(self._unconfirmed), set(self._unconfirmed)
         self._flush_acks()
 
     def _forget_mailbox(self) -> None:
         """The subscription was removed meanwhile: its numbers mean something else now (5.8)."""
         self._in_hand.clear()
+        self._repeated.clear()
+        self._to_repeat.clear()
         for waiting in self._unconfirmed.values():
             waiting.set_result(None)
         self._unconfirmed.clear()
@@ -212,6 +215,13 @@ class Subscription:
         if due:
             self._to_repeat -= due
             self._send_soon(due)
+
+    def _is_known(self, sequence: int) -> bool:
+        """Whether the program had this event. One whose ack was repeated may come behind the `Acked`,
+        on its own stream; those below what comes now do not come any more."""
+        is_known = any(sequence in known for known in (self._in_hand, self._unconfirmed, self._repeated))
+        self._repeated = {repeated for repeated in self._repeated if repeated >= sequence}
+        return is_known
 
     def _send_soon(self, sequences: set[int]) -> None:
         if not self._to_ack:
