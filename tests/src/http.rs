@@ -94,6 +94,13 @@ impl Metrics {
         ];
         (came, went.iter().map(|name| of(name)).sum())
     }
+
+    /// Classes whose ledger does not balance, with what came and what went.
+    pub fn unbalanced(&self) -> Vec<(&'static str, f64, f64)> {
+        let rows = CLASSES.map(|class| (class, self.ledger(class)));
+        let rows = rows.into_iter().map(|(class, (came, went))| (class, came, went));
+        rows.filter(|(_, came, went)| came != went).collect()
+    }
 }
 
 impl Sample {
@@ -134,14 +141,39 @@ pub fn balanced_blocking(broker: &Broker) -> Metrics {
 
 fn look_for_balance(broker: &Broker, began: Instant) -> Option<Metrics> {
     let metrics = Metrics::of(broker);
-    let rows = CLASSES.map(|class| (class, metrics.ledger(class)));
-    if rows.iter().all(|(_, (came, went))| came == went) {
+    let rows = metrics.unbalanced();
+    if rows.is_empty() {
         return Some(metrics);
     }
     assert!(
         began.elapsed() < PATIENCE,
-        "the ledger of {} does not balance; (class, (came, went)): {rows:?}",
+        "the ledger of {} does not balance; (class, came, went): {rows:?}",
         broker.name()
     );
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metrics;
+
+    #[test]
+    fn a_copy_that_is_missing_or_counted_twice_unbalances_its_class() {
+        let page = |acked: u32| {
+            format!(
+                "# TYPE fanal_routes_total counter\n\
+                 fanal_routes_total{{class=\"durable\"}} 5\n\
+                 fanal_routes_total{{class=\"live\"}} 7\n\
+                 fanal_ledger_queued_at_start{{class=\"durable\"}} 2\n\
+                 fanal_events_acked_total{{class=\"durable\"}} {acked}\n\
+                 fanal_events_acked_total{{class=\"live\"}} 7\n\
+                 fanal_ledger_queued{{class=\"durable\"}} 1\n\
+                 fanal_events_dropped_total{{class=\"durable\",reason=\"removed\"}} 2\n\
+                 fanal_events_expired_total{{class=\"durable\"}} 1\n"
+            )
+        };
+        assert!(Metrics::read(&page(3)).unbalanced().is_empty());
+        assert_eq!(Metrics::read(&page(2)).unbalanced(), [("durable", 7.0, 6.0)]);
+        assert_eq!(Metrics::read(&page(4)).unbalanced(), [("durable", 7.0, 8.0)]);
+    }
 }

@@ -153,6 +153,33 @@ pub(crate) async fn an_entry_that_is_damaged_on_the_disk_is_dropped_and_counted(
     shows(&ewr, &rows).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+pub(crate) async fn a_peer_that_is_no_longer_configured_keeps_its_mailbox_and_its_series() {
+    let Pair { world, mut ewr, mut jfk } = Pair::new().await;
+    detached(&jfk, &jfk.client().await, "orders").await;
+    shows(&ewr, &[("fanal_interest_entries peer=jfk direction=in", 1.0)]).await;
+    jfk.terminate();
+    publish(&ewr.client().await, 3).await;
+    shows(&ewr, &[("fanal_ledger_queued class=peer", 3.0)]).await;
+    ewr.terminate();
+    let ewr = world.broker("ewr").start();
+    let rows = [
+        ("fanal_ledger_queued_at_start class=peer", 3.0),
+        ("fanal_ledger_queued class=peer", 3.0),
+        ("fanal_link_lag_events peer=jfk", 3.0),
+        ("fanal_interest_entries peer=jfk direction=in", 1.0),
+        ("fanal_link_up peer=jfk", 0.0),
+    ];
+    let metrics = shows(&ewr, &rows).await;
+    assert_eq!(metrics.count("fanal_link_up", &[]), 1);
+    // It may still dial.
+    let jfk = world.broker("jfk").peer("ewr", ewr.listen()).start();
+    let mut orders = jfk.client().await.subscribe("t/#").durable("orders").await.unwrap();
+    assert_eq!(payloads(&mut orders, 3).await, ["x0", "x1", "x2"]);
+    let rows = [("fanal_link_up peer=jfk", 1.0), ("fanal_events_acked_total class=peer", 3.0)];
+    shows(&ewr, &rows).await;
+}
+
 /// Changes the one place in a store's files that holds these bytes.
 fn damage(store: &std::path::Path, bytes: &[u8]) {
     use std::os::unix::fs::FileExt;
