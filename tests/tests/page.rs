@@ -343,3 +343,26 @@ async fn the_modules_of_the_page_reckon_right() {
     assert_eq!(found["failed"], Value::Array(Vec::new()));
     assert!(found["checked"].as_u64().unwrap() > 450, "{found}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_refused_is_told_from_one_that_cannot_be_reached() {
+    let world = World::new();
+    let stranger = world.broker("stranger").ca(world.path("another-ca")).start();
+    let solo =
+        world.broker("solo").peer("stranger", stranger.listen()).peer("nobody", free_address()).start();
+    let peers = until("an answer and none", || {
+        let (_, text) = get(solo.admin(), "/api/v1/peers");
+        let page: Value = serde_json::from_str(&text).unwrap();
+        let has_problem = |peer: &Value| peer["problem"].is_string();
+        page["peers"].as_array().filter(|peers| peers.len() == 2 && peers.iter().all(has_problem)).cloned()
+    })
+    .await;
+    for peer in peers {
+        let is_refused = peer["name"] == "stranger";
+        assert_eq!(
+            (peer["state"].as_str(), peer["refused"].as_bool()),
+            (Some("dialling"), Some(is_refused)),
+            "{peer}"
+        );
+    }
+}

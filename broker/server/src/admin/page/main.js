@@ -105,7 +105,7 @@ function renderFigures() {
   };
   show("f-published", rate(history.last("published")), "events per second");
   show("f-delivered", rate(history.last("delivered")), "events per second");
-  show("f-latency", latency(history.last("delivery_p99")), "99% of deliveries, last 10 s");
+  show("f-latency", latency(history.last("delivery_p99")), "99% of the last 10 s");
   show("f-waiting", count(status?.queued_events), "events in mailboxes");
   show("f-sessions", count(status?.sessions), status ? plural(status.subscriptions.live + status.subscriptions.durable, "subscription") : "");
   show("f-peers", status ? `${count(status.peers.linked)} of ${count(status.peers.known)}` : UNKNOWN, "links up");
