@@ -10,7 +10,7 @@ use fanal_tests::http::get;
 use fanal_tests::tool::AXE;
 use fanal_tests::wait::{until, within};
 use fanal_tests::webdriver::{Browser, Key};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 /// Between two events of a publisher.
@@ -199,6 +199,10 @@ async fn the_page_shows_a_federation_at_work() {
         .run("return [...document.querySelectorAll('#charts .plot')].map((plot) => plot.getAttribute('aria-label'))");
     assert!(labels[0].as_str().unwrap().contains("published "), "{labels}");
 
+    let clients = browser.text("return document.querySelector('.clients').textContent");
+    assert!(clients.contains("1 publisher") && clients.contains("2 subscribers"), "{clients}");
+    assert_still_for_those_who_ask(&browser);
+
     // What others chose as names is text.
     shown("odd names", || {
         let text = browser.text("return document.body.textContent");
@@ -206,7 +210,7 @@ async fn the_page_shows_a_federation_at_work() {
     })
     .await;
     let made = browser.run("return [window.fooled ?? 0, document.querySelectorAll('img').length, document.querySelectorAll('main b').length - document.querySelectorAll('.figures b, .keys b').length]");
-    assert_eq!(made, serde_json::json!([0, 1, 0]), "a name became markup");
+    assert_eq!(made, json!([0, 1, 0]), "a name became markup");
 
     // By keyboard alone.
     assert_eq!(tab_through_peers(&browser), ["jfk: up", "lga: up"]);
@@ -249,6 +253,19 @@ async fn the_page_shows_a_federation_at_work() {
     loads.iter().for_each(JoinHandle::abort);
     assert_asks_nobody_else(&browser, &ewr);
     assert_no_complaints(&browser);
+}
+
+/// Points move along links, but not where the system asks for less motion.
+fn assert_still_for_those_who_ask(browser: &Browser) {
+    let moving = "return getComputedStyle(document.querySelector('.flow[data-pace=\"1\"], .flow[data-pace=\"2\"]')).animationName";
+    assert_eq!(browser.text(moving), "flow");
+    let media = |value: &str| json!({ "features": [{ "name": "prefers-reduced-motion", "value": value }] });
+    browser.devtools("Emulation.setEmulatedMedia", media("reduce"));
+    assert_eq!(browser.text(moving), "none");
+    let arrows =
+        "return String(document.querySelectorAll('.link .head[data-pace]:not([data-pace=\"0\"])').length)";
+    assert_ne!(browser.text(arrows), "0", "directions are seen without motion");
+    browser.devtools("Emulation.setEmulatedMedia", media(""));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -342,6 +359,33 @@ async fn the_modules_of_the_page_reckon_right() {
     let found = browser.run(include_str!("page/units.js"));
     assert_eq!(found["failed"], Value::Array(Vec::new()));
     assert!(found["checked"].as_u64().unwrap() > 450, "{found}");
+
+    // The system's choice of theme, until there is one of one's own, which stays.
+    let theme = || browser.text("return document.documentElement.dataset.theme");
+    let prefers = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+    assert_eq!(theme(), "light");
+    browser.devtools("Emulation.setEmulatedMedia", prefers);
+    shown("the system's theme", || theme() == "dark").await;
+    browser.run("document.getElementById('theme').click(); location.reload()");
+    shown("one's own theme", || theme() == "light").await;
+
+    // A crowd is drawn within bounds, by whatever names and states it comes.
+    browser.run(&format!("const markup = {}; {}", json!(MARKUP), include_str!("page/crowd.js")));
+    shown("a crowd", || drawn(&browser).matches(',').count() == 59).await;
+    shown("many clients", || {
+        browser.text("return document.querySelector('.clients').textContent").contains("6,666 subscribers")
+    })
+    .await;
+    let counts = browser.run(
+        "return ['.dot', '#peers tbody tr', '#sessions tbody tr', 'img'].map((what) => document.querySelectorAll(what).length)",
+    );
+    assert_eq!(counts, json!([36 + 36, 70, 100, 1]));
+    let page = browser.text("return document.body.textContent");
+    for words in ["10 more peers are in the table", "9,900 more: fanal sessions", "quarantined", MARKUP] {
+        assert!(page.contains(words), "{words}");
+    }
+    assert_fits(&browser, &[320, 1440]);
+    assert_no_complaints(&browser);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
