@@ -18,9 +18,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Panics
 /// When nobody answers, or not in HTTP.
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    ask(address, "GET", path, &address.to_string())
+}
+
+/// As [`get`], with any method, and under any host name.
+///
+/// # Panics
+/// When nobody answers, or not in HTTP.
+pub fn ask(address: SocketAddr, method: &str, path: &str, host: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("admin HTTP answers");
     stream.set_read_timeout(Some(BOUND)).expect("a timeout");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");

@@ -24,6 +24,7 @@ pub mod process;
 pub mod prometheus;
 pub mod promql;
 pub mod raw;
+pub mod schema;
 pub mod subscriber;
 pub mod tool;
 pub mod wait;
