@@ -25,7 +25,7 @@ impl ReceiptRuns {
         let code = code.number();
         if let Some(frame) = self.frames.last_mut()
             && (frame.channel, frame.best_effort) == (channel, best_effort)
-            && frame.through.wrapping_add(1) == sequence
+            && frame.through.checked_add(1) == Some(sequence)
         {
             let repeats = frame.runs.last().is_some_and(|run| (run.0, run.2) == (code, destinations));
             if repeats || frame.runs.len() < RUNS_MAX {
@@ -79,13 +79,14 @@ impl ReceiptRuns {
 /// Every (sequence, code number, destinations) of a frame, ascending. A frame whose runs
 /// cover more sequences than exist below `through` gives those that exist.
 pub fn each(receipts: &Receipts) -> impl Iterator<Item = (u64, u16, u64)> + '_ {
-    let total = receipts.runs.iter().fold(0u64, |acc, run| acc.saturating_add(run.1));
-    let mut next = (receipts.through.saturating_add(1)).saturating_sub(total);
-    let through = receipts.through;
+    // One bit more than a sequence has: `end` lies behind the last one.
+    let end = u128::from(receipts.through) + 1;
+    let total: u128 = receipts.runs.iter().map(|run| u128::from(run.1)).sum();
+    let mut next = end.saturating_sub(total);
     receipts.runs.iter().flat_map(move |&(code, count, destinations)| {
         let first = next;
-        next = next.saturating_add(count);
-        (first..next.min(through.saturating_add(1))).map(move |sequence| (sequence, code, destinations))
+        next = (next + u128::from(count)).min(end);
+        (first..next).map(move |sequence| (sequence as u64, code, destinations))
     })
 }
 
@@ -114,6 +115,17 @@ mod tests {
         let all: Vec<u64> = frames.iter().flat_map(each).map(|(sequence, ..)| sequence).collect();
         assert_eq!(all, (1..=60_000).collect::<Vec<_>>());
         assert_eq!(frames.iter().map(|frame| frame.exceptions.len()).sum::<usize>(), 20_000);
+    }
+
+    #[test]
+    fn the_last_sequence_of_all_is_followed_by_none() {
+        let mut runs = ReceiptRuns::default();
+        for sequence in [u64::MAX - 1, u64::MAX, 0, 1] {
+            runs.push(1, false, sequence, Code::Blocked, 0);
+        }
+        let frames = runs.drain();
+        let all: Vec<_> = frames.iter().flat_map(each).map(|(sequence, ..)| sequence).collect();
+        assert_eq!(all, [u64::MAX - 1, u64::MAX, 0, 1]);
     }
 
     #[test]
