@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 
 # Each registers its checks; they run in this order, `restart` last.
-from checks import handshake, violations, publishing, subscribing, durable, queries, federation, restart  # noqa: F401, I001
+from checks import vectors, handshake, violations, publishing, subscribing, durable, queries, federation, restart  # noqa: F401, I001
 from checks.authority import Authority
 from checks.support import AT_ONCE, BOUND_SECONDS, CHECKS, Check, World
 

@@ -117,7 +117,7 @@ async def _(world: World) -> None:
     publisher = await client.publisher()
     outcomes = [await publisher.send("drained", event(n)) for n in range(200)]
     await asyncio.wait_for(outcomes[0], BOUND_SECONDS)
-    await world.ask("terminate home")
+    await world.ask("restart home")
     ended = await asyncio.wait_for(client.connection.wait_ended(), BOUND_SECONDS)
     assert ended.code == 503, ended
     assert publisher.outstanding == len([o for o in outcomes if not o.done()])

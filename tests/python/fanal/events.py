@@ -115,7 +115,7 @@ class Event(Frame):
     def from_reader(cls, reader: Reader) -> Event:
         """The values behind the type; the rest is the body."""
         channel, flags, topic, publisher = (reader.uint() for _ in range(4))
-        sequence_delta, accepted_delta = reader.int(), reader.int()
+        sequence_delta, accepted_delta = reader.int(64), reader.int(64)
         ttl_ms, mailbox_sequence, attempt = (
             reader.uint() if flags & bit else None for bit in (HAS_TTL, HAS_MAILBOX_SEQUENCE, HAS_ATTEMPT)
         )

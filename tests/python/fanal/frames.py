@@ -63,10 +63,10 @@ class InterestEntry(Record):
     """One ask of a broker (6.3)."""
 
     id: int = key(1, uint())
-    interest_class: int = key(2, uint(8))
+    interest_class: int = key(2, uint(8), name="class")
     filter: str = key(3, TEXT)
     predicate: str | None = key(4, optional(TEXT))
-    excluded: tuple[str, ...] = key(5, list_of(TEXT))
+    excluded: tuple[str, ...] = key(5, list_of(TEXT), name="except")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Subscribe(MapFrame, number=6):
     channel: int = key(1, uint(32))
     filter: str = key(2, TEXT)
     predicate: str | None = key(3, optional(TEXT))
-    excluded: tuple[str, ...] = key(4, list_of(TEXT))
+    excluded: tuple[str, ...] = key(4, list_of(TEXT), name="except")
     durable: str | None = key(5, optional(TEXT))
     wait: str | None = key(6, optional(TEXT))
     wait_ms: int | None = key(7, optional(uint()))
@@ -195,11 +195,14 @@ class Receipts(MapFrame, number=12):
     exceptions: tuple[ReceiptException, ...] = key(5, list_of(record(ReceiptException)))
 
     def spans(self) -> list[tuple[int, int, int, int]]:
-        """The runs as (first sequence, last sequence, code, destinations), ascending."""
+        """The runs as (first sequence, last sequence, code, destinations), ascending; of runs that begin
+        below 0 what exists."""
         first = self.through + 1 - sum(count for _, count, _ in self.runs)
         spans = []
         for code, count, destinations in self.runs:
-            spans.append((first, first + count - 1, code, destinations))
+            last = first + count - 1
+            if last >= max(first, 0):
+                spans.append((max(first, 0), last, code, destinations))
             first += count
         return spans
 
@@ -237,7 +240,7 @@ class UpdateSubscription(MapFrame, number=16):
     durable: str = key(2, TEXT)
     filter: str = key(3, TEXT)
     predicate: str | None = key(4, optional(TEXT))
-    excluded: tuple[str, ...] = key(5, list_of(TEXT))
+    excluded: tuple[str, ...] = key(5, list_of(TEXT), name="except")
 
 
 @dataclass(frozen=True)
@@ -302,8 +305,8 @@ class InterestSnapshot(MapFrame, number=34):
 class InterestDelta(MapFrame, number=35):
     """A change of the interest (6.3)."""
 
-    from_version: int = key(1, uint())
-    to_version: int = key(2, uint())
+    from_version: int = key(1, uint(), name="from")
+    to_version: int = key(2, uint(), name="to")
     add: tuple[InterestEntry, ...] = key(3, list_of(record(InterestEntry)))
     remove: tuple[int, ...] = key(4, list_of(uint()))
 
@@ -381,7 +384,7 @@ class Skip(MapFrame, number=54):
     """Gives up sequences (5.6)."""
 
     channel: int = key(1, uint(32))
-    from_sequence: int = key(2, uint())
+    from_sequence: int = key(2, uint(), name="from")
     through: int = key(3, uint())
 
 
@@ -400,7 +403,7 @@ class Gap(MapFrame, number=55):
 class Hole(MapFrame, number=56):
     """Mailbox sequences of a link that have no event any more (6.4)."""
 
-    from_sequence: int = key(1, uint())
+    from_sequence: int = key(1, uint(), name="from")
     through: int = key(2, uint())
     reason: str = key(3, TEXT)
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -149,8 +150,10 @@ class Publisher:
             return
         exceptions = {exception.sequence: exception for exception in frame.exceptions}
         answer = self._on_best_effort if frame.best_effort else self._on_answer
+        waiting: Collection[int] = self._best_effort if frame.best_effort else self._outstanding
         for first, last, code, destinations in frame.spans():
-            for sequence in range(first, last + 1):
+            # A run may be as long as its sender likes; only what waits for an answer is looked at.
+            for sequence in [waits for waits in waiting if first <= waits <= last]:
                 why = exceptions.get(sequence, ReceiptException(sequence, code))
                 answer(Receipt(sequence, code, destinations), why)
         self._room.set()

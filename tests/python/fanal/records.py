@@ -70,9 +70,9 @@ def optional(kind: Kind) -> Kind:
     return Kind(None, read, lambda value: None if value is None else kind.plain(value))
 
 
-def key(number: int, kind: Kind) -> Any:
-    """A field of a map: its key and its type."""
-    return dataclasses.field(default=kind.default, metadata={"key": number, "kind": kind})
+def key(number: int, kind: Kind, *, name: str | None = None) -> Any:
+    """A field of a map: its key and type, and its name on the page where Python has another use for that."""
+    return dataclasses.field(default=kind.default, metadata={"key": number, "kind": kind, "name": name})
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Final
+from typing import ClassVar, Final
 
 from .body import Body
 from .errors import Malformed
@@ -20,6 +21,8 @@ from .records import Frame
 
 ALIASES_MAX: Final = 4_096
 """Aliases of one kind on one stream (PROTOCOL.md 3.3)."""
+
+_PUBLISHER_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}@[0-9a-f]{64}")
 
 
 class StreamKind(IntEnum):
@@ -86,6 +89,8 @@ class _Publisher:
 class ReceivedStream:
     """The receiving side of one event stream from a broker."""
 
+    KINDS: ClassVar[tuple[StreamKind, ...]] = (StreamKind.DURABLE, StreamKind.LIVE)
+
     def __init__(self) -> None:
         self.kind: StreamKind | None = None
         self._topics: dict[int, str] = {}
@@ -104,6 +109,8 @@ class ReceivedStream:
             case TopicAlias():
                 self._topics[_checked(frame.alias)] = frame.topic
             case PublisherAlias():
+                if not _PUBLISHER_ID.fullmatch(frame.publisher):
+                    raise Malformed(f"{frame.publisher!r} is no publisher id")
                 self._publishers[_checked(frame.alias)] = _Publisher(frame.publisher, frame.epoch)
             case Clock():
                 self._clock_ms = frame.base_ms
@@ -114,8 +121,8 @@ class ReceivedStream:
     def _handle_first(self, frame: Frame) -> None:
         if not isinstance(frame, StreamOpen):
             raise Malformed(f"a stream begins with frame type {frame.TYPE}")
-        if frame.kind not in (StreamKind.DURABLE, StreamKind.LIVE):
-            raise Malformed(f"a broker opened a stream of kind {frame.kind}")
+        if frame.kind not in self.KINDS:
+            raise Malformed(f"the other side opened a stream of kind {frame.kind}")
         self.kind = StreamKind(frame.kind)
 
     def _resolve(self, event: Event) -> Delivery:

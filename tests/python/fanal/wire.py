@@ -24,8 +24,6 @@ CONTROL_FRAME_BYTES_MAX: Final = 262_144
 STREAM_FRAME_EXTRA_BYTES: Final = 4_096
 """By how much a frame on an event stream may exceed the largest body (PROTOCOL.md 3.3)."""
 
-UINT64_MAX: Final = 2**64 - 1
-
 _NIL: Final = 0xC0
 _VARINT_BYTES: Final = ((1 << 6, 1, 0x00), (1 << 14, 2, 0x40), (1 << 30, 4, 0x80), (1 << 62, 8, 0xC0))
 
@@ -130,11 +128,11 @@ class Reader:
             raise Malformed(f"{value!r:.80} where an unsigned integer of {bits} bits belongs")
         return value
 
-    def int(self) -> int:
-        """Any integer."""
+    def int(self, bits: int = 64) -> int:
+        """An integer with a sign, of at most `bits` bits."""
         value = self.value()
-        if type(value) is not int:
-            raise Malformed(f"{value!r:.80} where an integer belongs")
+        if type(value) is not int or not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+            raise Malformed(f"{value!r:.80} where an integer of {bits} bits belongs")
         return value
 
     def bool(self) -> bool:

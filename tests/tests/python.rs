@@ -1,0 +1,103 @@
+//! The second client: Python, written from PROTOCOL.md alone, against real brokers.
+//!
+//! `tests/python/conformance.py` decides what passes. Here brokers are started for it, and killed and
+//! started again when it asks for that; and nothing may be left out unseen: the number of its checks
+//! is written down below.
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test, as it should")]
+
+use std::io::Write;
+use std::process::{ChildStdin, Command};
+
+use fanal_tests::broker::{Broker, World};
+use fanal_tests::cli::{binary, repository};
+use fanal_tests::process::Process;
+use fanal_tests::tool;
+
+/// Checks of `conformance.py`. One that is added or removed is counted here too.
+const CHECKS: usize = 0;
+
+/// Small, so that limits are reached soon.
+const LIMITS: &str = "[limits]
+body_bytes_max = 65536
+channels_per_connection = 64
+live_buffer_bytes = 65536
+";
+
+/// The two brokers that the program knows as `home` and `peer`.
+struct Brokers {
+    home: Broker,
+    peer: Broker,
+}
+
+impl Brokers {
+    fn start(world: &World) -> Brokers {
+        let config = world.path("limits.toml");
+        std::fs::write(&config, LIMITS).unwrap();
+        let home = world.broker("ewr").config(config).start();
+        let peer = world.broker("jfk").peer("ewr", home.listen()).start();
+        Brokers { home, peer }
+    }
+
+    /// Carries out one line `want ACTION BROKER`.
+    fn carry_out(&mut self, wanted: &str) {
+        let (action, name) = wanted.split_once(' ').unwrap();
+        let broker = match name {
+            "home" => &mut self.home,
+            "peer" => &mut self.peer,
+            _ => panic!("no broker is called {name}"),
+        };
+        match action {
+            "crash" => broker.crash(),
+            "restart" => {
+                broker.terminate();
+                broker.restart();
+            }
+            _ => panic!("{action} is not known"),
+        }
+    }
+}
+
+fn conformance(python: &std::path::Path, brokers: &Brokers) -> Process {
+    let mut command = Command::new(python);
+    command.arg(repository().join("tests/python/conformance.py"));
+    for (flag, path) in [("--home", brokers.home.data()), ("--peer", brokers.peer.data())] {
+        command.arg(flag).arg(path);
+    }
+    command.arg("--ca").arg(brokers.home.ca()).arg("--fanal").arg(binary());
+    // No byte code beside the sources.
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("FANAL_DATA").env_remove("FANAL_CREDS");
+    Process::start(&mut command)
+}
+
+/// Answers what the program asks for until it has said everything.
+fn drive(process: &Process, mut stdin: ChildStdin, brokers: &mut Brokers) {
+    let mut done = 0;
+    loop {
+        let mut seen = 0;
+        let wanted = process.stdout.find(|line| {
+            let wanted = line.strip_prefix("want ")?;
+            seen += 1;
+            (seen > done).then(|| wanted.to_owned())
+        });
+        let Some(wanted) = wanted else { return };
+        brokers.carry_out(&wanted);
+        done += 1;
+        stdin.write_all(b"done\n").unwrap();
+    }
+}
+
+#[test]
+fn a_client_written_from_the_protocol_page_alone() {
+    let Some(python) = tool::python("a_client_written_from_the_protocol_page_alone") else { return };
+    let world = World::new();
+    let mut brokers = Brokers::start(&world);
+    let mut process = conformance(&python, &brokers);
+    let stdin = process.take_stdin().unwrap();
+    drive(&process, stdin, &mut brokers);
+    let finished = process.finish();
+    let said = finished.stdout.join("\n");
+    let passed = finished.stdout.iter().filter(|line| line.starts_with("ok ")).count();
+    let failed = finished.stdout.iter().filter(|line| line.starts_with("FAILED ")).count();
+    assert_eq!((finished.code, failed), (Some(0), 0), "{said}\n{}", finished.stderr);
+    assert_eq!(passed, CHECKS, "checks were added or left out:\n{said}");
+}
