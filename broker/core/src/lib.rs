@@ -20,6 +20,7 @@ pub mod link;
 pub mod live;
 mod publisher;
 mod record;
+pub mod route;
 pub mod view;
 
 pub use credit::Credit;

@@ -5,14 +5,16 @@
 //!    and asked once per event whether they are current.
 //! 2. A destination appears once, however many of its asks match (contract: one copy per
 //!    subscription, one per path of a link).
-//! 3. What came over a link goes to local subscriptions of its class only (the one-hop rule).
+//! 3. What came over a link goes to local subscriptions of its class only (the core's rule, `decide_path`).
 
 use std::sync::Arc;
 
 use fanal_core::EventView;
+pub(crate) use fanal_core::route::Scope;
+use fanal_core::route::{Asker, Path, decide_path};
 use fanal_matching::{Index, Route, Topic};
 use fanal_protocol::stream::Origin;
-use fanal_protocol::{BodyView, Class, WireError};
+use fanal_protocol::{BodyView, WireError};
 use smallvec::SmallVec;
 
 use crate::federation::peer::Peer;
@@ -30,17 +32,6 @@ pub(crate) enum Target {
     PeerLive(Arc<Peer>),
     /// A peer's ask for its durable subscriptions.
     PeerDurable(Arc<Peer>),
-}
-
-/// Where an event came from, which decides where it may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// From a client, in a class.
-    Client(Class),
-    /// Over a link's durable path.
-    LinkDurable,
-    /// Over a link's live path, in the class that it was published in.
-    LinkLive(Class),
 }
 
 /// Destinations of one event.
@@ -76,23 +67,27 @@ impl Destinations {
     }
 }
 
+impl Target {
+    fn asker(&self) -> Asker {
+        match self {
+            Target::Live(_) => Asker::Live,
+            Target::Durable(_) => Asker::Durable,
+            Target::PeerLive(_) => Asker::PeerLive,
+            Target::PeerDurable(_) => Asker::PeerDurable,
+        }
+    }
+}
+
 fn place(target: &Target, scope: Scope) -> Place<'_> {
-    use Class::{AtLeastOnce, BestEffort};
-    match (target, scope) {
-        (Target::Live(queue), Scope::Client(_) | Scope::LinkLive(_)) => Place::Live(Arc::clone(queue)),
-        (Target::Durable(mailbox), Scope::Client(AtLeastOnce) | Scope::LinkDurable) => {
-            Place::Mailbox(mailbox)
-        }
+    let Some(path) = decide_path(target.asker(), scope) else { return Place::Nowhere };
+    match (target, path) {
+        (Target::Live(queue), Path::Live) => Place::Live(Arc::clone(queue)),
+        (Target::Durable(mailbox), Path::Mailbox) => Place::Mailbox(mailbox),
         // Best effort is never stored: an attached durable subscription gets it live.
-        (Target::Durable(mailbox), Scope::Client(BestEffort) | Scope::LinkLive(BestEffort)) => {
-            mailbox.live_side.load_full().map_or(Place::Nowhere, Place::Live)
-        }
-        (Target::PeerDurable(peer), Scope::Client(AtLeastOnce)) => {
-            peer.mailbox().map_or(Place::Nowhere, Place::Mailbox)
-        }
-        (Target::PeerDurable(peer), Scope::Client(BestEffort)) => peer.live_path(),
-        (Target::PeerLive(peer), Scope::Client(_)) => peer.live_path(),
-        _ => Place::Nowhere,
+        (Target::Durable(mailbox), _) => mailbox.live_side.load_full().map_or(Place::Nowhere, Place::Live),
+        (Target::PeerDurable(peer), Path::Mailbox) => peer.mailbox().map_or(Place::Nowhere, Place::Mailbox),
+        (Target::PeerLive(peer) | Target::PeerDurable(peer), _) => peer.live_path(),
+        (Target::Live(_), _) => Place::Nowhere,
     }
 }
 
