@@ -121,6 +121,20 @@ impl SimulatedDisk {
         self.state().used()
     }
 
+    /// Sectors, lengths and names of the files that `concerns` picks by name, which a power cut now
+    /// would lose.
+    pub fn unflushed(&self, concerns: impl Fn(&str) -> bool) -> usize {
+        let state = self.state();
+        let picked = |change: &&NameChange| match change {
+            NameChange::Set(name, _) | NameChange::Remove(name) => concerns(name),
+            NameChange::Rename(from, to, _) => concerns(from) || concerns(to),
+        };
+        let of = |inode: &Inode| inode.dirty.len() + usize::from(inode.length_is_dirty);
+        let files = state.names.iter().filter(|(name, _)| concerns(name));
+        let dirt: usize = files.map(|(_, inode)| of(&state.inodes[*inode])).sum();
+        state.changes.iter().filter(picked).count() + dirt
+    }
+
     /// Ends everything that uses the disk, takes what `loss` takes, and clears the faults. Files
     /// that were open fail from now on.
     pub fn crash(&self, loss: Loss) {

@@ -1,0 +1,763 @@
+//! The log: judge, commit, release – in one order, in two steps of simulated time.
+//!
+//! As `broker/server/src/log/writer.rs`, on the real [`Home`] and the real [`Store`]. Between the
+//! commit and the release other things happen, among them the end of the broker.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use fanal_core::home::{Effect, HomeRefusal, Principal, Sender, Subscription};
+use fanal_core::{Event, Home, MailboxId, Verdict};
+use fanal_protocol::control::{Acked, Exception, HopAck, InterestEntry};
+use fanal_protocol::receipt::ReceiptRuns;
+use fanal_protocol::stream::Origin;
+use fanal_protocol::{Code, Epoch};
+use fanal_store::{Batch, CommitError, MailboxSequence, Store};
+
+use super::route::Near;
+use super::{AUTHORITY, Node, broker_name, is_flushed};
+use crate::context::{BrokerTimer, Context};
+use crate::count::Count;
+use crate::mutant::Mutant;
+use crate::net::ConnId;
+
+/// Requests that go into one batch.
+const BATCH_REQUESTS_MAX: usize = 8;
+/// When a publisher should try again after a full store.
+const FULL_RETRY_MS: u64 = 1_000;
+
+/// One step of a publish channel.
+#[derive(Debug, Clone)]
+pub enum PublishItem {
+    /// An event and where it goes.
+    Event { event: Arc<Event>, mailboxes: Vec<MailboxId>, live: Vec<Near> },
+    /// Sequences given up.
+    Skip { from: u64, through: u64 },
+}
+
+/// One step of a link's durable path.
+#[derive(Debug, Clone)]
+pub enum ReceiveItem {
+    /// An event and the durable subscriptions here that it goes to.
+    Event { sequence: u64, event: Arc<Event>, mailboxes: Vec<MailboxId> },
+    /// Sequences that the sender passes over.
+    Hole { from: u64, through: u64 },
+}
+
+/// Why entries are done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoneReason {
+    /// The destination acked them.
+    Acked,
+    /// Their time was over.
+    Expired,
+}
+
+/// A control operation on the durable state.
+#[derive(Debug, Clone)]
+pub enum Command {
+    OpenPublish { principal: Principal, resume: Option<Epoch> },
+    ClosePublish { epoch: Epoch },
+    PutSubscription(Subscription),
+    UpdateSubscription(Subscription),
+    RemoveSubscription { principal: Principal, name: String },
+    EnsurePeer { peer: usize },
+    ChangeInterest { mailbox: MailboxId, add: Vec<InterestEntry>, remove: Vec<InterestEntry> },
+    ReceivedThrough { sender: Sender },
+}
+
+/// What a command gave.
+#[derive(Debug, Clone)]
+pub enum Output {
+    Epoch { epoch: Epoch, next: u64 },
+    Mailbox { id: MailboxId, existed: bool },
+    Through(u64),
+    Done,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone)]
+pub enum LogError {
+    Refused(HomeRefusal),
+    Full,
+    Stopped,
+}
+
+/// What waits for a command's answer.
+#[derive(Debug, Clone)]
+pub enum Then {
+    Nothing,
+    Session { conn: ConnId, frame: Box<fanal_protocol::Control> },
+    Marked { conn: ConnId },
+    PeerMade { conn: ConnId },
+    InterestChanged { conn: ConnId },
+}
+
+/// Anything for the log.
+#[derive(Debug, Clone)]
+pub enum Request {
+    Publish { conn: ConnId, channel: u32, origin: Arc<Origin>, items: Vec<PublishItem> },
+    Receive { conn: ConnId, sender: Sender, items: Vec<ReceiveItem> },
+    Done { mailbox: MailboxId, ranges: Vec<(u64, u64)>, reason: DoneReason, confirm: Option<(ConnId, u32)> },
+    Command { command: Command, then: Then },
+}
+
+/// Why a link's batch was not recorded.
+#[derive(Debug, Clone)]
+pub enum ReceiveError {
+    Missing { got: u64, expected: u64 },
+    Full,
+    Stopped,
+}
+
+/// A mailbox's row of the ledger, for one life of the broker.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ledger {
+    at_start: u64,
+    routed: u64,
+    acked: u64,
+    expired: u64,
+}
+
+impl Ledger {
+    /// The row of a mailbox that was found with so many entries.
+    pub fn starting(at_start: u64) -> Self {
+        Ledger { at_start, ..Ledger::default() }
+    }
+
+    fn queued(&self) -> u64 {
+        (self.at_start + self.routed).wrapping_sub(self.acked + self.expired)
+    }
+}
+
+/// See the module.
+pub struct Log {
+    pub(crate) store: Store,
+    pub(crate) home: Home,
+    queue: VecDeque<Request>,
+    /// Judged (and, but for a mistake, committed): to be told.
+    held: Option<(Vec<Request>, Vec<Plan>)>,
+    /// Told, and to be committed: a mistake.
+    late: Option<Batch>,
+    is_scheduled: bool,
+    pub(crate) is_stopped: bool,
+    /// Of the batch whose writing failed.
+    pub(crate) in_doubt: Vec<(Epoch, u64)>,
+    pub(crate) ledger: BTreeMap<MailboxId, Ledger>,
+}
+
+enum Plan {
+    Publish(Vec<PublishPlan>),
+    Receive(Vec<ReceivePlan>, u64, Option<ReceiveError>),
+    Done(u64),
+    Command(Result<Output, LogError>),
+}
+
+type Entries = Vec<Option<u64>>;
+
+enum PublishPlan {
+    Judged(Verdict, Entries),
+    Refused(Code),
+    Skip,
+}
+
+enum ReceivePlan {
+    Entries(Entries),
+    Nothing,
+}
+
+impl Log {
+    /// The log of a store that was opened.
+    pub fn new(store: Store, home: Home, ledger: BTreeMap<MailboxId, Ledger>) -> Self {
+        Log {
+            store,
+            home,
+            queue: VecDeque::new(),
+            held: None,
+            late: None,
+            is_scheduled: false,
+            is_stopped: false,
+            in_doubt: Vec::new(),
+            ledger,
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.held.is_none()
+    }
+}
+
+impl Node {
+    /// Asks the log for something.
+    pub(crate) fn submit(&mut self, ctx: &mut Context, request: Request) {
+        self.log.queue.push_back(request);
+        self.schedule_commit(ctx);
+    }
+
+    /// Asks for a command.
+    pub(crate) fn command(&mut self, ctx: &mut Context, command: Command, then: Then) {
+        self.submit(ctx, Request::Command { command, then });
+    }
+
+    fn schedule_commit(&mut self, ctx: &mut Context) {
+        if !self.log.is_scheduled && self.log.held.is_none() && !self.log.queue.is_empty() {
+            self.log.is_scheduled = true;
+            let delay = ctx.random.below(ctx.plan.commit_us_max);
+            self.timer(ctx, delay, BrokerTimer::Commit);
+        }
+    }
+
+    /// The log writer takes what waits.
+    pub(crate) fn on_commit(&mut self, ctx: &mut Context) {
+        self.log.is_scheduled = false;
+        let count = self.log.queue.len().min(BATCH_REQUESTS_MAX);
+        let requests: Vec<Request> = self.log.queue.drain(..count).collect();
+        if requests.len() > 1 {
+            ctx.count(Count::GroupCommit);
+        }
+        if self.log.is_stopped {
+            return self.refuse_all(ctx, requests);
+        }
+        let (batch, plan) = self.build(ctx, &requests, true);
+        if ctx.is_mutant(Mutant::AckBeforeFlush) {
+            self.finish(ctx, requests, plan);
+            self.log.late = Some(batch);
+            self.log.held = Some((Vec::new(), Vec::new()));
+        } else {
+            self.commit_or_retry(ctx, batch, requests, plan);
+        }
+        if self.log.held.is_some() {
+            let delay = ctx.random.below(ctx.plan.commit_us_max);
+            self.timer(ctx, delay, BrokerTimer::Release);
+        } else {
+            self.schedule_commit(ctx);
+        }
+    }
+
+    fn commit_or_retry(&mut self, ctx: &mut Context, batch: Batch, requests: Vec<Request>, plan: Vec<Plan>) {
+        match self.commit(ctx, batch, &requests, &plan) {
+            Ok(()) => self.log.held = Some((requests, plan)),
+            Err(CommitError::Full { .. }) => self.commit_without_events(ctx, requests),
+            Err(CommitError::Stopped { .. }) => self.stop(ctx, requests),
+            Err(error) => ctx.oracle.break_(format!("b{}", self.number), error.to_string()),
+        }
+    }
+
+    fn commit_without_events(&mut self, ctx: &mut Context, requests: Vec<Request>) {
+        let (batch, plan) = self.build(ctx, &requests, false);
+        match self.commit(ctx, batch, &requests, &plan) {
+            Ok(()) => self.log.held = Some((requests, plan)),
+            Err(CommitError::Stopped { .. }) => self.stop(ctx, requests),
+            Err(_) => self.commit_acks(ctx, requests),
+        }
+    }
+
+    /// The reserve is used up too: refuses all but what makes room.
+    fn commit_acks(&mut self, ctx: &mut Context, requests: Vec<Request>) {
+        let (acks, others): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| matches!(request, Request::Done { .. }));
+        let (batch, plan) = self.build(ctx, &acks, true);
+        match self.commit(ctx, batch, &acks, &plan) {
+            Ok(()) => {
+                let refused =
+                    others.iter().map(|request| refused(request, &LogError::Full)).collect::<Vec<_>>();
+                let (mut requests, mut plan) = (acks, plan);
+                requests.extend(others);
+                plan.extend(refused);
+                self.log.held = Some((requests, plan));
+            }
+            Err(CommitError::Stopped { .. }) => self.stop(ctx, acks.into_iter().chain(others).collect()),
+            Err(_) => {
+                let plan = others.iter().map(|request| refused(request, &LogError::Full)).collect();
+                self.log.held = Some((others, plan));
+            }
+        }
+    }
+
+    fn stop(&mut self, ctx: &mut Context, requests: Vec<Request>) {
+        self.log.is_stopped = true;
+        self.is_dying = true;
+        self.note(ctx, format_args!("store stopped"));
+        self.refuse_all(ctx, requests);
+    }
+
+    fn refuse_all(&mut self, ctx: &mut Context, requests: Vec<Request>) {
+        let plan = requests.iter().map(|request| refused(request, &LogError::Stopped)).collect();
+        self.finish(ctx, requests, plan);
+    }
+
+    fn commit(
+        &mut self,
+        ctx: &mut Context,
+        batch: Batch,
+        requests: &[Request],
+        plan: &[Plan],
+    ) -> Result<(), CommitError> {
+        match self.log.store.commit(batch) {
+            Ok(_) => {
+                self.log.home.commit();
+                if is_flushed(&self.disk) {
+                    accepted(requests, plan).for_each(|(epoch, sequence)| ctx.oracle.on_flushed(epoch, sequence));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.note(ctx, format_args!("commit failed: {error}"));
+                if matches!(error, CommitError::Stopped { .. }) {
+                    self.log.in_doubt = accepted(requests, plan).collect();
+                }
+                self.log.home.rollback();
+                Err(error)
+            }
+        }
+    }
+
+    /// The log writer tells what it wrote.
+    pub(crate) fn on_release(&mut self, ctx: &mut Context) {
+        let Some((requests, plan)) = self.log.held.take() else { return };
+        if let Some(batch) = self.log.late.take() {
+            let _ = self.log.store.commit(batch);
+            self.log.home.commit();
+        }
+        self.finish(ctx, requests, plan);
+        if !self.log.is_stopped && self.log.store.checkpoint_due() {
+            let snapshot = self.log.home.snapshot();
+            match self.log.store.checkpoint(&mut snapshot.into_iter()) {
+                Ok(()) => ctx.count(Count::Checkpoint),
+                Err(CommitError::Stopped { .. }) => self.stop(ctx, Vec::new()),
+                Err(_) => {}
+            }
+        }
+        self.schedule_commit(ctx);
+    }
+
+    // ---- judging ----
+
+    fn build(&mut self, ctx: &Context, requests: &[Request], takes_events: bool) -> (Batch, Vec<Plan>) {
+        let mut batch = self.log.store.batch();
+        let mut done = BTreeMap::new();
+        let plan =
+            requests.iter().map(|request| self.judge(ctx, request, takes_events, &mut batch, &mut done));
+        let plan = plan.collect();
+        for effect in self.log.home.drain_effects() {
+            match effect {
+                Effect::CreateMailbox(id) => batch.create_mailbox(store_id(id)),
+                Effect::RemoveMailbox(id) => batch.remove_mailbox(store_id(id)),
+                Effect::State(record) => batch.state(&record),
+            }
+        }
+        (batch, plan)
+    }
+
+    fn judge(
+        &mut self,
+        ctx: &Context,
+        request: &Request,
+        takes_events: bool,
+        batch: &mut Batch,
+        done: &mut BTreeMap<MailboxId, BTreeSet<u64>>,
+    ) -> Plan {
+        match request {
+            Request::Publish { origin, items, .. } => Plan::Publish(
+                items.iter().map(|item| self.judge_publish(ctx, origin, item, takes_events, batch)).collect(),
+            ),
+            Request::Receive { .. } if !takes_events => {
+                Plan::Receive(Vec::new(), 0, Some(ReceiveError::Full))
+            }
+            Request::Receive { sender, items, .. } => self.judge_link(ctx, sender, items, batch),
+            Request::Done { mailbox, ranges, .. } if ctx.is_mutant(Mutant::ForgetAck) => {
+                let _ = (mailbox, ranges);
+                Plan::Done(0)
+            }
+            Request::Done { mailbox, ranges, .. } => Plan::Done(self.done(*mailbox, ranges, batch, done)),
+            Request::Command { command, .. } if !takes_events && self.makes_mailbox(command) => {
+                Plan::Command(Err(LogError::Full))
+            }
+            Request::Command { command, .. } => Plan::Command(self.carry_out(command)),
+        }
+    }
+
+    fn judge_publish(
+        &mut self,
+        ctx: &Context,
+        origin: &Origin,
+        item: &PublishItem,
+        takes_events: bool,
+        batch: &mut Batch,
+    ) -> PublishPlan {
+        match item {
+            PublishItem::Skip { from, through } => {
+                self.log.home.skip(origin.epoch, *from, *through);
+                PublishPlan::Skip
+            }
+            PublishItem::Event { event, .. } if !takes_events => {
+                match self.log.home.foresee(origin.epoch, event.sequence) {
+                    Verdict::Accept => PublishPlan::Refused(Code::StoreFull),
+                    verdict => PublishPlan::Judged(verdict, Vec::new()),
+                }
+            }
+            PublishItem::Event { event, mailboxes, .. } => {
+                let mut verdict = self.log.home.publish(origin.epoch, event.sequence);
+                if verdict == Verdict::Duplicate && ctx.is_mutant(Mutant::AppendDuplicate) {
+                    verdict = Verdict::Accept;
+                }
+                let entries = match verdict {
+                    Verdict::Accept => self.append(event, mailboxes, batch),
+                    _ => Vec::new(),
+                };
+                PublishPlan::Judged(verdict, entries)
+            }
+        }
+    }
+
+    fn judge_link(
+        &mut self,
+        ctx: &Context,
+        sender: &Sender,
+        items: &[ReceiveItem],
+        batch: &mut Batch,
+    ) -> Plan {
+        let (mut plans, mut error) = (Vec::with_capacity(items.len()), None);
+        for item in items {
+            match self.judge_receive(ctx, sender, item, batch) {
+                Ok(plan) => plans.push(plan),
+                Err(missing) => {
+                    error = Some(missing);
+                    break;
+                }
+            }
+        }
+        Plan::Receive(plans, self.log.home.received_through(sender), error)
+    }
+
+    fn judge_receive(
+        &mut self,
+        ctx: &Context,
+        sender: &Sender,
+        item: &ReceiveItem,
+        batch: &mut Batch,
+    ) -> Result<ReceivePlan, ReceiveError> {
+        match item {
+            ReceiveItem::Hole { from, through } => {
+                if self.log.home.receive_hole(sender, *from, *through) {
+                    return Ok(ReceivePlan::Nothing);
+                }
+                Err(ReceiveError::Missing {
+                    got: *from,
+                    expected: self.log.home.received_through(sender) + 1,
+                })
+            }
+            ReceiveItem::Event { sequence, event, mailboxes } => {
+                match self.log.home.receive(sender, *sequence) {
+                    Verdict::Accept => Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch))),
+                    Verdict::Blocked { by } => Err(ReceiveError::Missing { got: *sequence, expected: by }),
+                    _ if ctx.is_mutant(Mutant::ResendUnmarked) => {
+                        Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch)))
+                    }
+                    _ => Ok(ReceivePlan::Nothing),
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, event: &Event, mailboxes: &[MailboxId], batch: &mut Batch) -> Entries {
+        let entries: Entries = mailboxes.iter().map(|id| self.log.home.enqueue(*id)).collect();
+        let stored: Vec<_> = mailboxes
+            .iter()
+            .zip(&entries)
+            .filter_map(|(id, sequence)| sequence.map(|n| (store_id(*id), MailboxSequence(n))))
+            .collect();
+        if !stored.is_empty() {
+            let mut head = Vec::new();
+            event.encode_head(&mut head);
+            batch.event(&[&head, &event.body], &stored);
+        }
+        entries
+    }
+
+    fn done(
+        &mut self,
+        mailbox: MailboxId,
+        ranges: &[(u64, u64)],
+        batch: &mut Batch,
+        done: &mut BTreeMap<MailboxId, BTreeSet<u64>>,
+    ) -> u64 {
+        let Some(tail) = self.log.home.tail(mailbox) else { return 0 };
+        let seen = done.entry(mailbox).or_default();
+        let mut live = 0;
+        for &(from, through) in ranges {
+            let through = through.min(tail.saturating_sub(1));
+            if from <= through {
+                let entries = self.reader.live_in(store_id(mailbox), from..=through);
+                live += entries.into_iter().filter(|sequence| seen.insert(*sequence)).count() as u64;
+                batch.acked(store_id(mailbox), from..=through);
+            }
+        }
+        live
+    }
+
+    fn makes_mailbox(&self, command: &Command) -> bool {
+        match command {
+            Command::PutSubscription(wanted) => {
+                !self.log.home.has_subscription(&wanted.principal, &wanted.name)
+            }
+            Command::EnsurePeer { peer } => !self.log.home.has_peer(&broker_name(*peer), AUTHORITY),
+            _ => false,
+        }
+    }
+
+    fn carry_out(&mut self, command: &Command) -> Result<Output, LogError> {
+        let home = &mut self.log.home;
+        Ok(match command {
+            Command::OpenPublish { principal, resume: None } => {
+                Output::Epoch { epoch: home.open_epoch(principal), next: 1 }
+            }
+            Command::OpenPublish { principal, resume: Some(epoch) } => {
+                let next = home.resume_epoch(principal, *epoch).map_err(LogError::Refused)?;
+                Output::Epoch { epoch: *epoch, next }
+            }
+            Command::ClosePublish { epoch } => {
+                home.close_epoch(*epoch);
+                Output::Done
+            }
+            Command::PutSubscription(wanted) => {
+                let (id, existed) = home.put_subscription(wanted.clone()).map_err(LogError::Refused)?;
+                Output::Mailbox { id, existed }
+            }
+            Command::UpdateSubscription(wanted) => {
+                let id = home.update_subscription(wanted.clone()).map_err(LogError::Refused)?;
+                Output::Mailbox { id, existed: true }
+            }
+            Command::RemoveSubscription { principal, name } => {
+                let id = home.remove_subscription(principal, name).map_err(LogError::Refused)?;
+                Output::Mailbox { id, existed: true }
+            }
+            Command::EnsurePeer { peer } => {
+                Output::Mailbox { id: home.ensure_peer(&broker_name(*peer), AUTHORITY), existed: true }
+            }
+            Command::ChangeInterest { mailbox, add, remove } => {
+                home.change_interest(*mailbox, add.clone(), remove.clone());
+                Output::Done
+            }
+            Command::ReceivedThrough { sender } => Output::Through(home.received_through(sender)),
+        })
+    }
+
+    // ---- telling ----
+
+    fn finish(&mut self, ctx: &mut Context, requests: Vec<Request>, plan: Vec<Plan>) {
+        let mut entries: BTreeMap<MailboxId, Vec<(u64, Arc<Event>)>> = BTreeMap::new();
+        let mut live = Vec::new();
+        let mut later = Vec::new();
+        for (request, plan) in requests.into_iter().zip(plan) {
+            collect(&request, &plan, &mut entries, &mut live);
+            later.push((request, plan));
+        }
+        for (id, entries) in entries {
+            self.on_entries(ctx, id, &entries);
+        }
+        for (near, event) in live {
+            self.push_live(ctx, near, &event);
+        }
+        for (request, plan) in later {
+            self.answer(ctx, request, plan);
+        }
+    }
+
+    fn on_entries(&mut self, ctx: &mut Context, id: MailboxId, entries: &[(u64, Arc<Event>)]) {
+        self.log.ledger.entry(id).or_default().routed += entries.len() as u64;
+        if let Some(mailbox) = self.mailbox_mut(id) {
+            mailbox.on_flushed(entries);
+            if let Some(holder) = mailbox.holder {
+                self.wake(ctx, holder.conn);
+            }
+        }
+    }
+
+    /// A mailbox, whosever it is.
+    pub(crate) fn mailbox(&self, id: MailboxId) -> Option<&super::mailbox::Mailbox> {
+        let peers = self.peers.values().filter_map(|peer| peer.mailbox.as_ref());
+        self.durables.values().map(|durable| &durable.mailbox).chain(peers).find(|mailbox| mailbox.id == id)
+    }
+
+    /// As [`Node::mailbox`], to change it.
+    pub(crate) fn mailbox_mut(&mut self, id: MailboxId) -> Option<&mut super::mailbox::Mailbox> {
+        if let Some(durable) = self.durables.get_mut(&id) {
+            return Some(&mut durable.mailbox);
+        }
+        self.peers.values_mut().filter_map(|peer| peer.mailbox.as_mut()).find(|mailbox| mailbox.id == id)
+    }
+
+    fn answer(&mut self, ctx: &mut Context, request: Request, plan: Plan) {
+        match (request, plan) {
+            (Request::Publish { conn, channel, items, .. }, Plan::Publish(plans)) => {
+                let mut runs = ReceiptRuns::default();
+                for (item, plan) in items.iter().zip(plans) {
+                    if let PublishItem::Event { event, .. } = item {
+                        put_receipt(&mut runs, channel, event.sequence, plan);
+                    }
+                }
+                for frame in runs.drain() {
+                    self.tell(ctx, conn, frame);
+                }
+            }
+            (Request::Receive { conn, .. }, Plan::Receive(_, through, None)) => {
+                ctx.count(Count::HopAcked);
+                self.note(ctx, format_args!("records through {through} of c{conn}"));
+                self.tell(ctx, conn, HopAck { through });
+                self.on_recorded(ctx, conn, None);
+            }
+            (Request::Receive { conn, .. }, Plan::Receive(_, _, error)) => self.on_recorded(ctx, conn, error),
+            (Request::Done { mailbox, ranges, reason, confirm }, Plan::Done(live)) => {
+                let row = self.log.ledger.entry(mailbox).or_default();
+                match reason {
+                    DoneReason::Acked => row.acked += live,
+                    DoneReason::Expired => row.expired += live,
+                }
+                if let Some((conn, channel)) = confirm {
+                    self.tell(ctx, conn, Acked { channel, ranges });
+                }
+            }
+            (Request::Command { command, then }, Plan::Command(answer)) => {
+                self.on_answer(ctx, command, then, answer);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_answer(
+        &mut self,
+        ctx: &mut Context,
+        command: Command,
+        then: Then,
+        answer: Result<Output, LogError>,
+    ) {
+        match then {
+            Then::Nothing => {}
+            Then::Session { conn, frame } => self.on_session_answer(ctx, conn, *frame, command, answer),
+            Then::Marked { conn } => self.on_marked(ctx, conn, answer),
+            Then::PeerMade { conn } => self.on_peer_made(ctx, conn, answer),
+            Then::InterestChanged { conn } => self.on_interest_changed(ctx, conn, answer.is_ok()),
+        }
+    }
+
+    /// Contract 7, where nothing is under way: what the ledger says is queued is queued.
+    pub(crate) fn check_ledger(&self, ctx: &mut Context) {
+        if !self.log.is_idle() || self.log.is_stopped {
+            return;
+        }
+        for (id, stats) in self.reader.mailboxes() {
+            let row = self.log.ledger.get(&MailboxId(id.0)).copied().unwrap_or_default();
+            if row.queued() != stats.events {
+                let what = format!(
+                    "b{}: mailbox {id} holds {} entries, the ledger says {row:?}",
+                    self.number, stats.events
+                );
+                ctx.oracle.break_(format!("b{}", self.number), what);
+            }
+        }
+    }
+}
+
+/// What a batch accepts.
+fn accepted<'a>(requests: &'a [Request], plan: &'a [Plan]) -> impl Iterator<Item = (Epoch, u64)> + 'a {
+    requests.iter().zip(plan).flat_map(|(request, plan)| {
+        let (items, plans, epoch) = match (request, plan) {
+            (Request::Publish { origin, items, .. }, Plan::Publish(plans)) => (&items[..], &plans[..], origin.epoch),
+            _ => (&[][..], &[][..], Epoch::default()),
+        };
+        items.iter().zip(plans).filter_map(move |(item, plan)| match (item, plan) {
+            (PublishItem::Event { event, .. }, PublishPlan::Judged(Verdict::Accept, _)) => {
+                Some((epoch, event.sequence))
+            }
+            _ => None,
+        })
+    })
+}
+
+fn collect(
+    request: &Request,
+    plan: &Plan,
+    entries: &mut BTreeMap<MailboxId, Vec<(u64, Arc<Event>)>>,
+    live: &mut Vec<(Near, Arc<Event>)>,
+) {
+    let mut add = |mailboxes: &[MailboxId], sequences: &Entries, event: &Arc<Event>| {
+        for (id, sequence) in mailboxes.iter().zip(sequences) {
+            if let Some(sequence) = sequence {
+                entries.entry(*id).or_default().push((*sequence, Arc::clone(event)));
+            }
+        }
+    };
+    match (request, plan) {
+        (Request::Publish { items, .. }, Plan::Publish(plans)) => {
+            for (item, plan) in items.iter().zip(plans) {
+                if let (
+                    PublishItem::Event { event, mailboxes, live: near },
+                    PublishPlan::Judged(Verdict::Accept, sequences),
+                ) = (item, plan)
+                {
+                    add(mailboxes, sequences, event);
+                    live.extend(near.iter().map(|near| (*near, Arc::clone(event))));
+                }
+            }
+        }
+        (Request::Receive { items, .. }, Plan::Receive(plans, ..)) => {
+            for (item, plan) in items.iter().zip(plans) {
+                if let (ReceiveItem::Event { event, mailboxes, .. }, ReceivePlan::Entries(sequences)) =
+                    (item, plan)
+                {
+                    add(mailboxes, sequences, event);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn put_receipt(runs: &mut ReceiptRuns, channel: u32, sequence: u64, plan: PublishPlan) {
+    let mut refuse = |code: Code, reason: String| {
+        let retry_ms = code.is_retryable().then_some(FULL_RETRY_MS);
+        let exception = Exception { sequence, code: code.number(), reason, retry_ms };
+        runs.push_refusal(channel, false, exception);
+    };
+    match plan {
+        PublishPlan::Skip => {}
+        PublishPlan::Refused(code) => refuse(code, String::new()),
+        PublishPlan::Judged(Verdict::Accept, entries) => {
+            let destinations = entries.iter().flatten().count() as u64;
+            runs.push(channel, false, sequence, Code::Durable, destinations);
+        }
+        PublishPlan::Judged(Verdict::Duplicate, _) => runs.push(channel, false, sequence, Code::Duplicate, 0),
+        PublishPlan::Judged(Verdict::Blocked { by }, _) => refuse(Code::Blocked, format!("blocked by {by}")),
+        PublishPlan::Judged(Verdict::Skipped, _) => refuse(Code::Conflict, "skipped".into()),
+        PublishPlan::Judged(Verdict::TooOld | Verdict::UnknownEpoch, _) => refuse(Code::Gone, "gone".into()),
+    }
+}
+
+fn refused(request: &Request, error: &LogError) -> Plan {
+    let (code, link) = match error {
+        LogError::Full => (Code::StoreFull, ReceiveError::Full),
+        _ => (Code::Unavailable, ReceiveError::Stopped),
+    };
+    match request {
+        Request::Publish { items, .. } => Plan::Publish(
+            items
+                .iter()
+                .map(|item| match item {
+                    PublishItem::Event { .. } => PublishPlan::Refused(code),
+                    PublishItem::Skip { .. } => PublishPlan::Skip,
+                })
+                .collect(),
+        ),
+        Request::Receive { .. } => Plan::Receive(Vec::new(), 0, Some(link)),
+        // An ack that is not written is not confirmed: it comes again.
+        Request::Done { .. } => Plan::Publish(Vec::new()),
+        Request::Command { .. } => Plan::Command(Err(error.clone())),
+    }
+}
+
+/// The store's word for a mailbox.
+pub(crate) fn store_id(id: MailboxId) -> fanal_store::MailboxId {
+    fanal_store::MailboxId(id.0)
+}

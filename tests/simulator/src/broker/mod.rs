@@ -1,0 +1,458 @@
+//! A simulated broker: a shell around the real core, index and store.
+//!
+//! Invariants, as in the real shells:
+//! 1. Everything durable goes through the log ([`log`]) in one order; what follows is told only
+//!    after the commit.
+//! 2. A life of a broker ends with all of its memory; what the next one knows it reads back.
+//! 3. Requests of one connection are carried out one after the other.
+//!
+//! Deliberate mistakes ([`crate::mutant::Mutant`]) are made here and nowhere else.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use fanal_core::event::Millis;
+use fanal_core::home::{Ask, Principal, Subscription};
+use fanal_core::interest::OwnInterest;
+use fanal_core::{Home, MailboxId};
+use fanal_matching::{EntryId, Filter, Index, Selector, TopicFilter};
+use fanal_protocol::control::{INTEREST_DURABLE, InterestEntry};
+use fanal_protocol::{Control, Epoch, Fingerprint, Incarnation, StoreId, frame};
+use fanal_store::simulated::{Faults, Loss, SimulatedDisk};
+use fanal_store::{Housekeeping, Options, Reader, Recovery, Store};
+
+use crate::context::{BrokerTimer, Context, Happening};
+use crate::count::Count;
+use crate::mutant::Mutant;
+use crate::net::{ConnId, Lane, Party};
+
+pub mod deliver;
+pub mod edge;
+pub mod interest;
+pub mod link;
+pub mod log;
+pub mod mailbox;
+pub mod receive;
+pub mod route;
+
+use link::{Link, Peer};
+use log::{Ledger, Log};
+use mailbox::Mailbox;
+use route::Target;
+
+/// The one CA of all brokers and clients.
+pub const AUTHORITY: Fingerprint = Fingerprint([7; 32]);
+/// Largest body that a broker takes, in bytes.
+pub const BODY_BYTES_MAX: usize = 600;
+/// Size of a segment.
+const SEGMENT_BYTES: u64 = 32 << 10;
+/// Wall clocks start here, in milliseconds since the Unix epoch.
+const CLOCK_START_MS: u64 = 1_800_000_000_000;
+
+/// Name of a broker.
+pub fn broker_name(broker: usize) -> String {
+    format!("b{broker}")
+}
+
+/// A broker and its disk, dead or alive.
+pub struct Broker {
+    /// Which one.
+    pub number: usize,
+    /// Its disk, which survives it.
+    pub disk: SimulatedDisk,
+    /// What it is while it lives.
+    pub node: Option<Box<Node>>,
+    /// What its wall clock is off by.
+    pub clock_off_ms: i64,
+    /// Raised at each start and each end.
+    pub life: u64,
+    /// An operation of the disk is to end the broker.
+    pub is_armed: bool,
+    /// Peers that it dials.
+    pub dials: Vec<usize>,
+    /// What the batch held that was being written when it ended: there or not.
+    pub in_doubt: Vec<(Epoch, u64)>,
+}
+
+/// A durable subscription as routing knows it.
+pub struct Durable {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) entry: EntryId,
+    pub(crate) ask: Ask,
+    pub(crate) version: u64,
+}
+
+/// A living broker.
+pub struct Node {
+    /// Which one.
+    pub number: usize,
+    /// Which life.
+    pub life: u64,
+    pub(crate) disk: SimulatedDisk,
+    pub(crate) log: Log,
+    pub(crate) reader: Reader,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) index: Index<Target>,
+    pub(crate) interest: OwnInterest,
+    pub(crate) durables: BTreeMap<MailboxId, Durable>,
+    pub(crate) lives: BTreeMap<u64, deliver::Live>,
+    pub(crate) sessions: BTreeMap<ConnId, edge::Session>,
+    pub(crate) waits: Vec<edge::Wait>,
+    pub(crate) peers: BTreeMap<usize, Peer>,
+    pub(crate) links: BTreeMap<ConnId, Link>,
+    pub(crate) clock_off_ms: i64,
+    pub(crate) clock_last_ms: Millis,
+    pub(crate) next_live: u64,
+    /// The disk's doing: the broker dies.
+    pub(crate) is_dying: bool,
+}
+
+impl Broker {
+    /// A broker that was never started.
+    pub fn new(number: usize, dials: Vec<usize>) -> Self {
+        let disk = SimulatedDisk::new();
+        Broker { number, disk, node: None, clock_off_ms: 0, life: 0, is_armed: false, dials, in_doubt: Vec::new() }
+    }
+
+    /// Starts it; false: the store could not be opened.
+    pub fn start(&mut self, ctx: &mut Context, peers: &[usize]) -> bool {
+        if self.node.is_some() {
+            return true;
+        }
+        let is_new = self.disk.names().is_empty();
+        let options = Options {
+            segment_bytes: SEGMENT_BYTES,
+            checkpoint_after_bytes: 24 << 10,
+            reserve_segments: 2,
+            bytes_max: None,
+            housekeeping: Housekeeping::Inline,
+        };
+        let id = fanal_store::StoreId(u128::from(ctx.random.next()) << 64 | u128::from(ctx.random.next()));
+        let opened = Store::open_on(Arc::new(self.disk.clone()), options, id);
+        let (store, recovery) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                ctx.count(Count::FailedStart);
+                ctx.note(format_args!("b{} start failed: {error}", self.number));
+                return false;
+            }
+        };
+        self.life += 1;
+        self.is_armed = false;
+        self.check_recovery(ctx, &recovery, is_new);
+        if is_flushed(&self.disk) {
+            // If it was kept, it was written anew and flushed.
+            self.in_doubt.drain(..).for_each(|(epoch, sequence)| ctx.oracle.on_flushed(epoch, sequence));
+        }
+        if ctx.is_mutant(Mutant::SkipFlush) {
+            self.disk.set_faults(Faults { skip_file_flush: true, ..Faults::default() });
+        }
+        match Node::new(self, store, &recovery, peers) {
+            Ok(mut node) => {
+                node.restore(ctx, &recovery);
+                self.node = Some(Box::new(node));
+            }
+            Err(error) => {
+                ctx.oracle.break_(format!("b{}", self.number), format!("b{}: {error}", self.number))
+            }
+        }
+        for peer in self.dials.clone() {
+            let delay = ctx.random.between(1_000, 200_000);
+            let timer = BrokerTimer::Dial(peer);
+            ctx.after(delay, Happening::Broker { broker: self.number, life: self.life, timer });
+        }
+        true
+    }
+
+    fn check_recovery(&self, ctx: &mut Context, recovery: &Recovery, is_new: bool) {
+        let report = &recovery.report;
+        ctx.note(format_args!("b{} start: {report}", self.number));
+        if !is_new && !report.created {
+            ctx.count(Count::Recovered);
+        }
+        if report.unproven.is_some() {
+            ctx.count(Count::TailCut);
+        }
+        if report.batches_rewritten > 0 {
+            ctx.count(Count::TailRewritten);
+        }
+        if !report.is_undamaged() {
+            let what = format!("b{} found damage that nobody did: {report}", self.number);
+            ctx.oracle.break_(format!("b{}", self.number), what);
+        }
+    }
+
+    /// Ends it at once; the disk loses what `loss` says.
+    pub fn die(&mut self, ctx: &mut Context, loss: Loss) {
+        self.disk.crash(loss);
+        self.life += 1;
+        self.is_armed = false;
+        let Some(node) = self.node.take() else { return };
+        self.in_doubt.extend_from_slice(&node.log.in_doubt);
+        let conns: Vec<ConnId> = node.sessions.keys().chain(node.links.keys()).copied().collect();
+        for conn in conns {
+            let side = usize::from(ctx.net.end(conn, 0) != Party::Broker(self.number));
+            match loss {
+                Loss::ProcessOnly => ctx.close(conn, side),
+                Loss::Cut | Loss::Torn(_) => ctx.leave(conn, side),
+            }
+        }
+    }
+}
+
+impl Node {
+    fn new(broker: &Broker, store: Store, recovery: &Recovery, peers: &[usize]) -> Result<Node, String> {
+        let id = StoreId(store.id().0.to_be_bytes());
+        let tails = recovery.mailboxes.iter().map(|(id, stats)| (MailboxId(id.0), stats.next.0));
+        let home = Home::recover(id, store.recovery_epoch(), &recovery.state, tails)
+            .map_err(|error| error.to_string())?;
+        if !home.orphans().is_empty() {
+            return Err(format!("mailboxes {:?} belong to nothing", home.orphans()));
+        }
+        let start = store.start_counter();
+        let incarnation = Incarnation { store: id, recovery_epoch: store.recovery_epoch(), start };
+        let ledger =
+            recovery.mailboxes.iter().map(|(id, stats)| (MailboxId(id.0), Ledger::starting(stats.events)));
+        let live_bytes = usize::MAX;
+        let mut node = Node {
+            number: broker.number,
+            life: broker.life,
+            disk: broker.disk.clone(),
+            reader: store.reader(),
+            log: Log::new(store, home, ledger.collect()),
+            incarnation,
+            index: Index::new(),
+            interest: OwnInterest::default(),
+            durables: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            waits: Vec::new(),
+            peers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            clock_off_ms: broker.clock_off_ms,
+            clock_last_ms: 0,
+            next_live: 1,
+            is_dying: false,
+        };
+        for peer in peers {
+            node.peers.insert(*peer, Peer::new(live_bytes, broker.dials.contains(peer)));
+        }
+        Ok(node)
+    }
+
+    /// Makes routing know what the store remembers.
+    fn restore(&mut self, ctx: &mut Context, _recovery: &Recovery) {
+        for peer in self.peers.values_mut() {
+            peer.live =
+                fanal_core::live::LiveBuffer::new(ctx.plan.live_bytes, fanal_protocol::control::GAP_AT_MOST);
+        }
+        let subscriptions: Vec<_> =
+            self.log.home.subscriptions().map(|(id, subscription)| (id, subscription.clone())).collect();
+        for (id, subscription) in subscriptions {
+            match selector(
+                &subscription.ask.filter,
+                subscription.ask.predicate.as_deref(),
+                &subscription.ask.except,
+            ) {
+                Ok((_, selector)) => drop(self.ensure_durable(id, &subscription, selector)),
+                Err(error) => ctx.oracle.break_(format!("b{}", self.number), error),
+            }
+        }
+        let records: Vec<_> = self.log.home.peers().map(|(id, record)| (id, record.clone())).collect();
+        for (id, record) in records {
+            let Some(number) = record.name.strip_prefix('b').and_then(|text| text.parse().ok()) else {
+                continue;
+            };
+            let tail = self.log.home.tail(id).unwrap_or(1);
+            if let Some(peer) = self.peers.get_mut(&number) {
+                peer.mailbox = Some(Mailbox::new(id, tail));
+            }
+            if ctx.is_mutant(Mutant::LoseInterestOnRestart) {
+                continue;
+            }
+            for entry in record.interest.keys() {
+                self.install(number, entry.clone());
+            }
+        }
+    }
+
+    /// A line of the trace about this broker.
+    pub(crate) fn note(&self, ctx: &mut Context, what: std::fmt::Arguments<'_>) {
+        ctx.note(format_args!("b{} {what}", self.number));
+    }
+
+    /// What is not at rest: a queue, a link that is down.
+    pub fn unrest(&self) -> Option<String> {
+        if self.log.is_stopped {
+            return Some("has a stopped store".into());
+        }
+        if !self.log.is_idle() {
+            return Some("is writing".into());
+        }
+        for (id, stats) in self.reader.mailboxes().into_iter().filter(|(_, stats)| stats.events > 0) {
+            let mailbox = self.mailbox(MailboxId(id.0));
+            let state = mailbox.map(|mailbox| (&mailbox.delivery, mailbox.holder));
+            return Some(format!("mailbox {id} holds {}, {state:?}", stats.events));
+        }
+        if let Some((id, live)) = self.lives.iter().find(|(_, live)| !live.buffer.is_empty()) {
+            let state = (live.conn, live.channel, live.entry);
+            return Some(format!("live buffer {id} is not empty: {state:?}"));
+        }
+        let down = self.peers.iter().find(|(_, peer)| !peer.is_linked);
+        down.map(|(number, _)| format!("has no link to b{number}"))
+    }
+
+    /// Whether what is held here of a peer's interest is what it has.
+    pub fn agrees_with(&self, peer: &Node) -> bool {
+        let conn = self.peers.get(&peer.number).and_then(|peer| peer.link);
+        let digest = peer.interest.digest();
+        let held = conn.and_then(|conn| self.links.get(&conn)).map(|link| &link.held);
+        held.is_some_and(|held| held.version() == Some(digest.version) && held.agrees_with(&digest))
+    }
+
+    /// Which side of a connection this broker is.
+    pub(crate) fn side(&self, ctx: &Context, conn: ConnId) -> usize {
+        usize::from(ctx.net.end(conn, 0) != Party::Broker(self.number))
+    }
+
+    /// A timer of this life.
+    pub(crate) fn timer(&self, ctx: &mut Context, delay_us: u64, timer: BrokerTimer) {
+        ctx.after(delay_us, Happening::Broker { broker: self.number, life: self.life, timer });
+    }
+
+    /// The wall clock, never less than what it said before.
+    pub(crate) fn clock_ms(&mut self, ctx: &Context) -> Millis {
+        let wall = (CLOCK_START_MS + ctx.now_us / 1000).saturating_add_signed(self.clock_off_ms);
+        self.clock_last_ms = self.clock_last_ms.max(wall);
+        self.clock_last_ms
+    }
+
+    /// Sends control frames.
+    pub(crate) fn tell(&self, ctx: &mut Context, conn: ConnId, frame: impl Into<Control>) {
+        let mut out = Vec::new();
+        frame.into().encode(&mut out);
+        let side = self.side(ctx, conn);
+        ctx.send(conn, side, Lane::Control, out);
+    }
+
+    /// A connection has come in.
+    pub fn on_opened(&mut self, ctx: &mut Context, conn: ConnId) {
+        match ctx.net.end(conn, 0) {
+            Party::Broker(peer) => self.begin_link(ctx, conn, peer, false),
+            party => self.begin_session(ctx, conn, party),
+        }
+    }
+
+    /// Bytes have come in.
+    pub fn on_bytes(&mut self, ctx: &mut Context, conn: ConnId, lane: Lane, bytes: &bytes::Bytes) {
+        let is_link = self.links.contains_key(&conn);
+        match (lane, is_link) {
+            (Lane::Control, _) => {
+                for range in frame::frames(bytes) {
+                    match Control::decode(&bytes[range]) {
+                        Ok(frame) if is_link => self.on_link_frame(ctx, conn, frame),
+                        Ok(frame) => self.on_session_frame(ctx, conn, frame),
+                        Err(error) => ctx.oracle.break_(format!("b{}", self.number), error.to_string()),
+                    }
+                }
+            }
+            (_, true) => self.on_link_block(ctx, conn, lane, bytes),
+            (_, false) => self.on_publish_block(ctx, conn, bytes),
+        }
+    }
+
+    /// A connection has ended.
+    pub fn on_ended(&mut self, ctx: &mut Context, conn: ConnId) {
+        if self.links.contains_key(&conn) {
+            self.end_link(ctx, conn, "gone");
+        } else {
+            self.end_session(ctx, conn);
+        }
+    }
+
+    /// A timer is due.
+    pub fn on_timer(&mut self, ctx: &mut Context, timer: BrokerTimer) {
+        match timer {
+            BrokerTimer::Commit => self.on_commit(ctx),
+            BrokerTimer::Release => self.on_release(ctx),
+            BrokerTimer::Pump(conn) => self.on_pump(ctx, conn),
+            BrokerTimer::Dial(peer) => self.on_dial(ctx, peer),
+            BrokerTimer::Patience(conn, step) => self.on_patience(ctx, conn, step),
+            BrokerTimer::Again(conn) => self.record(ctx, conn),
+            BrokerTimer::Interest(conn) => self.send_interest_changes(ctx, conn),
+            BrokerTimer::Digest(conn) => self.send_digest(ctx, conn),
+            BrokerTimer::Waits => self.look_at_waits(ctx),
+        }
+    }
+
+    /// Makes a durable subscription known for routing and to the peers, or finds it; the version
+    /// of the own interest from which on it is part of that.
+    pub(crate) fn ensure_durable(
+        &mut self,
+        id: MailboxId,
+        subscription: &Subscription,
+        selector: Selector,
+    ) -> u64 {
+        if let Some(known) = self.durables.get(&id) {
+            return known.version;
+        }
+        let tail = self.reader.mailbox(log::store_id(id)).map_or(1, |stats| stats.next.0);
+        let entry = self.index.insert(selector, Target::Durable(id));
+        let version = self.interest.add(interest_entry(&subscription.ask, INTEREST_DURABLE));
+        let ask = subscription.ask.clone();
+        self.durables.insert(id, Durable { mailbox: Mailbox::new(id, tail), entry, ask, version });
+        version
+    }
+}
+
+/// Owner of a subscription, or a publisher, or a peer.
+pub fn principal(name: &str) -> Principal {
+    Principal { name: name.to_owned(), authority: AUTHORITY }
+}
+
+/// An ask as it travels to peers.
+pub(crate) fn interest_entry(ask: &Ask, class: u8) -> InterestEntry {
+    InterestEntry {
+        id: 0,
+        class,
+        filter: ask.filter.clone(),
+        predicate: ask.predicate.clone(),
+        except: ask.except.clone(),
+    }
+}
+
+/// Checks what is asked for, and brings it into canonical form.
+pub(crate) fn selector(
+    filter: &str,
+    predicate: Option<&str>,
+    except: &[String],
+) -> Result<(Ask, Selector), String> {
+    let topic = |text: &str| TopicFilter::parse(text).map_err(|error| format!("{text}: {error}"));
+    let predicate = predicate.map(Filter::parse).transpose().map_err(|error| error.to_string())?;
+    let selector = Selector {
+        topic: topic(filter)?,
+        except: except.iter().map(|text| topic(text)).collect::<Result<_, _>>()?,
+        predicate,
+    };
+    let ask = Ask {
+        filter: filter.to_owned(),
+        predicate: selector.predicate.as_ref().map(|predicate| predicate.to_string()),
+        except: except.to_vec(),
+    };
+    Ok((ask, selector))
+}
+
+/// Frames that wait for their turn.
+pub(crate) type Backlog = VecDeque<Control>;
+
+/// A wish in the text by which the broker compares wishes.
+pub fn canonical(wish: &crate::ask::Wish) -> Option<Ask> {
+    let except: Vec<String> = wish.except.iter().map(|text| (*text).to_owned()).collect();
+    selector(wish.filter, wish.predicate().as_deref(), &except).ok().map(|(ask, _)| ask)
+}
+
+/// Whether all that was written into the log's last segment is on the disk, by the disk's own books.
+pub(crate) fn is_flushed(disk: &SimulatedDisk) -> bool {
+    let last = disk.names().into_iter().filter(|name| name.ends_with(".seg")).max();
+    last.is_some_and(|last| disk.unflushed(|name| name == last) == 0)
+}

@@ -1,0 +1,48 @@
+//! Deliberate mistakes of the simulated shell, each of which the oracle must catch.
+
+/// A mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Answers go out before the batch is written.
+    AckBeforeFlush,
+    /// The disk says that it has flushed, and has not.
+    SkipFlush,
+    /// A link's sender starts over, and its receiver takes a resend for new.
+    ResendUnmarked,
+    /// A publish that was accepted before is appended again.
+    AppendDuplicate,
+    /// What came over a link goes over other links too.
+    ForwardPeerEvent,
+    /// A restarted broker does not route to the durable interest of its peers.
+    LoseInterestOnRestart,
+    /// Two deliveries of a turn change places.
+    DeliverUnordered,
+    /// Predicates are not asked.
+    IgnorePredicate,
+    /// Acks are confirmed and not written.
+    ForgetAck,
+    /// A live buffer's drops are not told.
+    HideGap,
+    /// The peer mailbox is emptied when an event is sent, not when it is acked.
+    ForgetBeforeHopAck,
+    /// An interest receipt names every peer at once.
+    ReceiptBeforeInterest,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: &'static [Mutant] = &[
+        Mutant::AckBeforeFlush,
+        Mutant::SkipFlush,
+        Mutant::ResendUnmarked,
+        Mutant::AppendDuplicate,
+        Mutant::ForwardPeerEvent,
+        Mutant::LoseInterestOnRestart,
+        Mutant::DeliverUnordered,
+        Mutant::IgnorePredicate,
+        Mutant::ForgetAck,
+        Mutant::HideGap,
+        Mutant::ForgetBeforeHopAck,
+        Mutant::ReceiptBeforeInterest,
+    ];
+}

@@ -1,0 +1,458 @@
+//! What must hold, kept in plain lists, without the code under test.
+//!
+//! Checked while the world runs (contract 3 of the design, by number):
+//! 1. A receipt 200 or 208, and a `next` of a resumed epoch, speak of what a flush had covered (1, 4).
+//! 2. A delivery is of an event that was published, that the subscription asked for at some time
+//!    between its publish and now, of an identity that fits, and had once per subscription (3, 4).
+//! 3. First deliveries come in order per (publisher, subscription, class) (3).
+//! 4. A delivery whose ack was confirmed before the attachment does not come again (4).
+//! 5. What came over a link comes from the publisher's home (one hop).
+//!
+//! Checked at the end: every event whose receipt was seen reached every durable subscription that
+//! asked for it, and every live one but for gaps that were told (2, 5, 6).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fanal_protocol::control::{GAP_AT_MOST, GAP_EXACT, Gap};
+use fanal_protocol::{Class, Epoch};
+
+use crate::ask::{Facts, Wish};
+
+/// Number of an event, in the order of their making.
+pub type EventNo = usize;
+/// Number of a subscription.
+pub type InstanceNo = usize;
+
+/// How long a home may take to learn that a peer's store was replaced.
+const STALE_US: u64 = 20_000_000;
+
+/// What a publisher knows of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Pending,
+    Acked { at_us: u64 },
+    Unknown,
+    Refused,
+}
+
+/// An event as its publisher made it.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Which publisher.
+    pub publisher: usize,
+    /// The publisher's home.
+    pub home: usize,
+    /// Its class.
+    pub class: Class,
+    /// What it says.
+    pub facts: Facts,
+    /// Its TTL.
+    pub ttl_us: Option<u64>,
+    began_us: Option<u64>,
+    fate: Fate,
+    identity: Option<(Epoch, u64)>,
+    /// The operator threw away a store that may have held it.
+    is_void: bool,
+}
+
+/// A wish and when it was in force.
+#[derive(Debug, Clone)]
+struct Span {
+    wish: Wish,
+    from_us: u64,
+    until_us: Option<u64>,
+    installed: BTreeMap<usize, u64>,
+}
+
+/// A subscription, from its making to its removal.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// The subscriber and the subscription's number there, for messages.
+    pub label: String,
+    home: usize,
+    is_durable: bool,
+    spans: Vec<Span>,
+    /// Nothing is owed any more.
+    is_over: bool,
+    is_confirmed: bool,
+    by_event: BTreeMap<EventNo, u64>,
+    by_sequence: BTreeMap<u64, EventNo>,
+    confirmed: BTreeMap<u64, u64>,
+    last: BTreeMap<(usize, Class), EventNo>,
+    gaps: Gaps,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Gaps {
+    exact: u64,
+    at_most: u64,
+    lost: BTreeSet<String>,
+}
+
+/// What was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// In words.
+    pub what: String,
+    /// Word by which trace lines of the destination concerned are found.
+    pub about: String,
+}
+
+/// A delivery as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Which event, by its payload.
+    pub event: EventNo,
+    /// By its envelope.
+    pub epoch: Epoch,
+    /// By its envelope.
+    pub sequence: u64,
+    /// Durable copies.
+    pub mailbox_sequence: Option<u64>,
+    /// When the channel was asked for.
+    pub asked_us: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Oracle {
+    events: Vec<Published>,
+    instances: Vec<Instance>,
+    flushed: BTreeSet<(Epoch, u64)>,
+    replaced_us: BTreeMap<usize, u64>,
+    violation: Option<Violation>,
+}
+
+impl Oracle {
+    /// The first thing that was broken.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Something is broken.
+    pub fn break_(&mut self, about: impl Into<String>, what: String) {
+        let about = about.into();
+        self.violation.get_or_insert(Violation { what, about });
+    }
+
+    // ---- publishing ----
+
+    /// An event is made.
+    pub fn make(
+        &mut self,
+        publisher: usize,
+        home: usize,
+        class: Class,
+        facts: Facts,
+        ttl_us: Option<u64>,
+    ) -> EventNo {
+        let (began_us, fate, identity) = (None, Fate::Pending, None);
+        let is_void = false;
+        self.events.push(Published {
+            publisher,
+            home,
+            class,
+            facts,
+            ttl_us,
+            began_us,
+            fate,
+            identity,
+            is_void,
+        });
+        self.events.len() - 1
+    }
+
+    /// An event.
+    pub fn event(&self, event: EventNo) -> &Published {
+        &self.events[event]
+    }
+
+    /// It is written, perhaps again.
+    pub fn on_written(&mut self, event: EventNo, epoch: Epoch, sequence: u64, now_us: u64) {
+        let published = &mut self.events[event];
+        published.began_us.get_or_insert(now_us);
+        published.identity = Some((epoch, sequence));
+    }
+
+    /// The store has flushed this, as the disk confirms.
+    pub fn on_flushed(&mut self, epoch: Epoch, sequence: u64) {
+        self.flushed.insert((epoch, sequence));
+    }
+
+    /// A publisher learns that an event is stored (or accepted, in the best-effort class).
+    pub fn on_receipt(&mut self, event: EventNo, now_us: u64, how: &str) {
+        let published = &mut self.events[event];
+        if let (Class::AtLeastOnce, Some(identity)) = (published.class, published.identity)
+            && !self.flushed.contains(&identity)
+        {
+            let what = format!("{how} for event {event}, of which no flush had covered {identity:?}");
+            return self.break_(format!("e{event} "), what);
+        }
+        let published = &mut self.events[event];
+        if published.fate == Fate::Refused {
+            return self
+                .break_(format!("e{event} "), format!("{how} for event {event} after a refusal for good"));
+        }
+        if published.fate == Fate::Pending {
+            published.fate = Fate::Acked { at_us: now_us };
+        }
+    }
+
+    /// A publisher will never know.
+    pub fn on_unknown(&mut self, event: EventNo) {
+        if self.events[event].fate == Fate::Pending {
+            self.events[event].fate = Fate::Unknown;
+        }
+    }
+
+    /// An event was refused for good.
+    pub fn on_refused(&mut self, event: EventNo) {
+        if let Fate::Acked { .. } = self.events[event].fate {
+            self.break_(format!("e{event} "), format!("event {event} was refused after its receipt"));
+        }
+        self.events[event].fate = Fate::Refused;
+    }
+
+    /// A broker took an event from a link to `from`.
+    pub fn on_link_event(&mut self, event: EventNo, from: usize, at: usize) {
+        let home = self.events[event].home;
+        if home != from {
+            let what = format!("event {event} of broker b{home} came to b{at} from b{from}: two links");
+            self.break_(format!("e{event} "), what);
+        }
+    }
+
+    // ---- subscriptions ----
+
+    /// A subscription may exist from now on.
+    pub fn subscribe(
+        &mut self,
+        label: String,
+        home: usize,
+        is_durable: bool,
+        wish: Wish,
+        now_us: u64,
+    ) -> InstanceNo {
+        let span = Span { wish, from_us: now_us, until_us: None, installed: BTreeMap::new() };
+        self.instances.push(Instance {
+            label,
+            home,
+            is_durable,
+            spans: vec![span],
+            is_over: false,
+            is_confirmed: false,
+            by_event: BTreeMap::new(),
+            by_sequence: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            last: BTreeMap::new(),
+            gaps: Gaps::default(),
+        });
+        self.instances.len() - 1
+    }
+
+    /// An interest receipt for the present wish.
+    pub fn on_subscribed(&mut self, instance: InstanceNo, resumed: bool, brokers: &[usize], now_us: u64) {
+        let state = &mut self.instances[instance];
+        if state.is_durable && state.is_confirmed && !resumed && !state.is_over {
+            let what = format!("{} existed, and was made anew", state.label);
+            let about = state.label.clone();
+            return self.break_(about, what);
+        }
+        state.is_confirmed = true;
+        if let Some(span) = state.spans.last_mut() {
+            // For a while a home may speak of the store that is gone.
+            let replaced_us = &self.replaced_us;
+            let is_stale = |broker: &&usize| replaced_us.get(broker).is_some_and(|at| now_us < at + STALE_US);
+            for broker in brokers.iter().filter(|broker| !is_stale(broker)) {
+                span.installed.entry(*broker).or_insert(now_us);
+            }
+        }
+    }
+
+    /// Another wish may be in force from now on; the one before may still be.
+    pub fn wish_changes(&mut self, instance: InstanceNo, wish: Wish, now_us: u64) {
+        let span = Span { wish, from_us: now_us, until_us: None, installed: BTreeMap::new() };
+        self.instances[instance].spans.push(span);
+    }
+
+    /// Only the last wish is in force from now on.
+    pub fn wish_changed(&mut self, instance: InstanceNo, now_us: u64) {
+        if let Some((_, earlier)) = self.instances[instance].spans.split_last_mut() {
+            earlier.iter_mut().for_each(|span| drop(span.until_us.get_or_insert(now_us)));
+        }
+    }
+
+    /// Nothing is owed to a subscription any more: it goes.
+    pub fn is_going(&mut self, instance: InstanceNo) {
+        self.instances[instance].is_over = true;
+    }
+
+    /// Whether nothing is owed to a subscription any more.
+    pub fn is_over(&self, instance: InstanceNo) -> bool {
+        self.instances[instance].is_over
+    }
+
+    /// A broker says that there is no such subscription.
+    pub fn is_gone(&mut self, instance: InstanceNo) {
+        let state = &self.instances[instance];
+        if !state.is_over && state.is_confirmed {
+            let label = state.label.clone();
+            self.break_(label.clone(), format!("{label} existed, and is not known any more"));
+        }
+        self.instances[instance].is_over = true;
+    }
+
+    /// A store was replaced by an empty one.
+    pub fn on_replaced(&mut self, broker: usize, now_us: u64) {
+        self.replaced_us.insert(broker, now_us);
+        for state in &mut self.instances {
+            state.is_over |= state.home == broker;
+            for span in &mut state.spans {
+                span.installed.remove(&broker);
+            }
+        }
+        for event in &mut self.events {
+            event.is_void |= event.home == broker && event.began_us.is_some();
+        }
+    }
+
+    /// Acks were confirmed.
+    pub fn on_confirmed(&mut self, instance: InstanceNo, sequence: u64, now_us: u64) {
+        self.instances[instance].confirmed.entry(sequence).or_insert(now_us);
+    }
+
+    /// A gap was told.
+    pub fn on_gap(&mut self, instance: InstanceNo, gap: &Gap) {
+        let gaps = &mut self.instances[instance].gaps;
+        match gap.kind {
+            GAP_EXACT => gaps.exact += gap.count,
+            GAP_AT_MOST => gaps.at_most += gap.count,
+            _ => drop(gaps.lost.insert(gap.broker.clone())),
+        }
+    }
+
+    /// A delivery came: whether it is new to the program.
+    pub fn on_delivery(&mut self, instance: InstanceNo, came: Arrival, now_us: u64) -> bool {
+        match self.judge(instance, came, now_us) {
+            Ok(is_new) => is_new,
+            Err(what) => {
+                let label = self.instances[instance].label.clone();
+                self.break_(label.clone(), format!("{label}: {what}"));
+                false
+            }
+        }
+    }
+
+    fn judge(&mut self, instance: InstanceNo, came: Arrival, now_us: u64) -> Result<bool, String> {
+        let event = came.event;
+        let published = self.events.get(event).ok_or("a delivery that was never published")?;
+        let state = &mut self.instances[instance];
+        let began_us = published.began_us.ok_or(format!("event {event} came before it was published"))?;
+        if published.class == Class::AtLeastOnce && published.identity != Some((came.epoch, came.sequence)) {
+            return Err(format!(
+                "event {event} came as {:?}, not {:?}",
+                (came.epoch, came.sequence),
+                published.identity
+            ));
+        }
+        let overlaps = |span: &&Span| span.until_us.is_none_or(|until| until >= began_us);
+        if !state.spans.iter().filter(overlaps).any(|span| span.wish.matches(&published.facts)) {
+            return Err(format!("event {event} was not asked for: {:?}", published.facts));
+        }
+        if let Some(sequence) = came.mailbox_sequence.filter(|_| !state.is_over) {
+            match state.by_sequence.get(&sequence) {
+                Some(known) if *known != event => {
+                    return Err(format!(
+                        "mailbox sequence {sequence} was event {known}, and is event {event}"
+                    ));
+                }
+                Some(_) => {
+                    let confirmed = state.confirmed.get(&sequence);
+                    if confirmed.is_some_and(|confirmed| *confirmed < came.asked_us) {
+                        return Err(format!(
+                            "event {event} (sequence {sequence}) came again after its ack was confirmed"
+                        ));
+                    }
+                    return Ok(false);
+                }
+                None => drop(state.by_sequence.insert(sequence, event)),
+            }
+        }
+        if state.by_event.insert(event, now_us).is_some() && !state.is_over {
+            return Err(format!("event {event} came twice, under two sequences"));
+        }
+        let last = state.last.insert((published.publisher, published.class), event);
+        match last {
+            Some(last) if last > event && !state.is_over => {
+                Err(format!("event {event} came after event {last} of the same publisher"))
+            }
+            _ => Ok(true),
+        }
+    }
+
+    // ---- the end ----
+
+    /// What is still owed, if anything: (subscription, event).
+    pub fn owed(&self) -> Option<(String, EventNo)> {
+        for state in self.instances.iter().filter(|state| state.is_durable && !state.is_over) {
+            let missing =
+                |event: &EventNo| !state.by_event.contains_key(event) && self.is_owed(state, *event);
+            if let Some(event) = (0..self.events.len()).find(missing) {
+                return Some((state.label.clone(), event));
+            }
+        }
+        None
+    }
+
+    /// Whether an event is owed to a subscription: its receipt was seen, and every wish that may
+    /// have been in force where it was routed asks for it.
+    fn is_owed(&self, state: &Instance, event: EventNo) -> bool {
+        let published = &self.events[event];
+        let Fate::Acked { at_us } = published.fate else { return false };
+        let Some(began_us) = published.began_us else { return false };
+        if published.is_void
+            || published.ttl_us.is_some()
+            || (state.is_durable && published.class == Class::BestEffort)
+        {
+            return false;
+        }
+        let routed_until = if published.home == state.home { at_us } else { u64::MAX };
+        let overlapping = state.spans.iter().filter(|span| {
+            span.from_us <= routed_until && span.until_us.is_none_or(|until| until >= began_us)
+        });
+        let installed = |span: &Span| span.installed.get(&published.home).is_some_and(|at| *at < began_us);
+        let mut is_installed = false;
+        for span in overlapping {
+            is_installed |= installed(span);
+            if !span.wish.matches(&published.facts) {
+                return false;
+            }
+        }
+        is_installed
+    }
+
+    /// Checks a live subscription that is still attached when nothing is under way any more.
+    pub fn check_live(&mut self, instance: InstanceNo, name_of: impl Fn(usize) -> String) {
+        let state = &self.instances[instance];
+        let gaps = &state.gaps;
+        if gaps.lost.contains("") {
+            return;
+        }
+        let missing: Vec<EventNo> = (0..self.events.len())
+            .filter(|event| !gaps.lost.contains(&name_of(self.events[*event].home)))
+            .filter(|event| !state.by_event.contains_key(event) && self.is_owed(state, *event))
+            .collect();
+        let may_miss = (0..self.events.len())
+            .filter(|event| !state.by_event.contains_key(event))
+            .filter(|event| state.spans.iter().any(|span| span.wish.matches(&self.events[*event].facts)))
+            .count() as u64;
+        let label = state.label.clone();
+        if missing.len() as u64 > gaps.exact + gaps.at_most {
+            let what = format!("{label} misses {missing:?}, and was told of {gaps:?}");
+            self.break_(label, what);
+        } else if gaps.exact > may_miss {
+            let what = format!("{label} was told that {} are missing, and {may_miss} may be", gaps.exact);
+            self.break_(label, what);
+        }
+    }
+}
