@@ -124,18 +124,17 @@ pub(crate) async fn on_hop_ack(
     through: u64,
 ) -> Result<(), Ending> {
     let before = window.lock().acked_through;
-    let Some(mailbox) = peer.mailbox() else { return Ok(()) };
     // What an earlier link sent may be recorded after this one began, so the bound is what exists.
     // Entries read from the disk may be sent before the tail moves.
-    let (next, tail) = mailbox.progress();
-    let tail = tail.max(next);
+    let tail = peer.mailbox().map_or(1, |mailbox| {
+        let (next, tail) = mailbox.progress();
+        tail.max(next)
+    });
     if through >= tail {
         let reason = format!("HopAck through {through}, but only {} exist", tail.saturating_sub(1));
         return Err(Ending::refused(fanal_protocol::Code::Malformed, reason));
     }
-    if through <= before {
-        return Ok(());
-    }
+    let Some(mailbox) = peer.mailbox().filter(|_| through > before) else { return Ok(()) };
     window.on_acked(through);
     let request = LogRequest::Done {
         mailbox: Arc::clone(mailbox),
