@@ -126,6 +126,11 @@ impl Raw {
         let _ = within("room on the control stream", self.control.write_all(bytes)).await;
     }
 
+    /// The control stream, to write to by hand.
+    pub fn control(&mut self) -> &mut SendStream {
+        &mut self.control
+    }
+
     /// The next control frame.
     ///
     /// # Panics
