@@ -5,6 +5,7 @@
 //! compared with a real page.
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test, as it should")]
 
+mod chaos;
 mod home;
 mod limits;
 mod link;

@@ -97,12 +97,13 @@ impl LogWriter {
         segment_bytes: u64,
     ) -> Self {
         let batch_bytes_max = BATCH_BYTES_MAX.min(usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX));
-        LogWriter { store, home, queue, health, metrics, batch_bytes_max, head: Vec::new() }
+        let writer = LogWriter { store, home, queue, health, metrics, batch_bytes_max, head: Vec::new() };
+        writer.show_store();
+        writer
     }
 
     /// Runs until the queue is stopped; then the store is closed.
     pub(crate) fn run(mut self) {
-        self.show_store();
         while let Taken::Requests(requests, permits) = self.queue.take(self.batch_bytes_max) {
             self.process(requests);
             self.queue.give_back(permits);

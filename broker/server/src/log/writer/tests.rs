@@ -166,7 +166,6 @@ fn the_ledger_balances_after_every_batch_whatever_is_in_it() {
 fn a_store_that_stops_shows_it_and_refuses() {
     let mut scene = Scene::new();
     let orders = scene.subscribe("orders");
-    scene.writer.show_store();
     assert!(scene.value("fanal_store_bytes") > 0);
     assert_eq!(scene.value("fanal_store_stopped"), 0);
     scene.disk.set_faults(Faults { fail_at: Some(scene.disk.operations()), ..Faults::default() });
