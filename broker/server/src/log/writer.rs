@@ -98,6 +98,7 @@ impl LogWriter {
     ) -> Self {
         let batch_bytes_max = BATCH_BYTES_MAX.min(usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX));
         let writer = LogWriter { store, home, queue, health, metrics, batch_bytes_max, head: Vec::new() };
+        // Whoever reads the metrics first sees the store as it is.
         writer.show_store();
         writer
     }
