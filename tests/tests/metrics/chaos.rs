@@ -126,7 +126,7 @@ impl Chaos {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 pub(crate) async fn whatever_happens_the_ledger_balances() {
-    let rounds = if is_long() { 20 } else { 3 };
+    let rounds = if is_long() { 20 } else { 2 };
     // What the steps must have brought about for the end to mean something.
     let mut seen = [
         "fanal_events_acked_total class=durable",
