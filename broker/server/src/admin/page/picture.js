@@ -231,7 +231,7 @@ export class Picture {
       set(head, "data-pace", strength);
       const shift = way === "out" ? -4 : 4;
       const [mx, my] = this.#where.isNarrow
-        ? [x - 20 + shift * 1.5, line.mid[1] + shift * 0.75]
+        ? [x - 24 + shift * 0.75, line.mid[1] + shift * 0.75]
         : [line.mid[0] - line.uy * shift + line.ux * shift * -2, line.mid[1] + line.ux * shift + line.uy * shift * -2];
       set(head, "transform", `translate(${mx.toFixed(1)} ${my.toFixed(1)}) rotate(${(line.angle + (way === "in" ? 180 : 0)).toFixed(1)})`);
     });
@@ -300,7 +300,7 @@ export class Picture {
       set(circle, "cx", hub.x);
       set(circle, "cy", hub.y);
     }
-    set(this.hub.halo, "r", isNarrow ? 52 : 116);
+    set(this.hub.halo, "r", isNarrow ? HUB + 10 : 116);
     set(this.glow, "cx", hub.x);
     set(this.glow, "cy", hub.y);
     set(this.glow, "r", isNarrow ? 60 : width / 2 - 150);
