@@ -300,7 +300,7 @@ pub(crate) struct Subscribe {
     pub(crate) durable: Option<String>,
 
     /// End after this many deliveries
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
 
     /// Which brokers must confirm before the receipt: home, peers, or one by name
@@ -316,6 +316,14 @@ pub(crate) struct Subscribe {
         hide_possible_values = true
     )]
     pub(crate) output: Output,
+}
+
+fn at_least_one(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("a whole number is needed, such as 10".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

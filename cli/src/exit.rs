@@ -48,12 +48,18 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
     fn new(kind: Kind, message: impl Display) -> Self {
-        Failure { kind, code: None, name: String::new(), message: message.to_string() }
+        let message = without_error_numbers(message.to_string());
+        Failure { kind, code: None, name: String::new(), message }
     }
 
     /// Something went wrong: exit 1.
     pub(crate) fn failed(message: impl Display) -> Self {
         Failure::new(Kind::Failed, message)
+    }
+
+    /// A file or directory cannot be used: exit 1. `what` says what was tried, and with which path.
+    pub(crate) fn io(what: impl Display, error: &io::Error) -> Self {
+        Failure::failed(format!("{what}: {}", io_reason(error)))
     }
 
     /// The command line or the configuration is wrong: exit 2.
@@ -107,7 +113,7 @@ impl Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure::quiet();
         }
-        Failure::failed(format!("cannot write to standard output: {error}"))
+        Failure::io("cannot write to standard output", error)
     }
 
     fn exit_code(&self) -> u8 {
@@ -140,6 +146,32 @@ impl Failure {
         let line = serde_json::to_string(&ErrorLine { error }).unwrap_or_default();
         crate::output::note(format_args!("{line}"));
     }
+}
+
+/// The system's texts say what its numbers say.
+fn without_error_numbers(mut text: String) -> String {
+    while let Some(start) = text.find(" (os error ") {
+        let Some(len) = text[start..].find(')') else { break };
+        text.replace_range(start..=start + len, "");
+    }
+    text
+}
+
+/// What the system said, and what to do about it.
+pub(crate) fn io_reason(error: &io::Error) -> String {
+    let said = without_error_numbers(error.to_string());
+    let next = match error.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::PermissionDenied => "change the permissions there, or run this as another user",
+        io::ErrorKind::IsADirectory => "name a file",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file is in the way: name another place"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there",
+        io::ErrorKind::ReadOnlyFilesystem => "name a place that can be written to",
+        _ => return said,
+    };
+    format!("{said}; {next}")
 }
 
 /// `--json` form of an error, one line on stderr.
@@ -184,6 +216,17 @@ mod tests {
         assert_eq!(Failure::timeout(Duration::from_secs(1)).exit_code(), 3);
         assert_eq!(Failure::refused(Code::Conflict, "filter_differs", "x").exit_code(), 4);
         assert_eq!(Failure::refused(Code::TimedOut, "", "x").exit_code(), 3);
+    }
+
+    #[test]
+    fn numbers_of_the_system_are_left_out() {
+        let failure = Failure::failed("a: not there (os error 2); b (os error 13) (os error");
+        assert_eq!(failure.message, "a: not there; b (os error");
+        let missing = io::Error::from_raw_os_error(2);
+        assert_eq!(
+            Failure::io("cannot read x", &missing).message,
+            "cannot read x: No such file or directory; check the path"
+        );
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) fn run(of: &[String], dir: Option<&Path>, json: bool) -> Outcome {
         None => out.bytes(&page(command, &path)?)?,
         Some(dir) => {
             std::fs::create_dir_all(dir).map_err(|error| {
-                Failure::failed(format!("cannot make the directory {}: {error}", dir.display()))
+                Failure::io(format_args!("cannot make the directory {}", dir.display()), &error)
             })?;
             let mut written = Vec::new();
             write_all(command, &path, dir, &mut written)?;
@@ -84,7 +84,7 @@ fn visible(command: &Command) -> impl Iterator<Item = &Command> {
 fn write_all(command: &Command, path: &str, dir: &Path, written: &mut Vec<String>) -> Outcome {
     let file = dir.join(format!("{}.{SECTION}", title(path)));
     std::fs::write(&file, page(command, path)?)
-        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
+        .map_err(|error| Failure::io(format_args!("cannot write {}", file.display()), &error))?;
     written.push(file.display().to_string());
     visible(command).try_for_each(|below| {
         write_all(below, format!("{path} {}", below.get_name()).trim_start(), dir, written)

@@ -149,7 +149,7 @@ impl<'a> Fields<'a> {
             return Err(Refusal::malformed("an empty line: each line must be one JSON object"));
         }
         serde_json::from_str(text).map_err(|error| {
-            Refusal::malformed(format!("not one JSON object: {} at column {}", bare(&error), error.column()))
+            Refusal::malformed(format!("not one JSON object: column {}: {}", error.column(), plain(&error)))
         })
     }
 
@@ -253,6 +253,17 @@ fn string(raw: &str) -> Result<Cow<'_, str>, String> {
 fn bare(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split_once(" at line ").map(|(what, _)| what.to_owned()).unwrap_or(text)
+}
+
+/// The same in the words of people who write JSON rather than parsers of it.
+fn plain(error: &serde_json::Error) -> String {
+    match bare(error) {
+        _ if error.is_eof() => "the line ends before the object does".to_owned(),
+        text if text.starts_with("expected ident") || text == "expected value" => {
+            "neither a value in quotes, nor a number, true, false, null, list or object".to_owned()
+        }
+        text => text,
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {

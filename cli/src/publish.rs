@@ -110,7 +110,7 @@ async fn payload(args: &Publish) -> Outcome<Bytes> {
     }
     if let Some(file) = &args.file {
         let bytes = std::fs::read(file).map_err(|error| {
-            Failure::failed(format!("cannot read the payload from {}: {error}", file.display()))
+            Failure::io(format_args!("cannot read the payload from {}", file.display()), &error)
         })?;
         return Ok(bytes.into());
     }
@@ -124,9 +124,7 @@ async fn payload(args: &Publish) -> Outcome<Bytes> {
     });
     match read.await {
         Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(error)) => {
-            Err(Failure::failed(format!("cannot read the payload from standard input: {error}")))
-        }
+        Ok(Err(error)) => Err(Failure::io("cannot read the payload from standard input", &error)),
         Err(error) => Err(Failure::failed(error)),
     }
 }

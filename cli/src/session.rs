@@ -1,7 +1,7 @@
 //! Connecting to the broker: credentials, and the client's errors as exit codes.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanal_client::{Client, Credentials, Error};
 use fanal_protocol::Code;
@@ -18,6 +18,9 @@ const DATA: &str = "fanal-data";
 
 /// How long an address may take to answer, however long the whole command may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// How much of `--timeout` a connection may take.
+const PATIENCE_SHARE: f32 = 0.95;
 
 /// Where the credentials are, most explicit first.
 enum Source {
@@ -70,10 +73,16 @@ pub(crate) async fn connect(global: &Global, command: &str) -> Outcome<Client> {
     let credentials = credentials(global)?;
     let agent = format!("fanal-{command}/{}", env!("CARGO_PKG_VERSION"));
     let mut builder = Client::builder(&credentials).agent(agent);
-    if let Some(timeout) = global.timeout {
-        builder = builder.timeout(timeout.min(ANSWER_MAX)).publish_timeout(timeout);
-    }
-    builder.connect().await.map_err(failure)
+    let Some(timeout) = global.timeout else { return builder.connect().await.map_err(failure) };
+    // The connection's own account of what did not answer comes just before the end of the command.
+    let patience = timeout.mul_f32(PATIENCE_SHARE).min(ANSWER_MAX);
+    builder = builder.timeout(patience).publish_timeout(timeout);
+    let began = Instant::now();
+    builder.connect().await.map_err(|error| {
+        let is_late = began.elapsed() >= patience && patience < ANSWER_MAX;
+        let failure = failure(error);
+        if is_late { Failure::timed_out(failure.message) } else { failure }
+    })
 }
 
 /// The client's error as the end of a command.

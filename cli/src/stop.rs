@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! 1. The first reason counts and never changes; whoever asks later sees it too.
-//! 2. A command that has not ended within its grace ([`GRACE`], a broker has longer) after that, or at a second signal, is ended
+//! 2. A command that has not ended within its grace ([`GRACE`], a broker has longer) after that, or at a second signal ([`ONE_WISH`] after the first), is ended
 //!    from here, so that a full pipe or a silent broker cannot hold it for ever.
 
 use std::time::Duration;
@@ -16,6 +16,9 @@ use crate::exit::{self, Failure};
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// How long a broker may take to drain and to close its store.
 pub(crate) const GRACE_BROKER: Duration = Duration::from_secs(60);
+
+/// Signals within this time count as one.
+const ONE_WISH: Duration = Duration::from_millis(500);
 
 /// Why to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +98,20 @@ async fn watch_over(
         reason = run_out(timeout) => reason,
     };
     sender.send_replace(Some(reason));
+    let again = async {
+        // Some senders signal a process and then its group: one wish to end, not two.
+        let one_wish = tokio::time::sleep(ONE_WISH);
+        tokio::pin!(one_wish);
+        loop {
+            tokio::select! {
+                () = &mut one_wish => break,
+                () = signals.next() => {}
+            }
+        }
+        signals.next().await;
+    };
     let message = tokio::select! {
-        () = signals.next() => "second signal: ended without tidying up".to_owned(),
+        () = again => "second signal: ended without tidying up".to_owned(),
         () = tokio::time::sleep(grace) => format!(
             "could not tidy up within {}: is standard output being read, does the broker answer?",
             crate::duration::show(grace),

@@ -193,6 +193,24 @@ pub enum TopicError {
     },
 }
 
+impl TopicError {
+    /// The text with a caret below the level or the character that is wrong, as two lines that are
+    /// set in; `None` where the text as a whole is wrong, or is not one line. O(bytes).
+    pub fn caret(&self, text: &str) -> Option<String> {
+        let level = match self {
+            TopicError::WildcardInTopic { level, .. }
+            | TopicError::WildcardNotAlone { level, .. }
+            | TopicError::HashNotLast { level } => level.checked_sub(1)?,
+            _ => return None,
+        };
+        if text.contains(char::is_control) {
+            return None;
+        }
+        let before: usize = split_levels(text).take(level).map(|level| level.chars().count() + 1).sum();
+        Some(format!("  {text}\n  {:before$}^", ""))
+    }
+}
+
 fn split_levels(text: &str) -> Split<'_, char> {
     text.split(SEPARATOR)
 }

@@ -99,7 +99,7 @@ pub enum CertificateRefusal {
     Missing,
     /// Not signed by an authority that is known here.
     #[error(
-        "certificate of an unknown authority (CA fingerprint {fingerprint}): {reason}; use credentials made with this broker's CA"
+        "certificate is of an unknown authority (CA fingerprint {fingerprint}; {reason}): use credentials made with this broker's CA"
     )]
     UnknownAuthority {
         /// Of the last certificate in the chain.

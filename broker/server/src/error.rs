@@ -14,7 +14,7 @@ pub enum StartError {
     #[error("broker name: {0}")]
     Name(#[from] fanal_protocol::identity::IdentityError),
     /// The data directory cannot be made.
-    #[error("cannot make the data directory {}: {source}; choose another with --data, or change its permissions", path.display())]
+    #[error("cannot make the data directory {}: {source}; {}", path.display(), data_advice(source))]
     Data {
         /// Where.
         path: PathBuf,
@@ -83,5 +83,16 @@ fn advice(what: &str, source: &std::io::Error) -> String {
             format!("ports below 1024 need privileges: choose another with {flag} IP:PORT")
         }
         _ => format!("choose another address with {flag} IP:PORT"),
+    }
+}
+
+fn data_advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
+            "a file is in the way: choose another directory with --data"
+        }
+        std::io::ErrorKind::PermissionDenied => "change the permissions there, or choose another with --data",
+        std::io::ErrorKind::StorageFull => "make room there, or choose another with --data",
+        _ => "choose another with --data",
     }
 }

@@ -269,7 +269,7 @@ pub(crate) fn interest_entry(ask: &Ask, class: u8) -> InterestEntry {
 /// Why what was asked for is no selector.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
-    #[error("topic filter '{filter}': {source}")]
+    #[error("topic filter '{filter}': {source}{}", source.caret(filter).map(|caret| format!("\n{caret}")).unwrap_or_default())]
     Topic { filter: String, source: fanal_matching::TopicError },
     #[error("{got} exclusions: at most {EXCEPT_MAX} are allowed")]
     TooManyExclusions { got: usize },

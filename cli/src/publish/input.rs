@@ -9,7 +9,7 @@ use std::path::Path;
 use fanal_protocol::Code;
 use tokio::sync::mpsc;
 
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, io_reason};
 use crate::lines::{Line, Lines};
 use crate::ndjson::{Event, LineReader, Refusal};
 use crate::output::grouped;
@@ -37,7 +37,7 @@ impl Input {
             });
         }
         let name = path.display().to_string();
-        let fail = |error: std::io::Error| Failure::failed(format!("cannot read {name}: {error}"));
+        let fail = |error: std::io::Error| Failure::io(format_args!("cannot read {name}"), &error);
         let file = File::open(path).map_err(fail)?;
         let metadata = file.metadata().map_err(fail)?;
         if metadata.is_dir() {
@@ -76,7 +76,8 @@ pub(super) fn read_in_thread(
                 Ok(bytes) if bytes == 0 && batch.is_empty() => return,
                 Ok(bytes) => Ok(Batch { lines: batch, bytes: bytes as u64 }),
                 Err(error) => Err(format!(
-                    "cannot read {name} after line {number}: {error}; what was read before is published"
+                    "cannot read {name} after line {number}: {}; what was read before is published",
+                    io_reason(&error)
                 )),
             };
             let is_last = message.is_err();
