@@ -39,8 +39,8 @@ const PACE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to listen for deliveries that nobody expects.
 const QUIET: Duration = Duration::from_millis(200);
-/// Characters in a line of prose.
-const WIDTH: usize = 100;
+/// Most characters in a line of prose; a terminal may be narrower.
+const WIDTH_MAX: usize = 100;
 /// Small segments: the demo stores half a megabyte.
 const SEGMENT_BYTES: u64 = 4 << 20;
 
@@ -83,28 +83,38 @@ impl Teller {
             0 => format!("{text}\n"),
             step => format!("{step}. {text}"),
         };
-        self.out.line(format_args!("{}", wrapped(&text)))?;
+        self.out.line(format_args!("{}", wrapped(&text, "\n   ", width())))?;
         self.step += 1;
         self.out.flush()
     }
 }
 
-/// Text in lines of at most [`WIDTH`] characters, the lines after the first set in.
-fn wrapped(text: &str) -> String {
+fn width() -> usize {
+    crate::style::stdout_columns().unwrap_or(WIDTH_MAX).min(WIDTH_MAX)
+}
+
+/// Text in lines of at most `width` characters, joined by `joint`: a newline and what sets the next
+/// line in. A longer word stands alone.
+fn wrapped(text: &str, joint: &str, width: usize) -> String {
     let (mut out, mut column) = (String::with_capacity(text.len() + 32), 0);
     for word in text.split(' ') {
-        let width = word.chars().count();
-        if column > 0 && column + 1 + width > WIDTH {
-            out.push_str("\n   ");
-            column = 3;
+        let len = word.chars().count();
+        if column > 0 && column + 1 + len > width {
+            out.push_str(joint);
+            column = joint.len() - 1;
         } else if column > 0 {
             out.push(' ');
             column += 1;
         }
         out.push_str(word);
-        column += width;
+        column += len;
     }
     out
+}
+
+/// Paragraphs of a result, each after an empty line.
+fn paragraph(out: &mut Out, text: &str) -> Outcome {
+    out.line(format_args!("\n{}", wrapped(text, "\n", width())))
 }
 
 struct Demo<'d> {
@@ -428,9 +438,8 @@ impl Row {
 
 impl Report {
     fn print(&self, out: &mut Out) -> Outcome {
-        out.line(format_args!(
-            "\nWhat each subscriber got, and what a plain pass over the file says it should get:\n"
-        ))?;
+        paragraph(out, "What each subscriber got, and what a plain pass over the file says it should get:")?;
+        out.line(format_args!(""))?;
         let mut table = Table::new(["AT", "ASKED FOR", "OF FLIGHTS", "GOT", "EXPECTED", "EQUAL"]);
         for row in &self.subscriptions {
             let equal = if row.equal { "yes" } else { "NO" };
@@ -448,31 +457,45 @@ impl Report {
 
     fn print_conclusion(&self, out: &mut Out) -> Outcome {
         let Latency { p50_ms, p99_ms, .. } = self.latency;
-        out.line(format_args!(
-            "\nLive subscribers at jfk ended when jfk was stopped, after {} flights.",
-            grouped(PACED.end as u64)
-        ))?;
-        match self.subscriptions.iter().filter(|row| row.told_of_link_loss).count() {
-            0 => {}
-            told => out.line(format_args!(
-                "The {told} live subscribers at ewr were told in-band that the link to jfk was lost: events of jfk might be missing."
-            ))?,
+        let paced = grouped(PACED.end as u64);
+        let mut text = format!("Live subscribers at jfk ended when jfk was stopped, after {paced} flights.");
+        let told = self.subscriptions.iter().filter(|row| row.told_of_link_loss).count();
+        if told > 0 {
+            text.push_str(&format!(
+                " The {told} live subscribers at ewr were told in-band that the link to jfk was lost: events of jfk might \
+                 be missing."
+            ));
         }
-        out.line(format_args!(
-            "Latency from publish to delivery, flush to disk included: median {p50_ms:.2} ms, 99% within {p99_ms:.2} ms."
-        ))?;
-        match self.equal {
-            true => out.line(format_args!(
-                "\nResult: all {} subscribers got exactly the flights they asked for, in order, none twice ({} deliveries).\n\n\
-                 Next: `fanal serve` runs a broker of your own; `fanal --help` shows the first steps.",
-                self.subscriptions.len(),
-                grouped(self.deliveries as u64),
-            )),
-            false => out.line(format_args!(
-                "\nResult: {} of {} subscribers did not get what they should have.",
-                self.subscriptions.iter().filter(|row| !row.equal).count(),
-                self.subscriptions.len(),
-            )),
+        paragraph(out, &text)?;
+        let latency = format!("median {p50_ms:.2} ms, 99% within {p99_ms:.2} ms.");
+        paragraph(out, &format!("Latency from publish to delivery, flush to disk included: {latency}"))?;
+        let (all, deliveries) = (self.subscriptions.len(), grouped(self.deliveries as u64));
+        if !self.equal {
+            let wrong = self.subscriptions.iter().filter(|row| !row.equal).count();
+            return paragraph(
+                out,
+                &format!("Result: {wrong} of {all} subscribers did not get what they should have."),
+            );
         }
+        paragraph(
+            out,
+            &format!(
+                "Result: all {all} subscribers got exactly the flights they asked for, in order, none twice \
+                 ({deliveries} deliveries)."
+            ),
+        )?;
+        paragraph(out, "Next: `fanal serve` runs a broker of your own; `fanal --help` shows the first steps.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_fits_the_terminal() {
+        assert_eq!(wrapped("one two three", "\n   ", 8), "one two\n   three");
+        assert_eq!(wrapped("one two three", "\n", 100), "one two three");
+        assert_eq!(wrapped("a-very-long-word b", "\n", 5), "a-very-long-word\nb");
     }
 }

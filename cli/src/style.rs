@@ -71,9 +71,17 @@ pub(crate) fn marks(stream: &impl RawStream, style: Style) -> [String; 2] {
 
 /// Columns of the terminal that standard output is, if it is one.
 pub(crate) fn stdout_columns() -> Option<usize> {
-    let stdout = std::io::stdout();
-    let is_terminal = stdout.is_terminal();
-    let (width, _) = terminal_size::terminal_size_of(&stdout).filter(|_| is_terminal)?;
+    columns(&std::io::stdout())
+}
+
+/// Columns of the terminal that standard error is, if it is one.
+pub(crate) fn stderr_columns() -> Option<usize> {
+    columns(&std::io::stderr())
+}
+
+fn columns(stream: &(impl IsTerminal + std::os::fd::AsFd)) -> Option<usize> {
+    let is_terminal = stream.is_terminal();
+    let (width, _) = terminal_size::terminal_size_of(stream).filter(|_| is_terminal)?;
     Some(usize::from(width.0))
 }
 

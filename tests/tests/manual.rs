@@ -232,3 +232,26 @@ fn bash_completes_commands_flags_and_values() {
         }
     }
 }
+
+#[test]
+fn colours_go_where_they_are_asked_for_and_never_into_json() {
+    let world = World::new();
+    let broker = world.broker("ewr").start();
+    let data = broker.data_arg();
+    // A table on stdout; the parser's and our own errors on stderr.
+    let commands: [&[&str]; 3] = [&["sessions"], &["publsh"], &["subscriptions", "remove", "nobody"]];
+    for args in commands {
+        let coloured = |flags: &[&str], variables: &[(&str, &str)]| {
+            let mut command = cli::command(args);
+            command.args(["--data", &data]).args(flags).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+            let finished = Process::start(command.envs(variables.iter().copied())).finish();
+            finished.stdout.iter().any(|line| line.contains('\u{1b}')) || finished.stderr.contains('\u{1b}')
+        };
+        assert!(!coloured(&[], &[]), "{args:?}: no terminal");
+        assert!(coloured(&["--color", "always"], &[]), "{args:?}");
+        assert!(coloured(&["--color=always"], &[("NO_COLOR", "1")]), "{args:?}: the flag is closer");
+        assert!(coloured(&[], &[("CLICOLOR_FORCE", "1")]), "{args:?}");
+        assert!(!coloured(&["--color", "never"], &[("CLICOLOR_FORCE", "1")]), "{args:?}");
+        assert!(!coloured(&["--json", "--color", "always"], &[]), "{args:?}");
+    }
+}

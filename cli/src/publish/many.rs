@@ -32,6 +32,9 @@ const WAITING_MAX: usize = 1 << 16;
 /// Refusals shown on stderr where --receipts does not list them.
 const REFUSALS_SHOWN: u64 = 10;
 
+/// Columns of a terminal below which the bar's line would not fit.
+const NARROW: usize = 70;
+
 /// A line whose fate is not reported yet.
 struct Waiting {
     line: u64,
@@ -81,6 +84,10 @@ pub(super) struct Run<'a> {
     has_hole: bool,
     /// The first event that was neither published nor refused.
     failure: Option<Failure>,
+    /// The last line that was handed over or refused.
+    last_line: u64,
+    /// A signal ended the reading.
+    is_interrupted: bool,
     started: Instant,
 }
 
@@ -98,6 +105,8 @@ impl<'a> Run<'a> {
             counts: Counts::default(),
             has_hole: false,
             failure: None,
+            last_line: 0,
+            is_interrupted: false,
             started: Instant::now(),
         }
     }
@@ -137,7 +146,7 @@ impl<'a> Run<'a> {
                     if let Reason::Timeout(_) = reason {
                         return Err(reason.into_failure());
                     }
-                    (is_stopped, is_reading) = (true, false);
+                    (is_stopped, is_reading, self.is_interrupted) = (true, false, true);
                 }
                 () = front(&mut self.waiting), if !self.waiting.is_empty() => self.report_ready()?,
                 batch = batches.recv(), if is_reading && has_room => match batch {
@@ -151,7 +160,7 @@ impl<'a> Run<'a> {
                             if let Reason::Timeout(_) = reason {
                                 return Err(reason.into_failure());
                             }
-                            (is_stopped, is_reading) = (true, false);
+                            (is_stopped, is_reading, self.is_interrupted) = (true, false, true);
                         }
                         self.report_ready()?;
                     }
@@ -173,6 +182,7 @@ impl<'a> Run<'a> {
             let event = match event {
                 Ok(event) => event,
                 Err(refusal) => {
+                    self.last_line = line;
                     self.waiting.push_back(Waiting::refused(line, refusal));
                     continue;
                 }
@@ -186,6 +196,7 @@ impl<'a> Run<'a> {
                 sent = publish.send() => sent,
                 reason = &mut *stopping, if !is_stopped => return Some(reason),
             };
+            self.last_line = line;
             let is_hole = sent.as_ref().is_err_and(|error| refusal(error, None).is_none());
             let fate = sent.map_or_else(|error| Fate::Told(Err(error)), Fate::Sent);
             self.waiting.push_back(Waiting { line, id: event.id, fate });
@@ -316,6 +327,9 @@ impl<'a> Run<'a> {
             0 => String::new(),
             count => format!("{} without a receipt, ", grouped(count)),
         };
+        if self.is_interrupted {
+            note(format_args!("ended early: nothing was published after line {}", grouped(self.last_line)));
+        }
         note(format_args!(
             "{} published, {} refused, {without}{seconds:.2} s, {} events/s",
             grouped(published),
@@ -339,8 +353,12 @@ async fn front(waiting: &mut VecDeque<Waiting>) {
 }
 
 fn bar(len: Option<u64>) -> ProgressBar {
+    if !crate::style::can_redraw_stderr() {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr());
     let template = match len {
+        _ if crate::style::stderr_columns().is_some_and(|columns| columns < NARROW) => "{bytes}  {elapsed}",
         Some(_) => "{wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
         None => "{spinner} {bytes}  {bytes_per_sec}  {elapsed}",
     };
