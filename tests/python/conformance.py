@@ -1,8 +1,8 @@
 """Checks a broker against `protocol/PROTOCOL.md` with a client written from that page alone.
 
-    python conformance.py --home DIR --peer DIR --ca DIR --fanal BINARY [--only WORD]
+    python conformance.py --home DIR --peer DIR --small DIR --ca DIR --fanal BINARY [--only WORD]
 
-DIR are the data directories of two linked brokers of one CA, and that CA's. Prints a line for each
+DIR are the data directories of three brokers of one CA, two of them linked, and that CA's. Prints a line for each
 check, `ok …` or `FAILED …`, then a count; the exit code is 0 when all passed. `want …` on stdout
 asks whoever drives it to do something to a broker and to answer `done` on stdin: `tests/python.rs`
 does.
@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 
 # Each registers its checks; they run in this order, `restart` last.
-from checks import vectors, handshake, violations, publishing, subscribing, durable, queries, federation, restart  # noqa: F401, I001
+from checks import vectors, handshake, violations, publishing, subscribing, durable, queries, federation, full, restart  # noqa: F401, I001
 from checks.authority import Authority
 from checks.support import AT_ONCE, BOUND_SECONDS, CHECKS, Check, World
 
@@ -58,12 +58,12 @@ async def run(world: World, only: str) -> int:
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("home", "peer", "ca", "fanal"):
+    for name in ("home", "peer", "small", "ca", "fanal"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--only", default="", help="run the checks whose text holds this")
     arguments = parser.parse_args()
     authority = Authority.of(arguments.ca)
-    world = World(arguments.home, arguments.peer, authority, arguments.fanal, VECTORS)
+    world = World(arguments.home, arguments.peer, arguments.small, authority, arguments.fanal, VECTORS)
     return 1 if asyncio.run(run(world, arguments.only)) else 0
 
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test, as it should")]
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{ChildStdin, Command};
 
 use fanal_tests::broker::{Broker, World};
@@ -14,28 +15,38 @@ use fanal_tests::process::Process;
 use fanal_tests::tool;
 
 /// Checks of `conformance.py`. One that is added or removed is counted here too.
-const CHECKS: usize = 0;
+const CHECKS: usize = 106;
 
-/// Small, so that limits are reached soon.
-const LIMITS: &str = "[limits]
+/// Of `ewr`: small, so that limits are reached soon.
+const HOME_LIMITS: &str = "[limits]
 body_bytes_max = 65536
 channels_per_connection = 64
 live_buffer_bytes = 65536
 ";
+/// Of `lga`: a store that is soon full.
+const SMALL_LIMITS: &str = "[limits]
+body_bytes_max = 262144
+segment_bytes = 1048576
+store_bytes = 16777216
+";
 
-/// The two brokers that the program knows as `home` and `peer`.
+/// What the program knows as `home`, its linked `peer`, and `small`, which is alone.
 struct Brokers {
     home: Broker,
     peer: Broker,
+    small: Broker,
 }
 
 impl Brokers {
     fn start(world: &World) -> Brokers {
-        let config = world.path("limits.toml");
-        std::fs::write(&config, LIMITS).unwrap();
-        let home = world.broker("ewr").config(config).start();
+        let configured = |name: &str, limits: &str| {
+            let file = world.path(&format!("{name}.toml"));
+            std::fs::write(&file, limits).unwrap();
+            world.broker(name).config(file)
+        };
+        let home = configured("ewr", HOME_LIMITS).start();
         let peer = world.broker("jfk").peer("ewr", home.listen()).start();
-        Brokers { home, peer }
+        Brokers { home, peer, small: configured("lga", SMALL_LIMITS).start() }
     }
 
     /// Carries out one line `want ACTION BROKER`.
@@ -57,11 +68,12 @@ impl Brokers {
     }
 }
 
-fn conformance(python: &std::path::Path, brokers: &Brokers) -> Process {
+fn conformance(python: &Path, brokers: &Brokers) -> Process {
     let mut command = Command::new(python);
     command.arg(repository().join("tests/python/conformance.py"));
-    for (flag, path) in [("--home", brokers.home.data()), ("--peer", brokers.peer.data())] {
-        command.arg(flag).arg(path);
+    for (flag, broker) in [("--home", &brokers.home), ("--peer", &brokers.peer), ("--small", &brokers.small)]
+    {
+        command.arg(flag).arg(broker.data());
     }
     command.arg("--ca").arg(brokers.home.ca()).arg("--fanal").arg(binary());
     // No byte code beside the sources.

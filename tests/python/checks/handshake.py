@@ -15,7 +15,7 @@ from fanal.frames import Hello, Welcome
 from fanal.wire import framed, pack
 
 from .authority import Authority
-from .support import Probe, World, check
+from .support import Probe, World, check, event, numbers
 
 
 async def _closed_after_dial(credentials: Credentials, code: int, *words: str) -> None:
@@ -175,6 +175,19 @@ async def _(world: World) -> None:
     probe = await Probe.welcomed(world, "twice")
     probe.connection.send(Hello(versions=(1,)))
     await probe.expect_close(400)
+
+
+@check("a connection that goes on from another address keeps its session")
+async def _(world: World) -> None:
+    client = await world.client("roaming")
+    subscription = await client.subscribe("roaming", wait="home")
+    publisher = await client.publisher()
+    await publisher.publish("roaming", event(1))
+    await client.connection.rebind()
+    await publisher.publish("roaming", event(2))
+    assert await numbers(subscription, 2) == [1, 2]
+    sessions = (await client.query("sessions"))["sessions"]
+    assert len([s for s in sessions if s["principal"] == client.welcome.publisher]) == 1
 
 
 @check("408 for a client that says nothing for 10 s", at_once=True)

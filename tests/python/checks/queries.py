@@ -48,3 +48,12 @@ async def _(world: World) -> None:
     client = await world.client("no-page")
     for page in ("nothing", ""):
         await must_refuse(client.query(page), 404, "no_page")
+
+
+@check("413 page_too_large: a page that does not fit a control frame")
+async def _(world: World) -> None:
+    client = await world.client("large-page")
+    for n in range(20):
+        await client.subscribe("page", predicate=f"a = '{n}' OR b = '{'x' * 16_000}'", wait="home")
+    await must_refuse(client.query("subscriptions"), 413, "page_too_large")
+    await client.ping()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +32,11 @@ _F = TypeVar("_F", bound=Frame)
 
 @dataclass
 class World:
-    """Two brokers of one CA that are linked, and the `fanal` binary."""
+    """Two brokers of one CA that are linked, one alone with a small store, and the `fanal` binary."""
 
     home: Path
     peer: Path
+    small: Path
     authority: Authority
     fanal: Path
     vectors: Path
@@ -62,11 +64,18 @@ class World:
         if answer.strip() != "done":
             raise RuntimeError(f"the driver answered {answer!r} to {command!r}")
 
-    async def cli(self, *arguments: str, data: Path | None = None) -> asyncio.subprocess.Process:
+    async def cli(
+        self, *arguments: str, data: Path | None = None, stdin: bytes | None = None
+    ) -> asyncio.subprocess.Process:
         """Starts a `fanal` command for a broker."""
         pipe = asyncio.subprocess.PIPE
         command = (*arguments, "--data", str(data or self.home), "--timeout", f"{BOUND_SECONDS:.0f}s")
-        return await asyncio.create_subprocess_exec(str(self.fanal), *command, stdout=pipe, stderr=pipe)
+        with tempfile.TemporaryFile() as file:
+            file.write(stdin or b"")
+            file.seek(0)
+            return await asyncio.create_subprocess_exec(
+                str(self.fanal), *command, stdin=file, stdout=pipe, stderr=pipe
+            )
 
     async def end_check(self) -> None:
         """Closes what the last check left open."""
@@ -114,9 +123,9 @@ class Probe:
         return probe
 
     @classmethod
-    async def welcomed(cls, world: World, name: str) -> Probe:
-        """Dials the home and says hello."""
-        probe = await cls.dial(world.credentials(name))
+    async def welcomed(cls, world: World, name: str, data: Path | None = None) -> Probe:
+        """Dials a broker, the home unless told otherwise, and says hello."""
+        probe = await cls.dial(world.credentials(name, data))
         probe.connection.send(Hello(versions=(1,), agent="probe"))
         await probe.expect(Welcome)
         return probe

@@ -168,6 +168,13 @@ class Connection:
         self._on_terminated(ConnectionEnded(None, "abandoned"))
         self._protocol._transport.abort()
 
+    async def rebind(self) -> None:
+        """Goes on from another local port, as a client behind NAT does; the session stays (2.1)."""
+        former = self._protocol._transport
+        remote = former.get_extra_info("peername")
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self._protocol, remote_addr=remote[:2])
+        former.abort()
+
     async def _dial(self, address: tuple[str, int], credentials: Credentials, alpn: str) -> None:
         self._quic = QuicConnection(configuration=_configuration(credentials, alpn))
         self._broker = credentials.broker

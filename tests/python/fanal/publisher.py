@@ -5,7 +5,7 @@
    5xx and 429 sent again later, and everything above in order behind it. 425 shows nowhere.
 3. Outstanding events outlive the connection: `attach` resumes the epoch on the next one, and what
    the home has is then 208.
-4. At most `WINDOW_EVENTS` events are outstanding; then `send` waits.
+4. Outstanding are at most `WINDOW_EVENTS` events, and `WINDOW_BYTES` but for one; then `send` waits.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .client import Client
 
 WINDOW_EVENTS: Final = 1_024
+WINDOW_BYTES: Final = 8 * 1_048_576
 RETRY_MS_DEFAULT: Final = 1_000
 
 DURABLE: Final = 200
@@ -64,6 +65,7 @@ class Publisher:
         self.resumed_at: int | None = None
         self._next_best_effort = 1
         self._outstanding: dict[int, _Outstanding] = {}
+        self._outstanding_bytes = 0
         self._best_effort: dict[int, asyncio.Future[Receipt]] = {}
         self._given_up: set[int] = set()
         self._room = asyncio.Event()
@@ -103,12 +105,13 @@ class Publisher:
         self, topic: str, body: Body | bytes, *, ttl_ms: int | None = None, spell_topic: bool = False
     ) -> asyncio.Future[Receipt]:
         """Publishes at-least-once; the future is the outcome. Waits only while the window is full."""
-        while len(self._outstanding) >= WINDOW_EVENTS:
+        while not self._has_room():
             self._room.clear()
             await self._room.wait()
         sequence, self.next = self.next, self.next + 1
         outcome: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._outstanding[sequence] = _Outstanding(topic, _bytes(body), ttl_ms, outcome)
+        entry = self._outstanding[sequence] = _Outstanding(topic, _bytes(body), ttl_ms, outcome)
+        self._outstanding_bytes += len(entry.body)
         if self._client is not None:
             self._write(sequence, spell_topic=spell_topic)
         return outcome
@@ -130,8 +133,8 @@ class Publisher:
     def skip(self, first: int, last: int) -> None:
         """Gives up sequences that were refused or never sent."""
         for sequence in range(first, last + 1):
-            if (entry := self._outstanding.pop(sequence, None)) is not None and not entry.outcome.done():
-                entry.outcome.cancel()
+            if sequence in self._outstanding:
+                self._take(sequence).outcome.cancel()
         self._stream.write(Skip(self.channel, first, last))
         self.next = max(self.next, last + 1)
 
@@ -176,17 +179,17 @@ class Publisher:
         if entry is None or code == BLOCKED:
             return
         if code < 300:
-            del self._outstanding[sequence]
+            self._take(sequence)
             self._given_up = {given_up for given_up in self._given_up if given_up > sequence}
             _succeed(entry.outcome, receipt)
         elif code == QUOTA or code >= 500:
             delay_ms = why.retry_ms if why.retry_ms is not None else RETRY_MS_DEFAULT
             asyncio.get_running_loop().call_later(delay_ms / 1000, self._go_back, sequence, self._client)
         elif code == GONE:
-            del self._outstanding[sequence]
+            self._take(sequence)
             _fail(entry.outcome, OutcomeUnknown(why.reason))
         else:
-            del self._outstanding[sequence]
+            self._take(sequence)
             self._given_up.add(sequence)
             _fail(entry.outcome, PublishRefused(code, "", why.reason))
             self._go_back(sequence, self._client)
@@ -202,7 +205,7 @@ class Publisher:
     def _on_opened(self, opened: PublishOpened) -> None:
         self.epoch, self.resumed_at = opened.epoch, opened.next
         for sequence in [sequence for sequence in self._outstanding if sequence < opened.next]:
-            _succeed(self._outstanding.pop(sequence).outcome, Receipt(sequence, DUPLICATE, 0))
+            _succeed(self._take(sequence).outcome, Receipt(sequence, DUPLICATE, 0))
         self._room.set()
         self.next = max(self.next, opened.next)
         self._go_back(opened.next, self._client)
@@ -210,14 +213,21 @@ class Publisher:
     def _on_open_refused(self, refused: Refused) -> None:
         if refused.code != GONE:
             return
-        for entry in self._outstanding.values():
-            _fail(entry.outcome, OutcomeUnknown(refused.reason))
-        self._outstanding.clear()
+        for sequence in list(self._outstanding):
+            _fail(self._take(sequence).outcome, OutcomeUnknown(refused.reason))
         self._given_up.clear()
         self._room.set()
         self.epoch, self.next, self._next_best_effort = None, 1, 1
 
     # Sending.
+
+    def _has_room(self) -> bool:
+        return len(self._outstanding) < WINDOW_EVENTS and self._outstanding_bytes < WINDOW_BYTES
+
+    def _take(self, sequence: int) -> _Outstanding:
+        entry = self._outstanding.pop(sequence)
+        self._outstanding_bytes -= len(entry.body)
+        return entry
 
     def _go_back(self, first: int, client: Client | None) -> None:
         """Sends everything from `first` on again, in order, and skips what was given up."""
