@@ -2,10 +2,10 @@
 
     python conformance.py --home DIR --peer DIR --small DIR --ca DIR --fanal BINARY [--only WORD]
 
-DIR are the data directories of three brokers of one CA, two of them linked, and that CA's. Prints a line for each
-check, `ok …` or `FAILED …`, then a count; the exit code is 0 when all passed. `want …` on stdout
-asks whoever drives it to do something to a broker and to answer `done` on stdin: `tests/python.rs`
-does.
+DIR are the data directories of three brokers of one CA, two of them linked, and that CA's. Prints a
+line for each check, `ok …` or `FAILED …`, then a count; the exit code is 0 when all passed. `want …`
+on stdout asks whoever drives it to do something to a broker and to answer `done` on stdin, as
+`tests/tests/python.rs` does.
 """
 
 from __future__ import annotations
@@ -18,9 +18,36 @@ import traceback
 from pathlib import Path
 
 # Each registers its checks; they run in this order, `restart` last.
-from checks import vectors, handshake, violations, publishing, subscribing, durable, queries, federation, full, restart  # noqa: F401, I001
+from checks import (
+    channels,
+    durable,
+    federation,
+    full,
+    handshake,
+    publishing,
+    queries,
+    restart,
+    subscribing,
+    vectors,
+    violations,
+)
 from checks.authority import Authority
 from checks.support import AT_ONCE, BOUND_SECONDS, CHECKS, Check, World
+
+MODULES = (
+    vectors,
+    handshake,
+    violations,
+    publishing,
+    channels,
+    subscribing,
+    durable,
+    queries,
+    federation,
+    full,
+    restart,
+)
+"""In which order their checks run: those that end every connection last."""
 
 VECTORS = Path(__file__).resolve().parents[2] / "protocol" / "vectors"
 
@@ -38,15 +65,19 @@ async def passes(text: str, check: Check, world: World) -> bool:
     return True
 
 
+def _in_order() -> list[tuple[str, Check]]:
+    names = [module.__name__ for module in MODULES]
+    return sorted(CHECKS, key=lambda entry: names.index(entry[1].__module__))
+
+
 async def run(world: World, only: str) -> int:
     """All checks whose text holds `only`; how many failed."""
-    chosen = [(text, check) for text, check in CHECKS if only in text]
+    chosen = [(text, check) for text, check in _in_order() if only in text]
     beside = [asyncio.create_task(passes(text, check, world)) for text, check in chosen if text in AT_ONCE]
     passed = []
     for text, check in chosen:
-        if "restart" in check.__module__ and beside:
-            passed += await asyncio.gather(*beside)
-            beside = []
+        if check.__module__ == restart.__name__:
+            await asyncio.gather(*beside)
         if text not in AT_ONCE:
             passed.append(await passes(text, check, world))
             await world.end_check()
@@ -57,7 +88,9 @@ async def run(world: World, only: str) -> int:
 
 def main() -> int:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("home", "peer", "small", "ca", "fanal"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--only", default="", help="run the checks whose text holds this")

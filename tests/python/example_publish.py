@@ -35,7 +35,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("topic")
     parser.add_argument("payload")
-    parser.add_argument("-a", "--attribute", type=attribute, action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "-a", "--attribute", type=attribute, action="append", default=[], metavar="NAME=VALUE"
+    )
     parser.add_argument("--data", type=Path, default=Path("fanal-data"), help="a broker's data directory")
     parser.add_argument("--creds", type=Path, help="a credentials file")
     try:

@@ -56,7 +56,18 @@ async def _(world: World) -> None:
     subscription = await client.subscribe("cli/#", predicate="amount > 100 AND express", wait="home")
     for amount in (50, 250):
         arguments = ("publish", "cli/eu", '{"item":"lamp"}', "-a", f"amount={amount}", "-a", "express=true")
-        more = ("-a", "ratio=0.5", "-a", "who=me", "--id", f"id-{amount}", "--source", "/till/7", "--key", "k")
+        more = (
+            "-a",
+            "ratio=0.5",
+            "-a",
+            "who=me",
+            "--id",
+            f"id-{amount}",
+            "--source",
+            "/till/7",
+            "--key",
+            "k",
+        )
         times = ("--time", "2013-01-01T10:00:00Z", "--content-type", "application/json", "--ttl", "1h")
         process = await world.cli(*arguments, *more, *times)
         _, stderr = await process.communicate()
@@ -87,7 +98,9 @@ async def _(world: World) -> None:
     body = Body(id="x", source="/s", time=Timestamp(0), attributes=attributes, content_type="text/plain")
     await publisher.publish("to-cli/a", Body(**{**vars(body), "payload": b"hello"}))
     await publisher.publish("to-cli/b", Body(attributes={"n": 2}, payload=b"\xff\x00"))
-    await publisher.publish("to-cli/b", Body(attributes={"n": 3}, payload=b'{"a":[1]}', content_type="application/json"))
+    await publisher.publish(
+        "to-cli/b", Body(attributes={"n": 3}, payload=b'{"a":[1]}', content_type="application/json")
+    )
     stdout, _ = await asyncio.wait_for(process.communicate(), BOUND_SECONDS)
     first, second, third = (json.loads(line) for line in stdout.splitlines())
     assert (first["id"], first["source"], first["topic"], first["data"]) == ("x", "/s", "to-cli/a", "hello")

@@ -16,7 +16,9 @@ _LARGE = 240_000
 async def _fill_most(world: World) -> None:
     """Most of the store, by the command line, which is faster."""
     lines = "".join(json.dumps({"n": n, "fill": "x" * (_LARGE // 2)}) + "\n" for n in range(36))
-    process = await world.cli("publish", "--ndjson", "--topic", "full/a", data=world.small, stdin=lines.encode())
+    process = await world.cli(
+        "publish", "--ndjson", "--topic", "full/a", data=world.small, stdin=lines.encode()
+    )
     _, stderr = await process.communicate()
     assert process.returncode == 0, stderr
 

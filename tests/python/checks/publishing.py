@@ -6,24 +6,17 @@ import asyncio
 
 import msgpack
 
-from fanal import Body, Client, Epoch, OutcomeUnknown, Publisher, PublishRefused
+from fanal import Body, PublishRefused
 from fanal.events import Publish
 from fanal.frames import (
-    Answer,
-    Close,
-    ClosePublish,
-    OpenPublish,
-    PublishOpened,
-    Query,
     Receipts,
-    RefusedFrame,
     Skip,
     TopicAlias,
 )
 from fanal.streams import ALIASES_MAX
 from fanal.wire import pack
 
-from .support import BOUND_SECONDS, Probe, World, check, event, must_refuse, numbers, publish, take
+from .support import BOUND_SECONDS, Probe, World, check, event, numbers, publish, take
 
 
 async def _refused(outcome: asyncio.Future, code: int) -> None:
@@ -235,7 +228,9 @@ async def _(world: World) -> None:
     while len(answers) < 3:
         receipts = await probe.expect(Receipts)
         assert receipts.best_effort
-        answers += [(first, code) for first, last, code, _ in receipts.spans() for _ in range(first, last + 1)]
+        answers += [
+            (first, code) for first, last, code, _ in receipts.spans() for _ in range(first, last + 1)
+        ]
         assert {exception.sequence for exception in receipts.exceptions} <= {1, 3, 4}
     assert answers == [(1, 400), (3, 400), (4, 413)], answers
 
@@ -297,7 +292,12 @@ async def _(world: World) -> None:
     answers: list[tuple[int, int]] = []
     while len(answers) < 3:
         receipts = await probe.expect(Receipts)
-        answers += [(receipts.channel, s) for a, b, code, _ in receipts.spans() for s in range(a, b + 1) if code == 200]
+        answers += [
+            (receipts.channel, s)
+            for a, b, code, _ in receipts.spans()
+            for s in range(a, b + 1)
+            if code == 200
+        ]
     assert sorted(answers) == [(1, 1), (1, 2), (2, 1)], answers
 
 
@@ -319,82 +319,3 @@ async def _(world: World) -> None:
     assert await numbers(subscription, 400) == list(range(1, 401))
     later = await (await world.client("resume")).publisher(resume=publisher.epoch)
     assert later.next == 401, later.next
-
-
-@check("410 unknown_epoch: another principal's, another home's, a closed one; outstanding is unknown")
-async def _(world: World) -> None:
-    client = await world.client("epochs")
-    publisher = await client.publisher()
-    await publisher.publish("epochs", event(1))
-    epoch = publisher.epoch
-    assert epoch is not None
-    thief = await world.client("thief")
-    await must_refuse(thief.publisher(resume=epoch), 410, "unknown_epoch")
-    elsewhere = await world.client("epochs", world.peer)
-    await must_refuse(elsewhere.publisher(resume=epoch), 410, "unknown_epoch")
-    never = Epoch(epoch.store, epoch.recovery_epoch, epoch.counter + 1_000_000)
-    await must_refuse(client.publisher(resume=never), 410, "unknown_epoch")
-    publisher.close()
-    outcome = await publisher.send("epochs", event(2))
-    second = await world.client("epochs")
-    await must_refuse(publisher.attach(second), 410, "unknown_epoch")
-    try:
-        await outcome
-        raise AssertionError("an unknown outcome was told as known")
-    except OutcomeUnknown:
-        pass
-    await publisher.attach(second)
-    assert publisher.epoch != epoch and (await publisher.publish("epochs", event(3))).code == 200
-
-
-@check("after ClosePublish an event that comes all the same is answered 410")
-async def _(world: World) -> None:
-    probe = await Probe.welcomed(world, "closed-channel")
-    await probe.open_channel()
-    probe.connection.send(ClosePublish(channel=1), Query(request=9, page="status"))
-    await probe.expect(Answer)
-    probe.connection.open_stream().write(publish(1, 1))
-    assert await probe.spans(1) == [(1, 410)]
-
-
-@check("400 channel_in_use: a number in use, 0, and the largest; the next one is free")
-async def _(world: World) -> None:
-    probe = await Probe.welcomed(world, "channels")
-    await probe.open_channel()
-    for number in (1, 0, 4_294_967_295):
-        refused = await probe.ask(OpenPublish(channel=number), RefusedFrame)
-        assert (refused.request, refused.code, refused.name) == (number, 400, "channel_in_use"), refused
-    opened = await probe.ask(OpenPublish(channel=4_294_967_294), PublishOpened)
-    assert opened.channel == 4_294_967_294
-
-
-@check("429 too_many_channels; a closed one makes room")
-async def _(world: World) -> None:
-    probe = await Probe.welcomed(world, "quota")
-    for _ in range(64):
-        await probe.open_channel()
-    refused = await probe.ask(OpenPublish(channel=65), RefusedFrame)
-    assert (refused.code, refused.name) == (429, "too_many_channels"), refused
-    probe.connection.send(ClosePublish(channel=1))
-    await probe.ask(OpenPublish(channel=66), PublishOpened)
-
-
-@check("goodbye: best effort without receipts arrives, the epochs are gone, the code is 0")
-async def _(world: World) -> None:
-    subscription = await (await world.client("goodbye-in")).subscribe("goodbye", wait="home")
-    client = await Client.connect(world.credentials("goodbye"))
-    publisher: Publisher = await client.publisher()
-    for n in range(500):
-        publisher.send_best_effort("goodbye", event(n))
-    await client.close()
-    assert client.connection.ended is not None and client.connection.ended.code == 0, client.connection.ended
-    assert await numbers(subscription, 500) == list(range(500))
-    again = await world.client("goodbye")
-    await must_refuse(again.publisher(resume=publisher.epoch), 410, "unknown_epoch")
-
-
-@check("goodbye without having published")
-async def _(world: World) -> None:
-    probe = await Probe.welcomed(world, "bye")
-    probe.connection.send(Close(code=0, reason="done"))
-    await probe.expect_close(0)

@@ -25,7 +25,9 @@ async def _(world: World) -> None:
     _has(peer, "name", "authority", "address", "state", "problem", "remote", "agent", "dialled_here")
     _has(peer, "linked_seconds", "rtt_ms", "lag_events", "interest_in", "interest_out", "interest_confirmed")
     assert (peer["name"], peer["state"]) == ("jfk", "linked"), peer
-    own = [s for s in (await client.query("sessions"))["sessions"] if s["principal"] == client.welcome.publisher]
+    own = [
+        s for s in (await client.query("sessions"))["sessions"] if s["principal"] == client.welcome.publisher
+    ]
     assert len(own) == 1
     _has(own[0], "id", "principal", "agent", "remote", "connected_seconds", "subscriptions")
     assert own[0]["subscriptions"] == 2, own

@@ -8,10 +8,12 @@ import json
 from typing import Any, ClassVar, Final
 
 from fanal import Body, Client, Gap, Malformed, Timestamp
+from fanal.codec import decode
 from fanal.connection import BODY_BYTES_MAX_DEFAULT
 from fanal.errors import TOO_LARGE
 from fanal.events import Clock, Event, Publish
-from fanal.frames import Hole, InterestEntry, Receipts, Skip, decode
+from fanal.frames import Receipts, Skip
+from fanal.links import Hole, InterestEntry
 from fanal.records import CONTROL, STREAM, Frame, Record
 from fanal.streams import Delivery, ReceivedStream, StreamKind
 from fanal.topics import is_filter, is_topic, matches
@@ -61,16 +63,20 @@ def _holds(got: Any, expected: Any, default: Any) -> bool:
         assert expected.keys() <= got.keys(), expected.keys() - got.keys()
         base = default if isinstance(default, dict) else {}
         return all(
-            _holds(value, expected[name], base.get(name)) if name in expected else _is_default(value, base.get(name))
+            _holds(value, expected[name], base.get(name))
+            if name in expected
+            else _is_default(value, base.get(name))
             for name, value in got.items()
         )
     if isinstance(got, tuple) and isinstance(expected, list):
-        return len(got) == len(expected) and all(_holds(g, e, None) for g, e in zip(got, expected, strict=True))
+        return len(got) == len(expected) and all(
+            _holds(g, e, None) for g, e in zip(got, expected, strict=True)
+        )
     return got == _value(expected)
 
 
 def _is_default(value: Any, default: Any) -> bool:
-    return value == default or value in (0, "", (), None, bytes(16), bytes(32)) and default is None
+    return value == default or (value in (0, "", (), None, bytes(16), bytes(32)) and default is None)
 
 
 def _single(data: bytes, known: dict[int, type[Frame]]) -> Frame:
@@ -95,7 +101,7 @@ async def _(world: World) -> None:
         known = CONTROL if vector["stream"] == "control" else STREAM
         data = bytes.fromhex(vector["hex"])
         frame = _single(data, known)
-        assert frame.TYPE == vector["type"], vector["name"]
+        assert vector["type"] == frame.TYPE, vector["name"]
         if isinstance(frame, Record):
             default = _by_name(type(frame)())
             assert _holds(_by_name(frame), vector["value"], default), (vector["name"], frame)
@@ -154,7 +160,13 @@ def _item(item: Any) -> dict[str, Any]:
             epoch = {name: value for name, value in _by_name(item.epoch).items() if value}
             epoch["store"] = {"hex": item.epoch.store.hex()}
             names = {"epoch": epoch, "accepted_at": item.accepted_ms, "ttl": item.ttl_ms}
-            return {"event": {**{n: getattr(item, n) for n in kept}, **names, "body": {"hex": item.body_bytes.hex()}}}
+            return {
+                "event": {
+                    **{n: getattr(item, n) for n in kept},
+                    **names,
+                    "body": {"hex": item.body_bytes.hex()},
+                }
+            }
     return {type(item).__name__.lower(): _by_name(item)}
 
 
@@ -172,7 +184,9 @@ async def _(world: World) -> None:
     for vector in _load(world, "receipts.json"):
         frame = _single(bytes.fromhex(vector["hex"]), CONTROL)
         assert isinstance(frame, Receipts), vector["name"]
-        assert (frame.channel, frame.best_effort) == (vector["channel"], vector["best_effort"]), vector["name"]
+        assert (frame.channel, frame.best_effort) == (vector["channel"], vector["best_effort"]), vector[
+            "name"
+        ]
         why = {e.sequence: {"reason": e.reason, "retry_ms": e.retry_ms} for e in frame.exceptions}
         receipts = [
             {"sequence": n, "code": code, "destinations": destinations, **why.get(n, {})}
@@ -226,7 +240,7 @@ def _must_be_malformed(name: str, read: Any, code: int = 400) -> None:
 async def _(world: World) -> None:
     found = 0
     for vector in _load(world, "violations.json"):
-        if vector["found_by"] == "place" and vector["sender"] != "broker" or "needs" in vector:
+        if (vector["found_by"] == "place" and vector["sender"] != "broker") or "needs" in vector:
             continue
         _must_be_malformed(vector["name"], lambda vector=vector: _receive(vector), vector["code"])
         found += 1
@@ -305,7 +319,11 @@ async def _(world: World) -> None:
 
 async def _check_canonical(client: Client, by_channel: dict[int, dict[str, Any]]) -> None:
     listed = (await client.query("subscriptions"))["subscriptions"]
-    own = {s["channel"]: s["where"] for s in listed if s["kind"] == "live" and s["principal"] == client.welcome.publisher}
+    own = {
+        s["channel"]: s["where"]
+        for s in listed
+        if s["kind"] == "live" and s["principal"] == client.welcome.publisher
+    }
     for channel, vector in by_channel.items():
         assert own[channel] == vector["canonical"], (own[channel], vector)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fanal.events import Clock, Publish
 from fanal.frames import (
     Ack,
     Answer,
@@ -14,7 +15,6 @@ from fanal.frames import (
     TopicAlias,
     Welcome,
 )
-from fanal.events import Clock, Publish
 from fanal.wire import encode_varint, framed, pack
 
 from .support import Probe, World, check, publish

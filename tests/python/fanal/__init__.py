@@ -4,7 +4,7 @@
     publisher = await client.publisher()
     receipt = await publisher.publish("orders/eu", Body(payload=b"lamp"))
 
-`wire`, `records`, `frames`, `events`, `body`, `topics` and `streams` do no IO. `connection` is the
+The modules from `wire` to `streams` in the README's table do no IO. `connection` is the
 transport, `client`, `publisher` and `subscription` are what a program uses.
 """
 

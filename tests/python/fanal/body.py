@@ -58,7 +58,9 @@ class Body:
     def encode(self) -> bytes:
         """The body's bytes: keys ascending, absent ones left out."""
         fields = ((number, getattr(self, name)) for number, name in _KEY_FIELDS.items())
-        return pack({number: value for number, value in fields if value is not None and value not in ({}, b"")})
+        return pack(
+            {number: value for number, value in fields if value is not None and value not in ({}, b"")}
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> Body:
@@ -98,7 +100,7 @@ def _text(reader: Reader) -> str:
 
 
 def _timestamp(value: Any) -> Timestamp:
-    if not isinstance(value, Timestamp):
+    if type(value) is not msgpack.Timestamp:
         raise Malformed("not a timestamp")
     return value
 

@@ -118,7 +118,8 @@ class Client:
         """A page of the broker (8)."""
         answer = await self.request(Query(request=self.next_number(), page=page))
         assert isinstance(answer, Answer)
-        return json.loads(answer.json)
+        members: dict[str, Any] = json.loads(answer.json)
+        return members
 
     async def ping(self) -> None:
         """Waits until the home answers."""
@@ -150,7 +151,8 @@ class Client:
     async def request(self, frame: Any) -> Frame:
         """Sends a frame that is answered, and waits for that. Raises `Refused`, `ConnectionEnded`."""
         number = frame.channel if hasattr(frame, "channel") else frame.request
-        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._replies[number] = reply
         try:
             self.connection.send(frame)
             return await reply

@@ -22,9 +22,10 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.tls import load_pem_private_key, load_pem_x509_certificates
 
+from .codec import decode
 from .credentials import Credentials, check_dialled
 from .errors import BadCertificate, ConnectionEnded, Malformed
-from .frames import Gap, Ping, Pong, StreamOpen, decode
+from .frames import Gap, Ping, Pong, StreamOpen
 from .records import CONTROL, STREAM, Frame
 from .streams import Delivery, ReceivedStream, StreamKind, TopicAliases
 from .wire import CONTROL_FRAME_BYTES_MAX, STREAM_FRAME_EXTRA_BYTES, FrameSplitter
@@ -166,13 +167,15 @@ class Connection:
     def abandon(self) -> None:
         """Goes away without a word, as a process that is killed does."""
         self._on_terminated(ConnectionEnded(None, "abandoned"))
-        self._protocol._transport.abort()
+        self._protocol.transport.abort()
 
     async def rebind(self) -> None:
         """Goes on from another local port, as a client behind NAT does; the session stays (2.1)."""
-        former = self._protocol._transport
+        former = self._protocol.transport
         remote = former.get_extra_info("peername")
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self._protocol, remote_addr=remote[:2])
+        await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: self._protocol, remote_addr=remote[:2]
+        )
         former.abort()
 
     async def _dial(self, address: tuple[str, int], credentials: Credentials, alpn: str) -> None:
@@ -263,6 +266,12 @@ class _Protocol(QuicConnectionProtocol):
         super().__init__(quic)
         self._connection = connection
 
+    @property
+    def transport(self) -> asyncio.DatagramTransport:
+        """The socket."""
+        assert self._transport is not None
+        return self._transport
+
     def datagram_received(self, data: Any, addr: Any) -> None:
         """aioquic does not look for stateless resets (RFC 9000, 10.3.1), so this does."""
         if self._connection._is_stateless_reset(data):
@@ -271,7 +280,7 @@ class _Protocol(QuicConnectionProtocol):
             super().datagram_received(data, addr)
 
     def transmit(self) -> None:
-        if not self._transport.is_closing():
+        if not self.transport.is_closing():
             super().transmit()
 
     def quic_event_received(self, event: quic_events.QuicEvent) -> None:
@@ -282,9 +291,13 @@ class _Protocol(QuicConnectionProtocol):
                 self._connection._on_data(event.stream_id, event.data, event.end_stream)
             case quic_events.ConnectionTerminated():
                 code = event.error_code if event.frame_type is None else None
-                reason = event.reason_phrase if code is not None else f"QUIC 0x{event.error_code:x} {event.reason_phrase}"
+                reason = (
+                    event.reason_phrase
+                    if code is not None
+                    else f"QUIC 0x{event.error_code:x} {event.reason_phrase}"
+                )
                 self._connection._on_terminated(ConnectionEnded(code, reason))
-                self._transport.close()
+                self.transport.close()
 
 
 def _configuration(credentials: Credentials, alpn: str) -> QuicConfiguration:

@@ -102,7 +102,11 @@ class Event(Frame):
     @property
     def flags(self) -> int:
         """The flag bits."""
-        bits = ((self.ttl_ms, HAS_TTL), (self.mailbox_sequence, HAS_MAILBOX_SEQUENCE), (self.attempt, HAS_ATTEMPT))
+        bits = (
+            (self.ttl_ms, HAS_TTL),
+            (self.mailbox_sequence, HAS_MAILBOX_SEQUENCE),
+            (self.attempt, HAS_ATTEMPT),
+        )
         return self.best_effort * BEST_EFFORT | sum(bit for value, bit in bits if value is not None)
 
     def payload(self) -> bytes:
@@ -115,7 +119,7 @@ class Event(Frame):
     def from_reader(cls, reader: Reader) -> Event:
         """The values behind the type; the rest is the body."""
         channel, flags, topic, publisher = (reader.uint() for _ in range(4))
-        sequence_delta, accepted_delta = reader.int(64), reader.int(64)
+        sequence_delta, accepted_delta = reader.sint(), reader.sint()
         ttl_ms, mailbox_sequence, attempt = (
             reader.uint() if flags & bit else None for bit in (HAS_TTL, HAS_MAILBOX_SEQUENCE, HAS_ATTEMPT)
         )

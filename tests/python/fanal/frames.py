@@ -1,7 +1,7 @@
 """Every frame that is one map: numbers, keys, types (PROTOCOL.md 3 to 6, 8).
 
 1. A frame is an immutable value; `encode` and `decode` are the only way to and from bytes.
-2. Frames of links are here for completeness of the codec; this package never sends one.
+2. Frames that only brokers send each other are in `links`.
 
 What the frames mean for a stream or a channel is said in `streams`, `publisher` and `subscription`.
 """
@@ -11,10 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from . import events
-from .errors import Malformed
-from .records import BOOL, CONTROL, STREAM, TEXT, Frame, MapFrame, Record, binary, key, list_of, optional, record, tuple_of, uint
-from .wire import Reader
+from .records import (
+    BOOL,
+    TEXT,
+    MapFrame,
+    Record,
+    binary,
+    key,
+    list_of,
+    optional,
+    record,
+    tuple_of,
+    uint,
+)
+
 
 @dataclass(frozen=True)
 class Incarnation(Record):
@@ -56,17 +66,6 @@ class ReceiptException(Record):
     code: int = key(2, uint(16))
     reason: str = key(3, TEXT)
     retry_ms: int | None = key(4, optional(uint()))
-
-
-@dataclass(frozen=True)
-class InterestEntry(Record):
-    """One ask of a broker (6.3)."""
-
-    id: int = key(1, uint())
-    interest_class: int = key(2, uint(8), name="class")
-    filter: str = key(3, TEXT)
-    predicate: str | None = key(4, optional(TEXT))
-    excluded: tuple[str, ...] = key(5, list_of(TEXT), name="except")
 
 
 @dataclass(frozen=True)
@@ -274,74 +273,6 @@ class ClosePublish(MapFrame, number=20):
 
 
 @dataclass(frozen=True)
-class PeerHello(MapFrame, number=32):
-    """First frame of both sides of a link (6.1)."""
-
-    versions: tuple[int, ...] = key(1, list_of(uint(32)))
-    agent: str = key(2, TEXT)
-    incarnation: Incarnation = key(3, record(Incarnation))
-
-
-@dataclass(frozen=True)
-class PeerReady(MapFrame, number=33):
-    """The link is kept (6.1)."""
-
-    version: int = key(1, uint(32))
-    received_through: int = key(2, uint())
-    body_bytes_max: int = key(3, uint())
-
-
-@dataclass(frozen=True)
-class InterestSnapshot(MapFrame, number=34):
-    """A part of the whole interest (6.3)."""
-
-    version: int = key(1, uint())
-    part: int = key(2, uint())
-    last: bool = key(3, BOOL)
-    entries: tuple[InterestEntry, ...] = key(4, list_of(record(InterestEntry)))
-
-
-@dataclass(frozen=True)
-class InterestDelta(MapFrame, number=35):
-    """A change of the interest (6.3)."""
-
-    from_version: int = key(1, uint(), name="from")
-    to_version: int = key(2, uint(), name="to")
-    add: tuple[InterestEntry, ...] = key(3, list_of(record(InterestEntry)))
-    remove: tuple[int, ...] = key(4, list_of(uint()))
-
-
-@dataclass(frozen=True)
-class InterestAck(MapFrame, number=36):
-    """A version is installed (6.3)."""
-
-    version: int = key(1, uint())
-
-
-@dataclass(frozen=True)
-class InterestDigest(MapFrame, number=37):
-    """What the sender's set should look like at its peer (6.3)."""
-
-    version: int = key(1, uint())
-    digest: int = key(2, uint())
-    entries: int = key(3, uint())
-
-
-@dataclass(frozen=True)
-class InterestResync(MapFrame, number=38):
-    """A snapshot is wanted (6.3)."""
-
-    have: int = key(1, uint())
-
-
-@dataclass(frozen=True)
-class HopAck(MapFrame, number=39):
-    """Everything up to `through` is recorded and flushed (6.4)."""
-
-    through: int = key(1, uint())
-
-
-@dataclass(frozen=True)
 class Ping(MapFrame, number=40):
     """Wants a `Pong` with the same token (3.5)."""
 
@@ -397,29 +328,3 @@ class Gap(MapFrame, number=55):
     count: int = key(3, uint())
     reason: str = key(4, TEXT)
     broker: str = key(5, TEXT)
-
-
-@dataclass(frozen=True)
-class Hole(MapFrame, number=56):
-    """Mailbox sequences of a link that have no event any more (6.4)."""
-
-    from_sequence: int = key(1, uint(), name="from")
-    through: int = key(2, uint())
-    reason: str = key(3, TEXT)
-
-
-def decode(payload: bytes, known: dict[int, type[Frame]]) -> Frame:
-    """The frame in `payload` (without length), which must be one of `known`: CONTROL or STREAM."""
-    reader = Reader(payload)
-    number = reader.uint()
-    if number not in known:
-        raise Malformed(f"frame type {number} is not known on this kind of stream")
-    return known[number].from_reader(reader)  # type: ignore[attr-defined]
-
-
-def epoch_from_text(text: str) -> Epoch:
-    """The epoch that `str(epoch)` gave."""
-    store, recovery_epoch, counter = text.split("-")
-    return Epoch(bytes.fromhex(store), int(recovery_epoch), int(counter))
-
-

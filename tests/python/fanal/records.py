@@ -37,7 +37,7 @@ def binary(size: int) -> Kind:
     return Kind(bytes(size), lambda reader: reader.binary(size))
 
 
-BOOL: Final = Kind(False, lambda reader: reader.bool())
+BOOL: Final = Kind(False, lambda reader: reader.boolean())
 TEXT: Final = Kind("", lambda reader: reader.text())
 
 
@@ -126,6 +126,11 @@ class Frame:
         """The frame without its length."""
         raise NotImplementedError
 
+    @classmethod
+    def from_reader(cls, reader: Reader) -> Frame:
+        """The frame whose type was read; nothing may follow it."""
+        raise NotImplementedError
+
     def encode(self) -> bytes:
         """The frame as it goes on a stream."""
         return framed(self.payload())
@@ -151,7 +156,7 @@ class MapFrame(Record, Frame):
         return pack(self.TYPE) + pack(self.plain())
 
     @classmethod
-    def from_reader(cls: type[_R], reader: Reader) -> _R:
+    def from_reader(cls, reader: Reader) -> MapFrame:
         """The map behind the type, and nothing behind it."""
         frame = cls.read(reader)
         if not reader.is_at_end:

@@ -100,7 +100,8 @@ class ReceivedStream:
     def handle(self, frame: Frame) -> Delivery | Gap | None:
         """What `frame` means to a subscription; None when it only changes the stream's state."""
         if self.kind is None:
-            return self._handle_first(frame)
+            self._handle_first(frame)
+            return None
         match frame:
             case Event():
                 return self._resolve(frame)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from .errors import ChannelClosed, ConnectionEnded, FanalError
@@ -45,8 +46,10 @@ class Subscription:
         credit_events: int = CREDIT_EVENTS,
         credit_bytes: int = CREDIT_BYTES,
     ) -> None:
-        self._asked = Subscribe(0, filter, predicate, excluded, durable, wait, wait_ms, credit_events, credit_bytes)
-        self.receipt: Subscribed | None = None
+        self._asked = Subscribe(
+            0, filter, predicate, excluded, durable, wait, wait_ms, credit_events, credit_bytes
+        )
+        self.receipt = Subscribed()
         self.redelivered = 0
         self._items: asyncio.Queue[Delivery | Gap | FanalError | None] = asyncio.Queue()
         self._in_hand: set[int] = set()
@@ -61,21 +64,9 @@ class Subscription:
         """Attaches at `client`. Raises `Refused`, `ConnectionEnded`."""
         channel = client.next_number()
         self._begin(client, channel)
-        asked = self._asked
-        wait = "home" if self._was_attached else asked.wait
-        frame = Subscribe(
-            channel,
-            asked.filter,
-            asked.predicate,
-            asked.excluded,
-            asked.durable,
-            wait,
-            asked.wait_ms,
-            asked.credit_events,
-            asked.credit_bytes,
-        )
+        wait = "home" if self._was_attached else self._asked.wait
         try:
-            subscribed = await client.request(frame)
+            subscribed = await client.request(replace(self._asked, channel=channel, wait=wait))
         except FanalError:
             client.forget_channel(channel)
             self._client = None

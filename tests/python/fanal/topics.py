@@ -40,7 +40,9 @@ def matches(topic_filter: str, topic: str) -> bool:
         if len(levels) < len(wanted):
             return False
         levels = levels[: len(wanted)]
-    return len(wanted) == len(levels) and all(w in ("+", level) for w, level in zip(wanted, levels, strict=True))
+    if len(wanted) != len(levels):
+        return False
+    return all(want in ("+", level) for want, level in zip(wanted, levels, strict=True))
 
 
 def _is_well_formed(text: str) -> bool:

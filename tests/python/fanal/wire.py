@@ -90,8 +90,7 @@ class FrameSplitter:
 
 def pack(value: Any) -> bytes:
     """`value` as MessagePack, every form the shortest; `bytes` become binary."""
-    packed = msgpack.packb(value, use_bin_type=True)
-    assert packed is not None
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
     return packed
 
 
@@ -106,7 +105,8 @@ class Reader:
     @property
     def position(self) -> int:
         """Bytes read so far."""
-        return self._unpacker.tell()
+        position: int = self._unpacker.tell()
+        return position
 
     @property
     def is_at_end(self) -> bool:
@@ -128,14 +128,14 @@ class Reader:
             raise Malformed(f"{value!r:.80} where an unsigned integer of {bits} bits belongs")
         return value
 
-    def int(self, bits: int = 64) -> int:
+    def sint(self, bits: int = 64) -> int:
         """An integer with a sign, of at most `bits` bits."""
         value = self.value()
         if type(value) is not int or not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
             raise Malformed(f"{value!r:.80} where an integer of {bits} bits belongs")
         return value
 
-    def bool(self) -> bool:
+    def boolean(self) -> bool:
         """true or false."""
         value = self.value()
         if type(value) is not bool:
@@ -160,13 +160,15 @@ class Reader:
         """Number of pairs of the map that begins here."""
         if not self._is_map():
             raise Malformed("not a map")
-        return self._take(self._unpacker.read_map_header)
+        pairs: int = self._take(self._unpacker.read_map_header)
+        return pairs
 
     def list_header(self) -> int:
         """Number of values of the list that begins here."""
         if not self._is_list():
             raise Malformed("not a list")
-        return self._take(self._unpacker.read_array_header)
+        values: int = self._take(self._unpacker.read_array_header)
+        return values
 
     def nil(self) -> bool:
         """Whether nil comes next; then it is read."""
