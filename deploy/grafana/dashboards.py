@@ -221,7 +221,7 @@ def federation():
         stat("Brokers down", "Brokers that Prometheus does not reach.", "none", f"count(up{{{ALL}}}) - sum(up{{{ALL}}})", steps((None, GREEN), (1, RED))),
         stat("Links down", "Ends of links that are down: a link that is down shows at both of its brokers.", "none", f"sum(1 - fanal_link_up{{{ALL}}})", steps((None, GREEN), (1, RED))),
         stat("Published", "Events that clients publish, over all brokers.", "cps", f"sum(rate(fanal_events_published_total{{{ALL}}}[$__rate_interval]))"),
-        stat("Delivered", "Copies written to subscribers, over all brokers.", "cps", f"sum(rate(fanal_events_delivered_total{{{ALL}, class!=\"peer_live\"}}[$__rate_interval]))"),
+        stat("Delivered", "Copies written to subscribers, over all brokers.", "cps", f"sum(rate(fanal_events_delivered_total{{{ALL}}}[$__rate_interval]))"),
         stat("Waiting", "Events in mailboxes: of durable subscriptions that are behind or away, and of peers.", "short", f"sum(fanal_mailbox_events{{{ALL}}})"),
         stat("Dropped", "Copies dropped within the range shown, for whatever reason.", "short", f"sum(increase(fanal_events_dropped_total{{{ALL}}}[$__range]))", steps((None, GREEN), (1, ORANGE)), decimals=0),
         stat("Refused", "Share of publishes refused, with whatever code.", "percentunit",
@@ -278,9 +278,9 @@ def federation():
             ("Now", now + [brokers, matrix]),
             ("Throughput", [
                 graph("Published", "Events accepted from clients, by broker.", "cps", query(rate("fanal_events_published_total", "instance", ALL), "{{instance}}"), width=6, links=TO_BROKER),
-                graph("Delivered", "Copies written to subscribers, by broker.", "cps", query(rate("fanal_events_delivered_total", "instance", ALL, ', class!="peer_live"'), "{{instance}}"), width=6, links=TO_BROKER),
-                graph("Forwarded", "Events of the durable path written to peers, by link.", "cps", query(rate("fanal_events_forwarded_total", "instance, peer", ALL), "{{instance}} → {{peer}}"), width=6),
-                graph("Received", "Events received from peers, of both paths, by link.", "cps", query(rate("fanal_events_received_total", "instance, peer", ALL), "{{instance}} ← {{peer}}"), width=6),
+                graph("Delivered", "Copies written to subscribers, by broker.", "cps", query(rate("fanal_events_delivered_total", "instance", ALL), "{{instance}}"), width=6, links=TO_BROKER),
+                graph("Forwarded", "Copies written to peers over both paths of a link, resends included.", "cps", query(rate("fanal_events_forwarded_total", "instance, peer", ALL), "{{instance}} → {{peer}}"), width=6),
+                graph("Received", "Copies received from peers over both paths of a link.", "cps", query(rate("fanal_events_received_total", "instance, peer", ALL), "{{instance}} ← {{peer}}"), width=6),
             ]),
             ("Links", [
                 states("Links over time", "Each end of each link.", query(f"max by (instance, peer) (fanal_link_up{{{ALL}}})", "{{instance}} → {{peer}}")),
@@ -295,7 +295,7 @@ def federation():
                       query(f"fanal_store_available_bytes{{{ALL}}} / (fanal_store_available_bytes{{{ALL}}} + fanal_store_bytes{{{ALL}}})", "{{instance}}"), width=6, max=1, links=TO_BROKER),
             ]),
             ("What went wrong", [
-                graph("Dropped", "Copies dropped, by class and reason. `removed` and `closed` follow from what somebody did; `slow_consumer` is a live subscriber or link that does not keep up; `damaged` is the disk.", "cps",
+                graph("Dropped", "Copies dropped, by class and reason. `removed` and `closed` follow from what somebody did; `slow_consumer` and `memory` are live subscribers or links that do not keep up; `damaged` is the disk.", "cps",
                       query(rate("fanal_events_dropped_total", "instance, class, reason", ALL), "{{instance}} {{class}} {{reason}}"), width=6),
                 graph("Refused", "Publishes refused, by code.", "cps", query(rate("fanal_publish_refused_total", "instance, code", ALL), "{{instance}} {{code}}"), width=6),
                 graph("Expired and dead-lettered", "Copies whose TTL ended before delivery, and copies that were set aside undelivered.", "cps",
@@ -330,7 +330,7 @@ def broker():
         stat("Links up", "Peers that it is linked to now.", "none", one("fanal_link_up")),
         stat("Sessions", "Client connections.", "none", one("fanal_sessions")),
         stat("Published", "Events accepted from clients.", "cps", total("fanal_events_published_total")),
-        stat("Delivered", "Copies written to subscribers.", "cps", total("fanal_events_delivered_total", ', class!="peer_live"')),
+        stat("Delivered", "Copies written to subscribers.", "cps", total("fanal_events_delivered_total")),
         stat("Waiting", "Events in mailboxes.", "short", one("fanal_mailbox_events")),
         stat("Store left", "Share of the store's room that is left.", "percentunit", left, steps((None, RED), (0.1, ORANGE), (0.25, GREEN))),
     ]
@@ -350,15 +350,15 @@ def broker():
                 graph("Delivered", "Copies written to subscribers, and copies written to durable subscribers again.", "cps",
                       query(rate("fanal_events_delivered_total", "class", ONE), "{{class}}"), query(total("fanal_events_redelivered_total"), "redelivered")),
                 graph("Acked", "Copies done with: acked, or written where there are no acks.", "cps", query(rate("fanal_events_acked_total", "class", ONE), "{{class}}"), stack=True),
-                graph("Forwarded", "Events of the durable path written to peers.", "cps", query(rate("fanal_events_forwarded_total", "peer", ONE), "to {{peer}}"), stack=True),
-                graph("Received", "Events received from peers, of both paths, and resends recognised among them.", "cps",
+                graph("Forwarded", "Copies written to peers over both paths of a link, resends included.", "cps", query(rate("fanal_events_forwarded_total", "peer", ONE), "to {{peer}}"), stack=True),
+                graph("Received", "Copies received from peers over both paths of a link, and resends that were recognised and not counted among them.", "cps",
                       query(rate("fanal_events_received_total", "peer", ONE), "from {{peer}}"), query(rate("fanal_link_duplicates_total", "peer", ONE), "resent by {{peer}}")),
             ]),
             ("Latency", [
                 graph("Publish", "From reading a batch of publishes to its receipt: routing, the log writer's queue, and the flush.", "s", *quantiles("fanal_publish_seconds"), width=6),
-                graph("Delivery", "From acceptance at the publisher's home to writing to the subscriber. Includes the time that an event waited for an absent subscriber, and the difference of two brokers' clocks.", "s", *quantiles("fanal_delivery_seconds"), width=6),
+                graph("Delivery", "From acceptance at the publisher's home to writing to the subscriber. Includes the time that an event waited for an absent subscriber, and across a link the difference of two brokers' clocks.", "s", *quantiles("fanal_delivery_seconds"), width=6),
                 graph("Match", "Routing of one event: finding its destinations and evaluating their predicates.", "s", *quantiles("fanal_match_seconds"), width=6),
-                graph("Flush", "Writing and flushing one batch. The red line is the alert's threshold.", "s", *quantiles("fanal_store_flush_seconds"), width=6, line_at=0.25),
+                graph("Flush", "Writing and flushing one batch of the log. The red line is the alert's threshold.", "s", *quantiles("fanal_store_flush_seconds"), width=6, line_at=0.25),
             ]),
             ("Mailboxes and buffers", [
                 graph("Mailboxes, events", "Events that wait in mailboxes, by kind.", "short", query(f"sum by (kind) (fanal_mailbox_events{{{ONE}}})", "{{kind}}"), width=6),
@@ -369,7 +369,7 @@ def broker():
             ("Links", [
                 states("Links", "Links to peers over time.", query(f"max by (peer) (fanal_link_up{{{ONE}}})", "{{peer}}")),
                 graph("Lag", "Events in a peer's mailbox.", "short", query(f"sum by (peer) (fanal_link_lag_events{{{ONE}}})", "{{peer}}")),
-                graph("Round-trip time", "As QUIC measures it; 0 or its last value while the link is down.", "s", query(f"max by (peer) (fanal_link_rtt_seconds{{{ONE}}})", "{{peer}}")),
+                graph("Round-trip time", "As QUIC measures it; 0 while the link is down.", "s", query(f"max by (peer) (fanal_link_rtt_seconds{{{ONE}}})", "{{peer}}")),
                 graph("Interest", "Entries: what peers ask of this broker (in), and what it asks of them (out).", "short", query(f"sum by (peer, direction) (fanal_interest_entries{{{ONE}}})", "{{peer}} {{direction}}"), width=12),
                 states("Interest widened", "Whether interest sent to a peer is wider than the subscriptions, because they are too many.", query(f"max by (peer) (fanal_interest_widened{{{ONE}}})", "{{peer}}"), width=12, mappings=NO_YES),
             ]),

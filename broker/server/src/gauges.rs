@@ -134,6 +134,7 @@ fn accepted_at(reader: &Reader, position: Position, now: Millis) -> Option<Milli
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     #[test]
     fn the_age_follows_the_entry_and_a_clock_that_jumped_back_gives_0() {
@@ -161,21 +162,17 @@ mod tests {
         assert_eq!((sum.events, sum.bytes, sum.head), (8, 40, Some(Position(20))));
     }
 
-    #[test]
-    fn asks_above_the_budget_show_as_widened_interest() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        let (store, _) = fanal_store::Store::open(
-            &path("store"),
-            fanal_store::Options::default(),
-            fanal_store::StoreId(7),
-        )
-        .unwrap();
+    fn shared(dir: &std::path::Path, limits: Limits) -> (fanal_store::Store, Arc<Shared>) {
+        let options = fanal_store::Options::default();
+        let (store, _) =
+            fanal_store::Store::open(&dir.join("store"), options, fanal_store::StoreId(7)).unwrap();
         let shared = Arc::new(Shared::new(crate::shared::SharedParts {
             name: "ewr".into(),
             incarnation: fanal_protocol::Incarnation::default(),
-            limits: crate::config::Limits::default(),
-            trust: crate::trust::Trust::open_or_create(&path("ca"), "ewr", &path("data")).unwrap(),
+            limits,
+            data: dir.to_owned(),
+            admin_hosts: Vec::new(),
+            trust: crate::trust::Trust::open_or_create(&dir.join("ca"), "ewr", &dir.join("data")).unwrap(),
             log: Arc::new(crate::log::LogQueue::new()),
             health: Arc::default(),
             reader: store.reader(),
@@ -184,6 +181,41 @@ mod tests {
             admin_hosts: Vec::new(),
         }));
         register(&shared);
+        (store, shared)
+    }
+
+    #[test]
+    fn a_broker_that_drains_shows_that_it_is_not_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_store, shared) = shared(dir.path(), Limits::default());
+        assert!(shared.metrics.render().contains("\nfanal_ready 1\n"));
+        shared.draining.store(true, Ordering::Relaxed);
+        assert!(shared.metrics.render().contains("\nfanal_ready 0\n"));
+    }
+
+    #[test]
+    fn the_room_of_the_store_ends_at_its_limit_or_with_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = |store_bytes, used| {
+            let (_store, shared) = shared(dir.path(), Limits { store_bytes, ..Limits::default() });
+            shared.health.bytes_on_disk.store(used, Ordering::Relaxed);
+            let page = shared.metrics.render();
+            let line = page.lines().find_map(|line| line.strip_prefix("fanal_store_available_bytes "));
+            line.and_then(|number| number.parse::<f64>().ok()).unwrap()
+        };
+        assert_eq!(room(Some(10_000), 4_000), 6_000.0);
+        assert_eq!(room(Some(10_000), 11_000), 0.0);
+        let disk = rustix::fs::statvfs(dir.path()).unwrap();
+        let all = disk.f_blocks as f64 * disk.f_frsize as f64;
+        for limit in [None, Some(u64::MAX)] {
+            assert!((1.0..=all).contains(&room(limit, 4_000)), "{limit:?}: what the disk has free");
+        }
+    }
+
+    #[test]
+    fn asks_above_the_budget_show_as_widened_interest() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_store, shared) = shared(dir.path(), Limits::default());
         let own = shared.trust.authority().fingerprint();
         shared.peers.ensure(&shared, "jfk", own);
         let ask = |n: usize| {

@@ -61,7 +61,10 @@ pub(crate) async fn a_full_store_shows_and_so_does_its_recovery() {
     let world = World::new();
     let limits = "segment_bytes = 4194304\nstore_bytes = 25165824";
     let broker = limited(&world, "ewr", limits).start();
-    let empty = value(&shows(&broker, &[("fanal_store_full", 0.0)]).await, "fanal_store_bytes");
+    let metrics = shows(&broker, &[("fanal_store_full", 0.0), ("fanal_ready", 1.0)]).await;
+    let empty = value(&metrics, "fanal_store_bytes");
+    let room = |metrics: &Metrics| value(metrics, "fanal_store_available_bytes");
+    assert_eq!(room(&metrics), 25165824.0 - empty);
     assert!(empty >= 4194304.0, "the store is shown before anything is written: {empty}");
     let client = broker.client().await;
     detached(&broker, &client, "orders").await;
@@ -87,6 +90,7 @@ pub(crate) async fn a_full_store_shows_and_so_does_its_recovery() {
     let metrics = shows(&broker, &rows).await;
     let bytes = value(&metrics, "fanal_store_bytes");
     assert!(bytes > empty && bytes <= 25165824.0, "{bytes}");
+    assert!(room(&metrics) < 4194304.0, "no further segment: {}", room(&metrics));
     client.remove_subscription("orders").await.unwrap();
     // The client sends again what is refused, until its time is out.
     let publish = client.publish("t/a").payload(vec![7; 500_000]).timeout(BOUND);

@@ -25,7 +25,7 @@ enum Moved {
 use Moved::{Here, Never, There};
 
 /// Every metric, and what moves it.
-const TABLE: [(&str, Moved); 40] = [
+const TABLE: [(&str, Moved); 42] = [
     ("fanal_build_info", Here(the_page_is_complete_and_the_papers_say_the_same)),
     ("fanal_delivery_seconds", Here(home::each_event_is_counted_once_at_each_step)),
     ("fanal_events_acked_total", Here(home::each_event_is_counted_once_at_each_step)),
@@ -58,8 +58,10 @@ const TABLE: [(&str, Moved); 40] = [
     ("fanal_match_seconds", Here(home::each_event_is_counted_once_at_each_step)),
     ("fanal_publish_refused_total", Here(home::every_refusal_is_counted_under_its_code)),
     ("fanal_publish_seconds", Here(home::each_event_is_counted_once_at_each_step)),
+    ("fanal_ready", There("broker/server/src/gauges.rs", "a_broker_that_drains_shows_that_it_is_not_ready")),
     ("fanal_routes_total", Here(home::each_event_is_counted_once_at_each_step)),
     ("fanal_sessions", Here(home::each_event_is_counted_once_at_each_step)),
+    ("fanal_store_available_bytes", Here(limits::a_full_store_shows_and_so_does_its_recovery)),
     ("fanal_store_bytes", Here(limits::a_full_store_shows_and_so_does_its_recovery)),
     ("fanal_store_flush_seconds", Here(home::each_event_is_counted_once_at_each_step)),
     ("fanal_store_full", Here(limits::a_full_store_shows_and_so_does_its_recovery)),
