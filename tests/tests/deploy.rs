@@ -211,6 +211,20 @@ fn scraped(config: &Yaml) -> BTreeSet<String> {
 }
 
 #[test]
+fn the_example_of_a_target_file_names_each_broker_once() {
+    let groups: Value = serde_json::from_str(&read("prometheus/targets/fanal.json")).unwrap();
+    let mut instances = BTreeSet::new();
+    for group in items(&groups) {
+        assert!(instances.insert(text(&group["labels"]["instance"])), "{group}");
+        assert!(
+            items(&group["targets"]).count() == 1 && port(&text(&group["targets"][0])) == 4680,
+            "{group}"
+        );
+    }
+    assert_eq!(instances, ["ewr", "jfk", "lga"].map(str::to_owned).into());
+}
+
+#[test]
 fn grafana_finds_its_data_source_and_its_dashboards() {
     let compose = Yaml::read("compose.yaml");
     let grafana = compose.get("services").get("grafana");
