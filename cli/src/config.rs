@@ -201,7 +201,7 @@ impl Reader<'_> {
             "admin_hosts",
             values::host_names,
             defaults.admin_hosts,
-            |hosts| hosts.join(", "),
+            |hosts| if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") },
             &mut explained,
         )?;
         let show = |path: &PathBuf| path.display().to_string();
