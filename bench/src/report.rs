@@ -5,7 +5,7 @@
 
 use fanal_client::Class;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::publish::Sent;
@@ -54,8 +54,8 @@ impl Side {
     }
 }
 
-/// Microseconds, of three digits' precision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Microseconds, of three digits' precision; in JSON milliseconds, as everywhere in Fanal's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Latency {
     pub count: u64,
@@ -78,6 +78,22 @@ impl Latency {
             max: histogram.max(),
         })
     }
+
+    fn json(&self) -> Value {
+        let Latency { count, p50, p90, p99, p999, max } = *self;
+        json!({
+            "samples": count, "p50_ms": millis(p50), "p90_ms": millis(p90), "p99_ms": millis(p99),
+            "p999_ms": millis(p999), "max_ms": millis(max),
+        })
+    }
+}
+
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1e3
+}
+
+fn as_millis<S: Serializer>(micros: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    micros.map(millis).serialize(serializer)
 }
 
 /// How this process did while it measured.
@@ -94,6 +110,7 @@ pub struct Generator {
     /// Share of the time in which subscribers had nothing at hand.
     pub subscribers_idle: Option<f64>,
     /// Open loop: how late events were handed over, 99% of them.
+    #[serde(rename = "late_p99_ms", serialize_with = "as_millis")]
     pub late_p99_us: Option<u64>,
 }
 
@@ -310,8 +327,8 @@ impl Report {
             },
             "published": self.published,
             "delivered": self.delivered,
-            "publish_latency_us": self.publish_latency,
-            "delivery_latency_us": self.delivery_latency,
+            "publish_latency": self.publish_latency.as_ref().map(Latency::json),
+            "delivery_latency": self.delivery_latency.as_ref().map(Latency::json),
             "rate": self.rate,
             "check": self.check,
             "generator": self.generator,

@@ -50,6 +50,9 @@ impl Explained {
         match &self.value {
             serde_json::Value::Null => "none".to_owned(),
             serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Array(list) => {
+                list.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(", ")
+            }
             other => other.to_string(),
         }
     }
@@ -197,13 +200,8 @@ impl Reader<'_> {
             self.take("listen", values::address, defaults.listen, ToString::to_string, &mut explained)?;
         let admin =
             self.take("admin", values::address, defaults.admin, ToString::to_string, &mut explained)?;
-        let admin_hosts = self.take(
-            "admin_hosts",
-            values::host_names,
-            defaults.admin_hosts,
-            |hosts| if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") },
-            &mut explained,
-        )?;
+        let admin_hosts =
+            self.take("admin_hosts", values::host_names, defaults.admin_hosts, Vec::clone, &mut explained)?;
         let show = |path: &PathBuf| path.display().to_string();
         let data = self.take("data", values::path, defaults.data, show, &mut explained)?;
         let ca = self.take("ca", values::path, data.join("ca"), show, &mut explained)?;

@@ -42,13 +42,16 @@ fn every_event_is_counted_timed_and_checked() {
     let check = json!({"expected": 4000, "received": 4000, "lost": 0, "duplicates": 0, "out_of_order": 0, "told_missing": 0});
     assert_eq!(live["check"], check);
     assert_eq!(
-        (&live["publish_latency_us"]["count"], &live["delivery_latency_us"]["count"]),
+        (&live["publish_latency"]["samples"], &live["delivery_latency"]["samples"]),
         (&json!(2000), &json!(4000))
     );
-    for side in ["publish_latency_us", "delivery_latency_us"] {
-        let at = |name: &str| live[side][name].as_u64().unwrap();
+    for side in ["publish_latency", "delivery_latency"] {
+        let at = |name: &str| live[side][name].as_f64().unwrap();
         assert!(
-            0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("p999") && at("p999") <= at("max")
+            0.0 < at("p50_ms")
+                && at("p50_ms") <= at("p99_ms")
+                && at("p99_ms") <= at("p999_ms")
+                && at("p999_ms") <= at("max_ms")
         );
     }
 
