@@ -98,6 +98,7 @@ async fn every_output_is_as_its_schema_says() {
     let filling = Filling::begin(&world, &mut schemas).await;
     federation(&world, &mut schemas).await;
     configuration(&world, &mut schemas);
+    manual(&world, &mut schemas);
     filling.end(&mut schemas).await;
     let demo = demo.finish();
     assert_eq!(demo.code, Some(0), "{}", demo.stderr);
@@ -146,6 +147,7 @@ async fn federation(world: &World, schemas: &mut Schemas) {
     pages(&jfk, schemas);
     refusals(&jfk, schemas);
     changes(&jfk, schemas);
+    load(&jfk, schemas);
 
     ewr.terminate();
     assert!(live.process.stdout.find(|line| line.contains("link_lost").then_some(())).is_some());
@@ -256,7 +258,8 @@ fn pages(broker: &Broker, schemas: &mut Schemas) {
 fn refusals(jfk: &Broker, schemas: &mut Schemas) {
     let data = jfk.data_arg();
     let nowhere = format!("{data}/nowhere");
-    let cases: [(&[&str], i32, Value); 5] = [
+    let cases: [(&[&str], i32, Value); 6] = [
+        (&["status", "--tiemout", "1s"], 2, json!([null, null])),
         (&["status", "--data", &nowhere], 1, json!([null, null])),
         (&["serve", "--config", &nowhere], 2, json!([null, null])),
         (
@@ -287,12 +290,37 @@ fn changes(jfk: &Broker, schemas: &mut Schemas) {
     }
 }
 
+/// A closed loop, and an open one at a rate that cannot be reached, which is told.
+fn load(jfk: &Broker, schemas: &mut Schemas) {
+    let data = jfk.data_arg();
+    let common = ["bench", "--data", &data, "--json", "--events", "200", "--warm-up", "0"];
+    for pace in [["--window", "64"], ["--rate", "10000000"]] {
+        let finished = cli::run([&common[..], &pace].concat());
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        schemas.check_text("bench", &one_line(&finished));
+    }
+}
+
+fn manual(world: &World, schemas: &mut Schemas) {
+    let dir = world.path("man").to_string_lossy().into_owned();
+    let finished = cli::run(["man", "--dir", &dir, "--json"]);
+    let written = schemas.check_text("man", &one_line(&finished));
+    assert!(
+        written["written"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|file| world.path("man").join(file.as_str().unwrap()).is_file())
+    );
+}
+
 fn configuration(world: &World, schemas: &mut Schemas) {
     let data = world.path("none").to_string_lossy().into_owned();
     let mut check =
         command(["check-config", "--json", "--data", &data, "--peer", "lga=lga.example.org:4600"]);
     // Misspelt: a warning.
-    let checked = Process::start(check.env("FANAL_LISTN", "127.0.0.1:1")).finish();
+    check.env("FANAL_LISTN", "127.0.0.1:1").env("FANAL_ADMIN_HOSTS", "lga,lga.example.org");
+    let checked = Process::start(&mut check).finish();
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     let checked = schemas.check_text("check-config", &one_line(&checked));
     let value = |key: &str| {
@@ -300,6 +328,7 @@ fn configuration(world: &World, schemas: &mut Schemas) {
         rows.find(|row| row["key"] == key).map(|row| (row["value"].clone(), row["from"].clone())).unwrap()
     };
     assert_eq!(value("data"), (json!(data), json!("--data")));
+    assert_eq!(value("admin_hosts").0, json!(["lga", "lga.example.org"]));
     assert_eq!(value("limits.body_bytes_max"), (json!(1 << 20), json!("default")));
     assert_eq!(value("limits.store_bytes"), (json!(null), json!("default")));
     assert_eq!(value("peers.lga"), (json!("lga.example.org:4600"), json!("--peer")));
