@@ -234,7 +234,7 @@ async fn the_page_shows_a_federation_at_work() {
     browser.run("document.getElementById('theme').click()");
     assert_readable(&browser, "dark");
     assert_accessible(&browser, axe.as_deref());
-    assert_fits(&browser, &[320, 360, 720, 1440]);
+    assert_fits(&browser, &[320, 360, 720, 1020, 1440]);
     assert_eq!(announced(&browser), "", "figures are not announced");
     assert_no_complaints(&browser);
 

@@ -10,8 +10,8 @@ import { count, cut, latency, plural, rate } from "./format.js";
 export const PEERS_DRAWN = 60;
 const DOTS_DRAWN = 36;
 const DOTS_A_ROW = 12;
-const NARROW = 640;
-const NARROW_MANY = 860;
+const NARROW = 800;
+const NARROW_MANY = 900;
 const HUB = 26;
 
 /** Where everything stands, for a width and a number of peers. Pure. */
@@ -198,7 +198,7 @@ export class Picture {
     const short = cut(peer.name, lines === 1 ? 15 : 18);
     const waiting = peer.lag > 0 ? `${count(peer.lag)} waiting` : "none waiting";
     const figures = `out ${rate(peer.out)}/s · in ${rate(peer.in)}/s`;
-    const why = cut(this.#why(peer), 26);
+    const why = cut(this.#why(peer), 24);
     const name = `${short} · ${peer.state}`;
     if (lines === 1) return [`${name}${peer.lag > 0 ? ` · ${count(peer.lag)}` : ""}`];
     if (lines === 2) return [name, peer.isUp ? figures : peer.lag > 0 ? waiting : why];
