@@ -10,6 +10,16 @@ use crate::control::{Exception, Receipts};
 const EXCEPTION_BYTES_MAX: usize = 64 * 1024;
 /// Runs in one frame, likewise.
 const RUNS_MAX: usize = 4096;
+/// Sequences in one run: [`RUNS_MAX`] runs of so many are [`RECEIPTS_MAX`].
+const RUN_MAX: u64 = 4096;
+
+/// Most sequences that one frame may stand for (PROTOCOL.md 3.3).
+pub const RECEIPTS_MAX: u128 = 1 << 24;
+
+/// How many sequences a frame stands for: what [`each`] gives, where they exist. O(runs).
+pub fn count(receipts: &Receipts) -> u128 {
+    receipts.runs.iter().map(|run| u128::from(run.1)).sum()
+}
 
 /// Collects receipts of one channel and class into as few frames as possible.
 #[derive(Debug, Default)]
@@ -27,7 +37,8 @@ impl ReceiptRuns {
             && (frame.channel, frame.best_effort) == (channel, best_effort)
             && frame.through.checked_add(1) == Some(sequence)
         {
-            let repeats = frame.runs.last().is_some_and(|run| (run.0, run.2) == (code, destinations));
+            let same = |run: &(u16, u64, u64)| (run.0, run.2) == (code, destinations) && run.1 < RUN_MAX;
+            let repeats = frame.runs.last().is_some_and(same);
             if repeats || frame.runs.len() < RUNS_MAX {
                 frame.through = sequence;
                 match frame.runs.last_mut() {
@@ -81,8 +92,7 @@ impl ReceiptRuns {
 pub fn each(receipts: &Receipts) -> impl Iterator<Item = (u64, u16, u64)> + '_ {
     // One bit more than a sequence has: `end` lies behind the last one.
     let end = u128::from(receipts.through) + 1;
-    let total: u128 = receipts.runs.iter().map(|run| u128::from(run.1)).sum();
-    let mut next = end.saturating_sub(total);
+    let mut next = end.saturating_sub(count(receipts));
     receipts.runs.iter().flat_map(move |&(code, count, destinations)| {
         let first = next;
         next = (next + u128::from(count)).min(end);
@@ -126,6 +136,18 @@ mod tests {
         let frames = runs.drain();
         let all: Vec<_> = frames.iter().flat_map(each).map(|(sequence, ..)| sequence).collect();
         assert_eq!(all, [u64::MAX - 1, u64::MAX, 0, 1]);
+    }
+
+    #[test]
+    fn a_frame_stands_for_no_more_than_a_receiver_takes() {
+        assert_eq!(RUNS_MAX as u128 * u128::from(RUN_MAX), RECEIPTS_MAX);
+        let mut runs = ReceiptRuns::default();
+        for sequence in 1..=RUN_MAX + 1 {
+            runs.push(1, false, sequence, Code::Durable, 0);
+        }
+        let frames = runs.drain();
+        assert_eq!(frames[0].runs, [(200, RUN_MAX, 0), (200, 1, 0)]);
+        assert_eq!(count(&frames[0]), u128::from(RUN_MAX) + 1);
     }
 
     #[test]

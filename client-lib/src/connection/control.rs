@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanal_protocol::control::{Ping, Pong};
-use fanal_protocol::{Control, frame};
+use fanal_protocol::{Control, frame, receipt};
 use tokio::time::Instant;
 
 use super::dial::ControlReader;
@@ -44,6 +44,9 @@ pub(crate) async fn read(shared: Arc<Shared>, link: Arc<Link>, mut reader: Contr
 fn dispatch(shared: &Arc<Shared>, link: &Arc<Link>, frame: Control) -> Result<(), String> {
     match frame {
         Control::Receipts(receipts) => {
+            if receipt::count(&receipts) > receipt::RECEIPTS_MAX {
+                return Err("the broker sent a Receipts frame that stands for too many sequences".into());
+            }
             if let Some(channel) = shared.channel(receipts.channel) {
                 channel.on_receipts(&receipts, shared.now_ms());
             }

@@ -5,6 +5,7 @@
 //! 2. Per block of whole frames each subscription gets one batch, under one lock.
 //! 3. What a queue keeps alive is at most four times what it counts: small shares of a block are
 //!    copied out of it.
+//! 4. A frame counts only where PROTOCOL.md 5.2 lets a broker send it; else the connection ends.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -56,7 +57,7 @@ async fn read(shared: Arc<Shared>, mut stream: quinn::RecvStream) -> Result<(), 
         batches: Vec::new(),
         numbers: HashMap::new(),
         last: 0,
-        is_open: false,
+        kind: None,
     };
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     loop {
@@ -64,7 +65,8 @@ async fn read(shared: Arc<Shared>, mut stream: quinn::RecvStream) -> Result<(), 
             buffer.reserve(READ_BYTES);
         }
         match stream.read_buf(&mut buffer).await {
-            Ok(0) => return Ok(()),
+            Ok(0) if buffer.is_empty() => return Ok(()),
+            Ok(0) => return Err("the broker ended an event stream inside a frame".into()),
             Ok(_) => {}
             Err(error) => return Err(error.to_string()),
         }
@@ -88,7 +90,8 @@ struct Reader {
     /// Channel number → place in `batches`.
     numbers: HashMap<u32, usize>,
     last: usize,
-    is_open: bool,
+    /// What the stream carries; `None` until its first frame says so.
+    kind: Option<u8>,
 }
 
 impl Reader {
@@ -110,7 +113,12 @@ impl Reader {
 
     fn on_frame(&mut self, block: &Bytes, range: Range<usize>) -> Result<(), WireError> {
         let start = range.start;
-        match StreamFrame::decode(&block[range])? {
+        let decoded = StreamFrame::decode(&block[range])?;
+        if !may_stand(&decoded, self.kind) {
+            let reason = format!("not expected here: {decoded:?}").chars().take(200).collect();
+            return Err(WireError::Malformed { what: "event stream", reason });
+        }
+        match decoded {
             StreamFrame::Event(header, body) => {
                 self.on_event(&header, block.slice(start + body.start..start + body.end))
             }
@@ -124,14 +132,12 @@ impl Reader {
                 self.batch(gap.channel).items.push(Item::Gap(gap.into()));
                 Ok(())
             }
-            StreamFrame::Open(open) if !self.is_open && matches!(open.kind, STREAM_DURABLE | STREAM_LIVE) => {
-                self.is_open = true;
+            StreamFrame::Open(open) => {
+                self.kind = Some(open.kind);
                 Ok(())
             }
-            other => {
-                let reason = format!("not expected here: {other:?}").chars().take(200).collect();
-                Err(WireError::Malformed { what: "event stream", reason })
-            }
+            // `may_stand` lets nothing else through.
+            StreamFrame::Publish(..) | StreamFrame::Skip(_) | StreamFrame::Hole(_) => Ok(()),
         }
     }
 
@@ -179,6 +185,19 @@ impl Reader {
     }
 }
 
+/// Whether a broker may send a frame to a client on a stream of this kind (PROTOCOL.md 5.2, 5.4).
+fn may_stand(frame: &StreamFrame<'_>, kind: Option<u8>) -> bool {
+    match (frame, kind) {
+        (StreamFrame::Open(open), None) => matches!(open.kind, STREAM_DURABLE | STREAM_LIVE),
+        (StreamFrame::Topic(_) | StreamFrame::Publisher(_) | StreamFrame::Clock(_), Some(_)) => true,
+        (StreamFrame::Event(header, _), Some(kind)) => {
+            header.mailbox_sequence.is_some() == (kind == STREAM_DURABLE)
+        }
+        (StreamFrame::Gap(_), Some(kind)) => kind == STREAM_LIVE,
+        _ => false,
+    }
+}
+
 /// Where the payload is in a body; checks the body.
 fn payload_range(body: &Bytes) -> Result<Range<u32>, WireError> {
     let view = BodyView::parse(body)?;
@@ -201,6 +220,53 @@ fn copy_out(items: &mut [Item], bytes: usize) {
     for item in items.iter_mut() {
         if let Item::Delivery(delivery) = item {
             delivery.body = copy.split_to(delivery.body.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hexadecimal digits of every vector of a broker's streams: of `file`, those that `wanted` picks.
+    fn streams(file: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<(String, Vec<u8>)> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/vectors").join(file);
+        let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let all = json["vectors"].as_array().unwrap().clone();
+        let picked = all.into_iter().filter(|vector| vector["stream"] != "control" && wanted(vector));
+        let digits = |text: &str| {
+            text.as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+                .collect()
+        };
+        picked.map(|one| (one["name"].to_string(), digits(one["hex"].as_str().unwrap()))).collect()
+    }
+
+    /// Whether every frame of a stream may stand where it does.
+    fn stands(stream: &[u8]) -> bool {
+        let mut kind = None;
+        frame::frames(stream).all(|range| {
+            let frame = StreamFrame::decode(&stream[range]).unwrap();
+            let stands = may_stand(&frame, kind);
+            if let StreamFrame::Open(open) = frame {
+                kind = Some(open.kind);
+            }
+            stands
+        })
+    }
+
+    #[test]
+    fn what_a_broker_may_not_send_to_a_client_is_refused_and_all_else_taken() {
+        let bad = streams("violations.json", |one| one["sender"] == "broker" && one["found_by"] == "place");
+        assert!(bad.len() >= 4);
+        for (name, stream) in bad {
+            assert!(!stands(&stream), "{name}");
+        }
+        let good = streams("streams.json", |one| one["link"] == false && one["stream"] != "publish");
+        assert!(good.len() >= 5);
+        for (name, stream) in good {
+            assert!(stands(&stream), "{name}");
         }
     }
 }
