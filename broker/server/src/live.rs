@@ -71,8 +71,6 @@ pub(crate) struct LiveQueue {
     pub(crate) class: LiveClass,
     /// Version of the own interest from which on this subscription is part of it.
     pub(crate) interest_version: AtomicU64,
-    /// Events written over its whole life.
-    pub(crate) sent: AtomicU64,
     credit: SharedCredit,
     state: Mutex<State>,
     mark: AtomicBool,
@@ -119,7 +117,6 @@ impl LiveQueue {
             channel: parts.channel,
             class: parts.class,
             interest_version: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
             credit: parts.credit,
             state: Mutex::new(State {
                 buffer: LiveBuffer::new(parts.bytes_max, parts.gap_kind),
@@ -229,7 +226,6 @@ impl LiveQueue {
         self.count_gone(&ledger.expired, expired);
         self.count_gone(&ledger.dropped_too_large, too_large);
         self.count_gone(&ledger.acked, written);
-        self.sent.fetch_add(written, Ordering::Relaxed);
         self.written.increment(written);
         has_more
     }

@@ -105,7 +105,6 @@ fn peers(shared: &Shared) -> Vec<Value> {
                 "linked_seconds": link.as_ref().map(|link| now.saturating_sub(link.since_ms) / 1000),
                 "rtt_ms": link.as_ref().map(|link| link.connection.rtt().as_secs_f64() * 1000.0),
                 "lag_events": lag,
-                "sent_live_events": peer.live.sent.load(Ordering::Relaxed),
                 "interest_in": peer.with_installed(|installed| installed.len()),
                 "interest_out": shared.interest.read(|own| own.len()),
                 "interest_confirmed": *peer.confirmed.borrow(),

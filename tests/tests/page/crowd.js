@@ -2,7 +2,7 @@
 const states = ["linked", "dialling", "absent", "pending", "quarantined"];
 const peers = Array.from({ length: 70 }, (_, i) => ({
   name: `${i}-${markup}`, authority: "ab", state: states[i % states.length], refused: i % 7 === 0, problem: i % 5 ? markup : null,
-  address: null, lag_events: i * 1000, rtt_ms: i, linked_seconds: i, interest_in: i, interest_out: i, sent_live_events: 0,
+  address: null, lag_events: i * 1000, rtt_ms: i, linked_seconds: i, interest_in: i, interest_out: i,
 }));
 const sessions = Array.from({ length: 10_000 }, (_, id) => ({
   id, principal: `client-${id}@abcdef`, agent: markup, remote: "127.0.0.1:1", connected_seconds: id,

@@ -71,8 +71,6 @@ export class Model {
   /** Told of changes that matter: a list of sentences. */
   onChanges = () => {};
   #counters = new Rates();
-  #live = new Rates();
-  #liveRates = new Map();
   #quantiles = Object.fromEntries(Object.keys(HISTOGRAMS).map((name) => [name, new Quantiles()]));
   #links = new Map();
   #states = null;
@@ -86,7 +84,7 @@ export class Model {
   }
 
   #restart() {
-    for (const window of [this.#counters, this.#live, ...Object.values(this.#quantiles)]) window.clear();
+    for (const window of [this.#counters, ...Object.values(this.#quantiles)]) window.clear();
     this.onChanges(["The broker was restarted"]);
   }
 
@@ -99,7 +97,7 @@ export class Model {
       if (value !== null) counters.set(key, value);
     };
     put("published", "fanal_events_published_total");
-    for (const kind of ["durable", "live", "peer_live"]) put(kind, "fanal_events_delivered_total", { class: kind });
+    for (const kind of ["durable", "live"]) put(kind, "fanal_events_delivered_total", { class: kind });
     put("forwarded", "fanal_events_forwarded_total");
     put("received", "fanal_events_received_total");
     put("dropped", "fanal_events_dropped_total");
@@ -122,7 +120,7 @@ export class Model {
       published: plus("published"),
       delivered: plus("durable", "live"),
       // Without a peer there is no such counter, and nothing is forwarded.
-      forwarded: plus("forwarded", "peer_live"),
+      forwarded: plus("forwarded") ?? (this.counters.has("forwarded") ? null : 0),
       received: plus("received") ?? (this.counters.has("received") ? null : 0),
       durable_events: sum(samples, "fanal_mailbox_events", { kind: "durable" }),
       peer_events: sum(samples, "fanal_mailbox_events", { kind: "peer" }),
@@ -143,8 +141,6 @@ export class Model {
 
   takePeers(text, now = Date.now()) {
     const rows = JSON.parse(text).peers;
-    const live = new Map(rows.map((row) => [`${row.name}@${row.authority}`, row.sent_live_events ?? 0]));
-    this.#liveRates = this.#live.push(now, live);
     this.peers = rows.map((row) => this.#peer(row)).sort(byName);
     this.#remember(now);
     const changes = stateChanges(this.#states, this.peers);
@@ -156,14 +152,12 @@ export class Model {
     const key = `${row.name}@${row.authority}`;
     const state = linkState(row);
     const isUp = state === "up";
-    const durable = this.rates.get(`out ${row.name}`) ?? null;
-    const live = this.#liveRates.get(key) ?? null;
     return {
       ...row,
       key,
       state,
       isUp,
-      out: durable === null && live === null ? null : (durable ?? 0) + (live ?? 0),
+      out: this.rates.get(`out ${row.name}`) ?? null,
       in: this.rates.get(`in ${row.name}`) ?? null,
       lag: row.lag_events,
       rtt: isUp && typeof row.rtt_ms === "number" ? row.rtt_ms / 1000 : null,
