@@ -38,6 +38,12 @@ impl Delivery {
         self.next
     }
 
+    /// First sequence that no attachment in this life of the broker has come to: what lies below
+    /// may be acked.
+    pub fn started_below(&self) -> u64 {
+        self.next.max(self.fresh)
+    }
+
     /// First sequence that does not exist yet.
     pub fn tail(&self) -> u64 {
         self.tail
@@ -65,6 +71,17 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::Delivery;
+
+    #[test]
+    fn an_ack_repeated_on_a_new_attachment_counts_before_the_redelivery() {
+        let mut delivery = Delivery::new(9);
+        delivery.on_started(1);
+        delivery.on_started(5);
+        delivery.rewind(1);
+        assert_eq!((delivery.next(), delivery.started_below()), (1, 6));
+        delivery.skip_to(8); // expired ones are come to as well
+        assert_eq!(delivery.started_below(), 8);
+    }
 
     #[test]
     fn a_second_attachment_redelivers_what_was_started() {

@@ -249,6 +249,11 @@ impl Mailbox {
         (state.delivery.next(), state.delivery.tail())
     }
 
+    /// First sequence that nobody was sent in this life of the broker.
+    pub(crate) fn started_below(&self) -> u64 {
+        self.lock().delivery.started_below()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
