@@ -177,8 +177,6 @@ mod tests {
             health: Arc::default(),
             reader: store.reader(),
             metrics: Arc::new(Metrics::new("1")),
-            data: path("data"),
-            admin_hosts: Vec::new(),
         }));
         register(&shared);
         (store, shared)
