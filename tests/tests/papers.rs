@@ -72,8 +72,11 @@ impl Helps {
     fn ask() -> Helps {
         let help = |args: &[&str]| run(args).stdout.join("\n");
         let general = help(&["--help"]);
-        let listed = general.split("Commands:").nth(1).unwrap();
-        let names = listed.lines().skip(1).take_while(|line| line.starts_with("  "));
+        // Commands stand in groups, before the flags; their names alone begin at the third column.
+        let (_, listed) = general.split_once("<COMMAND>").unwrap();
+        let (listed, _) = listed.split_once("\nOptions:").unwrap();
+        let names = listed.lines().filter_map(|line| line.strip_prefix("  "));
+        let names = names.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
         let names: Vec<String> =
             names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
         assert!(names.len() >= 10, "{general}");
