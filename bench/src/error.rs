@@ -25,6 +25,14 @@ pub enum BenchError {
         /// What happened.
         reason: String,
     },
+    /// Both: the run failed, and what it made may still be there.
+    #[error("{failed}; and {left}")]
+    FailedAndLeft {
+        /// Why the run failed.
+        failed: Box<BenchError>,
+        /// What may still be there.
+        left: Box<BenchError>,
+    },
     /// A payload that the generator did not write came under its topic.
     #[error("an event that this run did not publish came on {topic}: is another program publishing there?")]
     Foreign {

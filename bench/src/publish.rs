@@ -96,8 +96,16 @@ async fn time_receipts(
 ) -> Result<Receipts, BenchError> {
     let mut receipts = Receipts { latency: histogram(), last_us: 0 };
     let mut count = 0;
-    while let Some(Waiting { due_us, is_measured, receipt }) = waiting.recv().await {
-        if let Err(error) = receipt.await {
+    while let Some(Waiting { due_us, is_measured, mut receipt }) = waiting.recv().await {
+        let outcome = match futures::poll!(&mut receipt) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => tokio::select! {
+                outcome = receipt => outcome,
+                // What came shows in the check.
+                () = shared.given_up() => return Ok(receipts),
+            },
+        };
+        if let Err(error) = outcome {
             // The publisher must not wait for room that never comes.
             shared.stop();
             return Err(Error::from(error).into());

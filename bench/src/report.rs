@@ -139,6 +139,8 @@ pub struct Report {
     pub is_interrupted: bool,
     /// It ended early because nothing moved any more.
     pub is_stalled: bool,
+    /// What may still be at the broker, and how to remove it.
+    pub left_behind: Option<String>,
 }
 
 /// What a run's tasks brought home.
@@ -176,6 +178,7 @@ impl Measured {
             broker: self.broker,
             is_interrupted: self.is_interrupted,
             is_stalled: self.is_stalled,
+            left_behind: None,
         }
     }
 
@@ -333,6 +336,7 @@ impl Report {
             "check": self.check,
             "generator": self.generator,
             "interrupted": self.is_interrupted,
+            "left_behind": self.left_behind,
             "notes": self.notes(),
         })
     }
@@ -365,6 +369,7 @@ mod tests {
             },
             is_interrupted: false,
             is_stalled: false,
+            left_behind: None,
         }
     }
 

@@ -158,6 +158,12 @@ impl Shared {
         let _ = self.stop.subscribe().wait_for(|stopped| *stopped).await;
     }
 
+    /// Resolves when the run was stopped and there was time to tidy up.
+    pub(crate) async fn given_up(&self) {
+        self.stopped().await;
+        tokio::time::sleep(PATIENCE_STOPPED).await;
+    }
+
     pub(crate) fn patience(&self) -> Duration {
         if self.is_stopped() { PATIENCE_STOPPED } else { PATIENCE }
     }
@@ -183,8 +189,15 @@ pub async fn run(
     let mut scene = Scene::new();
     let played = play(&mut scene, credentials, plan, progress, stop).await;
     let cleared = scene.clear().await;
-    let report = played?;
-    cleared.map(|()| report)
+    match (played, cleared) {
+        (Ok(report), cleared) => {
+            Ok(Report { left_behind: cleared.err().map(|left| left.to_string()), ..report })
+        }
+        (Err(failed), Err(left)) => {
+            Err(BenchError::FailedAndLeft { failed: Box::new(failed), left: Box::new(left) })
+        }
+        (Err(error), Ok(())) => Err(error),
+    }
 }
 
 async fn play(

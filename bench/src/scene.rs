@@ -11,7 +11,9 @@ use futures::future::join_all;
 use crate::{BenchError, Plan};
 
 /// How long the removal at the end may take.
-const CLEAR_PATIENCE: Duration = Duration::from_secs(5);
+const CLEAR_PATIENCE: Duration = Duration::from_secs(3);
+/// How long connections may take to close after that.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// The attribute that predicates look at: the event's number.
 pub(crate) const ATTRIBUTE: &str = "n";
 
@@ -93,7 +95,7 @@ impl Scene {
         let removed = tokio::time::timeout(CLEAR_PATIENCE, self.remove()).await;
         let all = self.publishers.iter().chain(&self.subscribers).chain(&self.filter_client);
         // What was not confirmed is in the report already.
-        let _ = tokio::time::timeout(CLEAR_PATIENCE, join_all(all.map(Client::close))).await;
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, join_all(all.map(Client::close))).await;
         match removed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.left_behind(&error.to_string())),

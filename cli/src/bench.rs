@@ -36,15 +36,25 @@ pub(crate) async fn run(args: &Bench, global: &Global, stop: &Stop) -> Outcome {
     let report = match report {
         Ok(report) => report,
         Err(BenchError::Interrupted) => return stop.reason().await.into_outcome(),
-        Err(BenchError::Plan(reason)) => return Err(Failure::usage(reason)),
-        Err(BenchError::Client(error)) => return Err(session::failure(error)),
-        Err(error) => return Err(Failure::failed(error)),
+        Err(error) => return Err(failure(error)),
     };
     print(&report, global.json)?;
     verdict(&report)?;
-    match report.is_interrupted {
-        true => stop.reason().await.into_outcome(),
-        false => Ok(()),
+    if report.is_interrupted {
+        stop.reason().await.into_outcome()?;
+    }
+    report.left_behind.map_or(Ok(()), |left| Err(Failure::failed(left)))
+}
+
+fn failure(error: BenchError) -> Failure {
+    match error {
+        BenchError::Plan(reason) => Failure::usage(reason),
+        BenchError::Client(error) => session::failure(error),
+        BenchError::FailedAndLeft { failed, left } => {
+            let failed = failure(*failed);
+            Failure { message: format!("{}; and {left}", failed.message), ..failed }
+        }
+        error => Failure::failed(error),
     }
 }
 
@@ -108,12 +118,14 @@ fn verdict(report: &Report) -> Outcome {
     if check.holds() {
         return Ok(());
     }
+    let lost = if report.is_interrupted { "not delivered by then" } else { "lost" };
     let parts =
-        [(check.lost, "lost"), (check.duplicates, "delivered again"), (check.out_of_order, "out of order")];
+        [(check.lost, lost), (check.duplicates, "delivered again"), (check.out_of_order, "out of order")];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
+    let left = report.left_behind.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
     Err(Failure::failed(format!(
-        "of {} copies: {}; the figures are no measurement of a broker that delivers",
+        "of {} copies: {}; the figures are no measurement of a broker that delivers{left}",
         grouped(check.expected),
         parts.join(", ")
     )))

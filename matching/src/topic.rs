@@ -284,6 +284,15 @@ text_traits!(TopicFilter);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caret_stands_below_the_level_that_is_wrong() {
+        let caret = |text: &str| TopicFilter::parse(text).err().and_then(|error| error.caret(text));
+        assert_eq!(caret("a/#/b").as_deref(), Some("  a/#/b\n    ^"));
+        assert_eq!(caret("é/é/b+").as_deref(), Some("  é/é/b+\n      ^"));
+        assert_eq!(caret("#/a").as_deref(), Some("  #/a\n  ^"));
+        assert_eq!((caret(""), caret("a/\u{1b}/#/b")), (None, None));
+    }
     use proptest::prelude::*;
 
     fn matches(filter: &str, topic: &str) -> bool {
