@@ -50,6 +50,11 @@ fn crates_that_decide_are_built_without_crates_that_do() {
         !tree("fanal-store").iter().any(|name| name == "fanal-core"),
         "store and core do not know each other"
     );
+    let simulator = tree("fanal-simulator");
+    assert!(simulator.iter().any(|name| name == "fanal-core"), "{simulator:?}");
+    for banned in ["tokio", "quinn", "fanal-broker", "fanal-client", "rand", "mio"] {
+        assert!(!simulator.iter().any(|name| name == banned), "the simulator is built with {banned}");
+    }
     assert!(!tree("fanal-client").iter().any(|name| name == "fanal-broker" || name == "fanal-core"));
     let bench = tree("fanal-bench");
     assert!(bench.iter().any(|name| name == "fanal-client"), "{bench:?}");
@@ -62,11 +67,34 @@ fn crates_that_decide_are_built_without_crates_that_do() {
     }
 }
 
+/// Fails where a source names one of the words outside of a comment.
+fn assert_unnamed(files: Vec<PathBuf>, banned: &[&str]) {
+    assert!(files.len() > 3, "{files:?}");
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in banned {
+                assert!(!code.contains(word), "{}:{}: {word}", file.display(), number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_simulator_names_no_clock_no_thread_no_randomness_and_no_unordered_map() {
+    let mut files = Vec::new();
+    sources(&repository().join("tests/simulator/src"), &mut files);
+    files.retain(|file| !file.ends_with("main.rs"));
+    let banned =
+        ["std::thread", "Instant", "SystemTime", "HashMap", "HashSet", "std::fs", "std::net", "rand::"];
+    assert_unnamed(files, &banned);
+}
+
 #[test]
 fn the_core_names_no_io_no_clock_no_thread_and_no_randomness() {
     let mut files = Vec::new();
     sources(&repository().join("broker/core/src"), &mut files);
-    assert!(files.len() > 3, "{files:?}");
     let banned = [
         "std::net",
         "std::fs",
@@ -84,13 +112,5 @@ fn the_core_names_no_io_no_clock_no_thread_and_no_randomness() {
         "println!",
         "eprintln!",
     ];
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        for (number, line) in text.lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            for word in banned {
-                assert!(!code.contains(word), "{}:{}: {word}", file.display(), number + 1);
-            }
-        }
-    }
+    assert_unnamed(files, &banned);
 }

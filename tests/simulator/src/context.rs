@@ -17,7 +17,7 @@ use crate::trace::Trace;
 
 /// Something that is going to happen.
 #[derive(Debug)]
-pub enum Happening {
+pub(crate) enum Happening {
     /// A connection reaches its callee.
     Opened { conn: ConnId },
     /// Bytes reach a side.
@@ -46,7 +46,7 @@ pub enum Happening {
 
 /// What a broker waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BrokerTimer {
+pub(crate) enum BrokerTimer {
     /// The log writer takes what waits.
     Commit,
     /// The log writer tells what it wrote.
@@ -69,7 +69,7 @@ pub enum BrokerTimer {
 
 /// What a client waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientTimer {
+pub(crate) enum ClientTimer {
     /// Its next step.
     Step,
     /// It connects.
@@ -83,7 +83,7 @@ pub enum ClientTimer {
 }
 
 /// See the module.
-pub struct Context {
+pub(crate) struct Context {
     /// Simulated time.
     pub now_us: u64,
     /// Where all chance comes from.
@@ -136,7 +136,7 @@ impl Ord for Due {
 
 impl Context {
     /// A world's context at time 0.
-    pub fn new(seed: u64, mutant: Option<Mutant>, keep_trace: bool) -> Self {
+    pub(crate) fn new(seed: u64, mutant: Option<Mutant>, keep_trace: bool) -> Self {
         let mut random = Random::new(seed);
         let plan = Plan::draw(&mut random);
         Context {
@@ -156,30 +156,30 @@ impl Context {
     }
 
     /// Puts something on the agenda.
-    pub fn after(&mut self, delay_us: u64, what: Happening) {
+    pub(crate) fn after(&mut self, delay_us: u64, what: Happening) {
         self.number += 1;
         self.agenda.push(Reverse(Due { at_us: self.now_us + delay_us, number: self.number, what }));
     }
 
     /// Goes on to what is next.
-    pub fn next(&mut self) -> Option<Happening> {
+    pub(crate) fn advance(&mut self) -> Option<Happening> {
         let Reverse(due) = self.agenda.pop()?;
         self.now_us = due.at_us;
         Some(due.what)
     }
 
     /// Counts.
-    pub fn count(&mut self, what: Count) {
+    pub(crate) fn count(&mut self, what: Count) {
         self.counts.add(what);
     }
 
     /// Adds a line to the trace.
-    pub fn note(&mut self, what: std::fmt::Arguments<'_>) {
+    pub(crate) fn note(&mut self, what: std::fmt::Arguments<'_>) {
         self.trace.add(self.now_us, what);
     }
 
     /// Whether a mistake is to be made.
-    pub fn is_mutant(&self, mutant: Mutant) -> bool {
+    pub(crate) fn is_mutant(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }
 }

@@ -4,20 +4,20 @@
 //! 1. No thread, no clock, no randomness of the machine: the same seed gives the same trace.
 //! 2. What is under test is real: the core, the index, the store and the codecs. What is
 //!    simulated is what is asynchronous: shells, network, disk, clients. See README.md beside it.
-//! 3. The oracle ([`oracle`]) and its matcher ([`ask`]) use nothing of what they judge.
+//! 3. The oracle ([`oracle`]) and its matcher (`ask`) use nothing of what they judge.
 
-pub mod ask;
-pub mod broker;
-pub mod client;
-pub mod context;
+mod ask;
+mod broker;
+mod client;
+mod context;
 pub mod count;
 pub mod mutant;
-pub mod net;
+mod net;
 pub mod oracle;
-pub mod plan;
-pub mod random;
-pub mod trace;
-pub mod world;
+mod plan;
+mod random;
+mod trace;
+mod world;
 
 use count::Counts;
 use mutant::Mutant;

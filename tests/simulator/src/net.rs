@@ -11,11 +11,11 @@ use bytes::Bytes;
 use crate::context::{Context, Happening};
 
 /// Number of a connection.
-pub type ConnId = usize;
+pub(crate) type ConnId = usize;
 
 /// Who is at an end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Party {
+pub(crate) enum Party {
     /// A broker.
     Broker(usize),
     /// A publisher.
@@ -26,7 +26,7 @@ pub enum Party {
 
 /// A stream of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub(crate) enum Lane {
     /// Control frames.
     Control,
     /// Durable copies, or a publish stream.
@@ -45,47 +45,42 @@ struct Conn {
 }
 
 /// All connections of a world.
-pub struct Net {
+pub(crate) struct Net {
     conns: Vec<Conn>,
     latency_us_max: u64,
 }
 
 impl Net {
     /// No connections yet; no block takes much longer than `latency_us_max`.
-    pub fn new(latency_us_max: u64) -> Self {
+    pub(crate) fn new(latency_us_max: u64) -> Self {
         Net { conns: Vec::new(), latency_us_max }
     }
 
-    /// Who is at the other end, seen from a side.
-    pub fn other(&self, conn: ConnId, side: usize) -> Party {
-        self.conns[conn].ends[1 - side]
-    }
-
     /// Who is at an end.
-    pub fn end(&self, conn: ConnId, side: usize) -> Party {
+    pub(crate) fn end(&self, conn: ConnId, side: usize) -> Party {
         self.conns[conn].ends[side]
     }
 
     /// Whether a side still holds its end.
-    pub fn holds(&self, conn: ConnId, side: usize) -> bool {
+    pub(crate) fn holds(&self, conn: ConnId, side: usize) -> bool {
         self.conns[conn].holds[side]
     }
 
     /// Whether bytes still arrive at a side.
-    pub fn arrives(&mut self, conn: ConnId, side: usize) -> bool {
+    pub(crate) fn arrives(&mut self, conn: ConnId, side: usize) -> bool {
         let conn = &mut self.conns[conn];
         conn.under_way = conn.under_way.saturating_sub(1);
         conn.holds[side] && !conn.is_cut
     }
 
     /// Connections that both sides hold.
-    pub fn open(&self) -> impl Iterator<Item = (ConnId, [Party; 2])> + '_ {
+    pub(crate) fn open(&self) -> impl Iterator<Item = (ConnId, [Party; 2])> + '_ {
         let is_open = |conn: &Conn| conn.holds == [true, true] && !conn.is_cut;
         self.conns.iter().enumerate().filter(move |(_, conn)| is_open(conn)).map(|(id, conn)| (id, conn.ends))
     }
 
     /// Nothing arrives at the other side from `side` before `until_us`.
-    pub fn stall(&mut self, conn: ConnId, side: usize, until_us: u64) {
+    pub(crate) fn stall(&mut self, conn: ConnId, side: usize, until_us: u64) {
         let slot = &mut self.conns[conn].stalled_until[side];
         *slot = (*slot).max(until_us);
     }
@@ -93,7 +88,7 @@ impl Net {
 
 impl Context {
     /// Opens a connection from side 0 to side 1; the other side learns of it later.
-    pub fn connect(&mut self, from: Party, to: Party) -> ConnId {
+    pub(crate) fn connect(&mut self, from: Party, to: Party) -> ConnId {
         let id = self.net.conns.len();
         self.net.conns.push(Conn {
             ends: [from, to],
@@ -115,7 +110,7 @@ impl Context {
     }
 
     /// Sends a block from a side.
-    pub fn send(&mut self, conn: ConnId, side: usize, lane: Lane, bytes: Vec<u8>) {
+    pub(crate) fn send(&mut self, conn: ConnId, side: usize, lane: Lane, bytes: Vec<u8>) {
         let arrives = self.now_us + self.latency_us();
         let state = &mut self.net.conns[conn];
         if !state.holds[side] || state.is_cut || bytes.is_empty() {
@@ -130,13 +125,13 @@ impl Context {
     }
 
     /// A side closes; the other learns of it after what is under way now, at the soonest.
-    pub fn close(&mut self, conn: ConnId, side: usize) {
+    pub(crate) fn close(&mut self, conn: ConnId, side: usize) {
         let delay = self.latency_us();
         self.end(conn, side, delay);
     }
 
     /// A side goes without a word: the other finds out much later, if it does not try to reach it.
-    pub fn leave(&mut self, conn: ConnId, side: usize) {
+    pub(crate) fn leave(&mut self, conn: ConnId, side: usize) {
         let delay = self.random.between(1_000, 3_000_000);
         self.end(conn, side, delay);
     }
@@ -152,7 +147,7 @@ impl Context {
     }
 
     /// The path is gone; each side finds out at a time of its own.
-    pub fn cut(&mut self, conn: ConnId) {
+    pub(crate) fn cut(&mut self, conn: ConnId) {
         self.net.conns[conn].is_cut = true;
         for side in 0..2 {
             if self.net.conns[conn].holds[side] {
@@ -163,7 +158,7 @@ impl Context {
     }
 
     /// A side learns of the end: whether it still held its end.
-    pub fn learns_of_end(&mut self, conn: ConnId, side: usize) -> bool {
+    pub(crate) fn learns_of_end(&mut self, conn: ConnId, side: usize) -> bool {
         std::mem::take(&mut self.net.conns[conn].holds[side])
     }
 }

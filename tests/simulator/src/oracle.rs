@@ -278,7 +278,9 @@ impl Oracle {
     /// Only the last wish is in force from now on.
     pub fn wish_changed(&mut self, instance: InstanceNo, now_us: u64) {
         if let Some((_, earlier)) = self.instances[instance].spans.split_last_mut() {
-            earlier.iter_mut().for_each(|span| drop(span.until_us.get_or_insert(now_us)));
+            for span in earlier {
+                span.until_us.get_or_insert(now_us);
+            }
         }
     }
 
@@ -332,8 +334,14 @@ impl Oracle {
     }
 
     /// A delivery came: whether it is new to the program.
-    pub fn on_delivery(&mut self, instance: InstanceNo, came: Arrival, now_us: u64) -> bool {
-        match self.judge(instance, came, now_us) {
+    pub fn on_delivery(
+        &mut self,
+        instance: InstanceNo,
+        came: Arrival,
+        now_us: u64,
+        has_jumped: bool,
+    ) -> bool {
+        match self.judge(instance, came, now_us, has_jumped) {
             Ok(is_new) => is_new,
             Err(what) => {
                 let label = self.instances[instance].label.clone();
@@ -343,7 +351,13 @@ impl Oracle {
         }
     }
 
-    fn judge(&mut self, instance: InstanceNo, came: Arrival, now_us: u64) -> Result<bool, String> {
+    fn judge(
+        &mut self,
+        instance: InstanceNo,
+        came: Arrival,
+        now_us: u64,
+        has_jumped: bool,
+    ) -> Result<bool, String> {
         let event = came.event;
         let published = self.events.get(event).ok_or("a delivery that was never published")?;
         let state = &mut self.instances[instance];
@@ -380,6 +394,9 @@ impl Oracle {
         }
         if state.by_event.insert(event, now_us).is_some() && !state.is_over {
             return Err(format!("event {event} came twice, under two sequences"));
+        }
+        if published.ttl_us.is_some() && has_jumped {
+            return Ok(true); // a clock set back before a restart may revive it
         }
         let last = state.last.insert((published.publisher, published.class), event);
         match last {

@@ -4,7 +4,7 @@ use crate::random::Random;
 
 /// The faults that may be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Cuts a connection of a client.
     CutClient,
     /// Cuts a link.
@@ -31,7 +31,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 11] = [
+    pub(crate) const ALL: [Fault; 11] = [
         Fault::CutClient,
         Fault::CutLink,
         Fault::Stall,
@@ -48,7 +48,7 @@ impl Fault {
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Number of brokers.
     pub brokers: usize,
     /// Number of publishers.
@@ -82,11 +82,11 @@ pub struct Plan {
 }
 
 /// How long after the faults everything must have healed.
-pub const HEAL_US: u64 = 120_000_000;
+pub(crate) const HEAL_US: u64 = 120_000_000;
 
 impl Plan {
     /// A plan by chance.
-    pub fn draw(random: &mut Random) -> Plan {
+    pub(crate) fn draw(random: &mut Random) -> Plan {
         let is_quiet = random.chance(100);
         let mut faults: Vec<u64> =
             Fault::ALL.iter().map(|_| if random.chance(650) { random.between(1, 10) } else { 0 }).collect();
@@ -100,7 +100,7 @@ impl Plan {
             brokers,
             publishers: 1 + random.below(3) as usize,
             subscribers: 1 + random.below(4) as usize,
-            events: random.between(10, 60),
+            events: *random.pick(&[10, 30, 60, 150]),
             faults_us: random.between(5_000_000, 20_000_000),
             mischief_us: random.between(300_000, 3_000_000),
             faults,

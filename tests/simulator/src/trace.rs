@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 
 /// See the module.
 #[derive(Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     hash: u64,
     line: String,
     kept: Option<Vec<String>>,
@@ -14,12 +14,12 @@ pub struct Trace {
 
 impl Trace {
     /// An empty trace; `keep`: the lines too.
-    pub fn new(keep: bool) -> Self {
+    pub(crate) fn new(keep: bool) -> Self {
         Trace { hash: 0xcbf2_9ce4_8422_2325, line: String::new(), kept: keep.then(Vec::new) }
     }
 
     /// Adds a line of time `now_us`.
-    pub fn add(&mut self, now_us: u64, what: fmt::Arguments<'_>) {
+    pub(crate) fn add(&mut self, now_us: u64, what: fmt::Arguments<'_>) {
         self.line.clear();
         // Writing into a string cannot fail.
         let _ = write!(self.line, "{:>6}.{:06} {what}", now_us / 1_000_000, now_us % 1_000_000);
@@ -32,12 +32,12 @@ impl Trace {
     }
 
     /// The hash of all lines.
-    pub fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
 
     /// The lines, where they were kept.
-    pub fn into_lines(self) -> Vec<String> {
+    pub(crate) fn into_lines(self) -> Vec<String> {
         self.kept.unwrap_or_default()
     }
 }

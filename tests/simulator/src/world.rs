@@ -17,8 +17,11 @@ use crate::plan::{Fault, HEAL_US};
 /// Time between two looks at whether all has healed.
 const LOOK_US: u64 = 250_000;
 
+/// By then everybody has learnt of connections that ended.
+const REST_US: u64 = 4_000_000;
+
 /// See the module.
-pub struct World {
+pub(crate) struct World {
     /// What all share.
     pub ctx: Context,
     brokers: Vec<Broker>,
@@ -32,7 +35,7 @@ pub struct World {
 
 impl World {
     /// The world of a seed.
-    pub fn new(seed: u64, mutant: Option<Mutant>, keep_trace: bool) -> Self {
+    pub(crate) fn new(seed: u64, mutant: Option<Mutant>, keep_trace: bool) -> Self {
         let mut ctx = Context::new(seed, mutant, keep_trace);
         let count = ctx.plan.brokers;
         let mut brokers = Vec::new();
@@ -64,9 +67,9 @@ impl World {
     }
 
     /// Runs until all has healed, something is broken, or so many things have happened.
-    pub fn run(&mut self, happenings_max: u64) {
+    pub(crate) fn run(&mut self, happenings_max: u64) {
         while self.ctx.oracle.violation().is_none() && !self.is_healed && self.happenings < happenings_max {
-            let Some(what) = self.ctx.next() else { break };
+            let Some(what) = self.ctx.advance() else { break };
             self.happenings += 1;
             self.take(what);
         }
@@ -168,7 +171,7 @@ impl World {
     fn draw_loss(&mut self) -> Loss {
         let (loss, count) = match self.ctx.random.below(3) {
             0 => (Loss::Cut, Count::LossCut),
-            1 => (Loss::Torn(self.ctx.random.next()), Count::LossTorn),
+            1 => (Loss::Torn(self.ctx.random.draw()), Count::LossTorn),
             _ => (Loss::ProcessOnly, Count::LossProcess),
         };
         self.ctx.count(count);
@@ -290,9 +293,9 @@ impl World {
             return;
         }
         self.ctx.count(Count::DiskFull);
-        let capacity = state.disk.bytes_used() + self.ctx.random.below(40_000);
+        let capacity = state.disk.bytes_used() + self.ctx.random.below(20_000);
         state.disk.set_faults(Faults { capacity: Some(capacity), ..Faults::default() });
-        let delay = self.ctx.random.between(500_000, 8_000_000);
+        let delay = self.ctx.random.between(500_000, 15_000_000);
         self.ctx.after(delay, Happening::RoomAgain { broker });
     }
 
@@ -355,10 +358,13 @@ impl World {
     }
 
     fn look(&mut self) {
-        let Some(unrest) = self.unrest() else {
+        let is_early = self.ctx.now_us < self.calm_us + REST_US;
+        let unrest = self.unrest();
+        if unrest.is_none() && !is_early {
             self.is_healed = true;
             return;
-        };
+        }
+        let unrest = unrest.unwrap_or_default();
         if self.ctx.now_us > self.calm_us + HEAL_US {
             let about = unrest.split(' ').next().unwrap_or_default().trim_end_matches([':', ',']).to_owned();
             return self.ctx.oracle.break_(about, format!("not healed: {unrest}"));

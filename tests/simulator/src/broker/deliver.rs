@@ -25,7 +25,7 @@ use crate::net::{ConnId, Lane};
 const TURN_BYTES: usize = 600;
 
 /// A live subscription, or the live side of a durable one.
-pub struct Live {
+pub(crate) struct Live {
     pub(crate) buffer: LiveBuffer,
     pub(crate) conn: ConnId,
     pub(crate) channel: u32,

@@ -27,14 +27,14 @@ use crate::mutant::Mutant;
 use crate::net::{ConnId, Party};
 
 /// A channel of a session.
-pub enum Channel {
+pub(crate) enum Channel {
     Publish(Arc<Origin>),
     Live { live: u64, credit: Credit },
     Durable { mailbox: MailboxId, live: u64, credit: Credit },
 }
 
 /// A client's connection.
-pub struct Session {
+pub(crate) struct Session {
     principal: Principal,
     pub(crate) channels: BTreeMap<u32, Channel>,
     topics: Aliases<TopicRoute>,
@@ -46,7 +46,7 @@ pub struct Session {
 }
 
 /// An interest receipt that is held back.
-pub struct Wait {
+pub(crate) struct Wait {
     conn: ConnId,
     channel: u32,
     version: u64,
@@ -397,12 +397,10 @@ impl Node {
 
     fn grant(&mut self, ctx: &mut Context, conn: ConnId, raise: &fanal_protocol::control::Credit) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        match session.channels.get_mut(&raise.channel) {
-            Some(Channel::Live { credit, .. } | Channel::Durable { credit, .. }) => {
-                credit.grant(raise.events, raise.bytes);
-                self.wake(ctx, conn);
-            }
-            _ => {}
+        let channel = session.channels.get_mut(&raise.channel);
+        if let Some(Channel::Live { credit, .. } | Channel::Durable { credit, .. }) = channel {
+            credit.grant(raise.events, raise.bytes);
+            self.wake(ctx, conn);
         }
     }
 
@@ -554,7 +552,7 @@ fn request_number(frame: &Control) -> u32 {
 }
 
 /// Counts what a receipt says.
-pub fn count_receipt(ctx: &mut Context, code: u16) {
+pub(crate) fn count_receipt(ctx: &mut Context, code: u16) {
     let what = match code {
         200 => Count::Receipt200,
         202 => Count::Receipt202,

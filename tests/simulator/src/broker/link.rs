@@ -35,7 +35,7 @@ const WINDOW_EVENTS: u64 = 16;
 const WINDOW_BYTES: u64 = 16 << 10;
 
 /// What is known of another broker, whether or not a link to it is up.
-pub struct Peer {
+pub(crate) struct Peer {
     pub(crate) link: Option<ConnId>,
     pub(crate) is_linked: bool,
     pub(crate) confirmed: Option<u64>,
@@ -80,7 +80,7 @@ pub(crate) enum Phase {
 }
 
 /// A link, or what may become one.
-pub struct Link {
+pub(crate) struct Link {
     pub(crate) peer: usize,
     dialled_here: bool,
     facts: Option<LinkFacts>,

@@ -23,12 +23,14 @@ use crate::net::ConnId;
 
 /// Requests that go into one batch.
 const BATCH_REQUESTS_MAX: usize = 8;
+/// A batch takes no further request beyond this: it must fit a segment.
+const BATCH_BYTES_MAX: usize = 2_000;
 /// When a publisher should try again after a full store.
 const FULL_RETRY_MS: u64 = 1_000;
 
 /// One step of a publish channel.
 #[derive(Debug, Clone)]
-pub enum PublishItem {
+pub(crate) enum PublishItem {
     /// An event and where it goes.
     Event { event: Arc<Event>, mailboxes: Vec<MailboxId>, live: Vec<Near> },
     /// Sequences given up.
@@ -37,7 +39,7 @@ pub enum PublishItem {
 
 /// One step of a link's durable path.
 #[derive(Debug, Clone)]
-pub enum ReceiveItem {
+pub(crate) enum ReceiveItem {
     /// An event and the durable subscriptions here that it goes to.
     Event { sequence: u64, event: Arc<Event>, mailboxes: Vec<MailboxId> },
     /// Sequences that the sender passes over.
@@ -46,7 +48,7 @@ pub enum ReceiveItem {
 
 /// Why entries are done with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DoneReason {
+pub(crate) enum DoneReason {
     /// The destination acked them.
     Acked,
     /// Their time was over.
@@ -55,7 +57,7 @@ pub enum DoneReason {
 
 /// A control operation on the durable state.
 #[derive(Debug, Clone)]
-pub enum Command {
+pub(crate) enum Command {
     OpenPublish { principal: Principal, resume: Option<Epoch> },
     ClosePublish { epoch: Epoch },
     PutSubscription(Subscription),
@@ -68,7 +70,7 @@ pub enum Command {
 
 /// What a command gave.
 #[derive(Debug, Clone)]
-pub enum Output {
+pub(crate) enum Output {
     Epoch { epoch: Epoch, next: u64 },
     Mailbox { id: MailboxId, existed: bool },
     Through(u64),
@@ -77,7 +79,7 @@ pub enum Output {
 
 /// Why a request was not carried out.
 #[derive(Debug, Clone)]
-pub enum LogError {
+pub(crate) enum LogError {
     Refused(HomeRefusal),
     Full,
     Stopped,
@@ -85,8 +87,7 @@ pub enum LogError {
 
 /// What waits for a command's answer.
 #[derive(Debug, Clone)]
-pub enum Then {
-    Nothing,
+pub(crate) enum Then {
     Session { conn: ConnId, frame: Box<fanal_protocol::Control> },
     Marked { conn: ConnId },
     PeerMade { conn: ConnId },
@@ -95,7 +96,7 @@ pub enum Then {
 
 /// Anything for the log.
 #[derive(Debug, Clone)]
-pub enum Request {
+pub(crate) enum Request {
     Publish { conn: ConnId, channel: u32, origin: Arc<Origin>, items: Vec<PublishItem> },
     Receive { conn: ConnId, sender: Sender, items: Vec<ReceiveItem> },
     Done { mailbox: MailboxId, ranges: Vec<(u64, u64)>, reason: DoneReason, confirm: Option<(ConnId, u32)> },
@@ -104,7 +105,7 @@ pub enum Request {
 
 /// Why a link's batch was not recorded.
 #[derive(Debug, Clone)]
-pub enum ReceiveError {
+pub(crate) enum ReceiveError {
     Missing { got: u64, expected: u64 },
     Full,
     Stopped,
@@ -112,7 +113,7 @@ pub enum ReceiveError {
 
 /// A mailbox's row of the ledger, for one life of the broker.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     at_start: u64,
     routed: u64,
     acked: u64,
@@ -121,7 +122,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The row of a mailbox that was found with so many entries.
-    pub fn starting(at_start: u64) -> Self {
+    pub(crate) fn starting(at_start: u64) -> Self {
         Ledger { at_start, ..Ledger::default() }
     }
 
@@ -131,7 +132,7 @@ impl Ledger {
 }
 
 /// See the module.
-pub struct Log {
+pub(crate) struct Log {
     pub(crate) store: Store,
     pub(crate) home: Home,
     queue: VecDeque<Request>,
@@ -168,7 +169,7 @@ enum ReceivePlan {
 
 impl Log {
     /// The log of a store that was opened.
-    pub fn new(store: Store, home: Home, ledger: BTreeMap<MailboxId, Ledger>) -> Self {
+    pub(crate) fn new(store: Store, home: Home, ledger: BTreeMap<MailboxId, Ledger>) -> Self {
         Log {
             store,
             home,
@@ -183,7 +184,7 @@ impl Log {
     }
 
     /// Whether nothing waits.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.held.is_none()
     }
 }
@@ -211,7 +212,13 @@ impl Node {
     /// The log writer takes what waits.
     pub(crate) fn on_commit(&mut self, ctx: &mut Context) {
         self.log.is_scheduled = false;
-        let count = self.log.queue.len().min(BATCH_REQUESTS_MAX);
+        let mut bytes = 0;
+        let fits = |request: &&Request| {
+            let before = bytes;
+            bytes += size(request);
+            before < BATCH_BYTES_MAX
+        };
+        let count = self.log.queue.iter().take(BATCH_REQUESTS_MAX).take_while(fits).count();
         let requests: Vec<Request> = self.log.queue.drain(..count).collect();
         if requests.len() > 1 {
             ctx.count(Count::GroupCommit);
@@ -298,7 +305,8 @@ impl Node {
             Ok(_) => {
                 self.log.home.commit();
                 if is_flushed(&self.disk) {
-                    accepted(requests, plan).for_each(|(epoch, sequence)| ctx.oracle.on_flushed(epoch, sequence));
+                    accepted(requests, plan)
+                        .for_each(|(epoch, sequence)| ctx.oracle.on_flushed(epoch, sequence));
                 }
                 Ok(())
             }
@@ -634,7 +642,6 @@ impl Node {
         answer: Result<Output, LogError>,
     ) {
         match then {
-            Then::Nothing => {}
             Then::Session { conn, frame } => self.on_session_answer(ctx, conn, *frame, command, answer),
             Then::Marked { conn } => self.on_marked(ctx, conn, answer),
             Then::PeerMade { conn } => self.on_peer_made(ctx, conn, answer),
@@ -660,11 +667,29 @@ impl Node {
     }
 }
 
+/// About the bytes of a request in the log.
+fn size(request: &Request) -> usize {
+    match request {
+        Request::Publish { items, .. } => items
+            .iter()
+            .map(|item| match item {
+                PublishItem::Event { event, .. } => event.body.len() + 150,
+                PublishItem::Skip { .. } => 16,
+            })
+            .sum(),
+        Request::Receive { items, .. } => items.len() * 400,
+        Request::Done { ranges, .. } => 16 + ranges.len() * 8,
+        Request::Command { .. } => 300,
+    }
+}
+
 /// What a batch accepts.
 fn accepted<'a>(requests: &'a [Request], plan: &'a [Plan]) -> impl Iterator<Item = (Epoch, u64)> + 'a {
     requests.iter().zip(plan).flat_map(|(request, plan)| {
         let (items, plans, epoch) = match (request, plan) {
-            (Request::Publish { origin, items, .. }, Plan::Publish(plans)) => (&items[..], &plans[..], origin.epoch),
+            (Request::Publish { origin, items, .. }, Plan::Publish(plans)) => {
+                (&items[..], &plans[..], origin.epoch)
+            }
             _ => (&[][..], &[][..], Epoch::default()),
         };
         items.iter().zip(plans).filter_map(move |(item, plan)| match (item, plan) {

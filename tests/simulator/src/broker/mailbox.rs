@@ -14,7 +14,7 @@ const HOT_BYTES_MAX: usize = 1_500;
 
 /// A connection's hold on a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// The connection.
     pub conn: ConnId,
     /// Its channel; 0 on a link.
@@ -22,7 +22,7 @@ pub struct Holder {
 }
 
 /// Where an entry's event is.
-pub enum Source {
+pub(crate) enum Source {
     /// In memory.
     Hot(Arc<Event>),
     /// On the disk.
@@ -30,7 +30,7 @@ pub enum Source {
 }
 
 /// One entry to send.
-pub struct Entry {
+pub(crate) struct Entry {
     pub(crate) sequence: u64,
     pub(crate) attempt: Option<u32>,
     pub(crate) charged: u64,
@@ -38,7 +38,7 @@ pub struct Entry {
 }
 
 /// See the module.
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     pub(crate) id: MailboxId,
     pub(crate) delivery: Delivery,
     pub(crate) holder: Option<Holder>,

@@ -26,14 +26,14 @@ use crate::count::Count;
 use crate::mutant::Mutant;
 use crate::net::{ConnId, Lane, Party};
 
-pub mod deliver;
-pub mod edge;
-pub mod interest;
-pub mod link;
-pub mod log;
-pub mod mailbox;
-pub mod receive;
-pub mod route;
+pub(crate) mod deliver;
+pub(crate) mod edge;
+pub(crate) mod interest;
+pub(crate) mod link;
+pub(crate) mod log;
+pub(crate) mod mailbox;
+pub(crate) mod receive;
+pub(crate) mod route;
 
 use link::{Link, Peer};
 use log::{Ledger, Log};
@@ -41,21 +41,21 @@ use mailbox::Mailbox;
 use route::Target;
 
 /// The one CA of all brokers and clients.
-pub const AUTHORITY: Fingerprint = Fingerprint([7; 32]);
+pub(crate) const AUTHORITY: Fingerprint = Fingerprint([7; 32]);
 /// Largest body that a broker takes, in bytes.
-pub const BODY_BYTES_MAX: usize = 600;
+pub(crate) const BODY_BYTES_MAX: usize = 600;
 /// Size of a segment.
-const SEGMENT_BYTES: u64 = 32 << 10;
+const SEGMENT_BYTES: u64 = 16 << 10;
 /// Wall clocks start here, in milliseconds since the Unix epoch.
 const CLOCK_START_MS: u64 = 1_800_000_000_000;
 
 /// Name of a broker.
-pub fn broker_name(broker: usize) -> String {
+pub(crate) fn broker_name(broker: usize) -> String {
     format!("b{broker}")
 }
 
 /// A broker and its disk, dead or alive.
-pub struct Broker {
+pub(crate) struct Broker {
     /// Which one.
     pub number: usize,
     /// Its disk, which survives it.
@@ -75,7 +75,7 @@ pub struct Broker {
 }
 
 /// A durable subscription as routing knows it.
-pub struct Durable {
+pub(crate) struct Durable {
     pub(crate) mailbox: Mailbox,
     pub(crate) entry: EntryId,
     pub(crate) ask: Ask,
@@ -83,7 +83,7 @@ pub struct Durable {
 }
 
 /// A living broker.
-pub struct Node {
+pub(crate) struct Node {
     /// Which one.
     pub number: usize,
     /// Which life.
@@ -109,13 +109,22 @@ pub struct Node {
 
 impl Broker {
     /// A broker that was never started.
-    pub fn new(number: usize, dials: Vec<usize>) -> Self {
+    pub(crate) fn new(number: usize, dials: Vec<usize>) -> Self {
         let disk = SimulatedDisk::new();
-        Broker { number, disk, node: None, clock_off_ms: 0, life: 0, is_armed: false, dials, in_doubt: Vec::new() }
+        Broker {
+            number,
+            disk,
+            node: None,
+            clock_off_ms: 0,
+            life: 0,
+            is_armed: false,
+            dials,
+            in_doubt: Vec::new(),
+        }
     }
 
     /// Starts it; false: the store could not be opened.
-    pub fn start(&mut self, ctx: &mut Context, peers: &[usize]) -> bool {
+    pub(crate) fn start(&mut self, ctx: &mut Context, peers: &[usize]) -> bool {
         if self.node.is_some() {
             return true;
         }
@@ -127,7 +136,7 @@ impl Broker {
             bytes_max: None,
             housekeeping: Housekeeping::Inline,
         };
-        let id = fanal_store::StoreId(u128::from(ctx.random.next()) << 64 | u128::from(ctx.random.next()));
+        let id = fanal_store::StoreId(u128::from(ctx.random.draw()) << 64 | u128::from(ctx.random.draw()));
         let opened = Store::open_on(Arc::new(self.disk.clone()), options, id);
         let (store, recovery) = match opened {
             Ok(opened) => opened,
@@ -183,7 +192,7 @@ impl Broker {
     }
 
     /// Ends it at once; the disk loses what `loss` says.
-    pub fn die(&mut self, ctx: &mut Context, loss: Loss) {
+    pub(crate) fn die(&mut self, ctx: &mut Context, loss: Loss) {
         self.disk.crash(loss);
         self.life += 1;
         self.is_armed = false;
@@ -282,19 +291,20 @@ impl Node {
     }
 
     /// What is not at rest: a queue, a link that is down.
-    pub fn unrest(&self) -> Option<String> {
+    pub(crate) fn unrest(&self) -> Option<String> {
         if self.log.is_stopped {
             return Some("has a stopped store".into());
         }
         if !self.log.is_idle() {
             return Some("is writing".into());
         }
-        for (id, stats) in self.reader.mailboxes().into_iter().filter(|(_, stats)| stats.events > 0) {
+        if let Some((id, stats)) = self.reader.mailboxes().into_iter().find(|(_, stats)| stats.events > 0) {
             let mailbox = self.mailbox(MailboxId(id.0));
             let state = mailbox.map(|mailbox| (&mailbox.delivery, mailbox.holder));
             return Some(format!("mailbox {id} holds {}, {state:?}", stats.events));
         }
-        if let Some((id, live)) = self.lives.iter().find(|(_, live)| !live.buffer.is_empty()) {
+        let waits = |live: &deliver::Live| live.entry.is_some() && !live.buffer.is_empty();
+        if let Some((id, live)) = self.lives.iter().find(|(_, live)| waits(live)) {
             let state = (live.conn, live.channel, live.entry);
             return Some(format!("live buffer {id} is not empty: {state:?}"));
         }
@@ -303,7 +313,7 @@ impl Node {
     }
 
     /// Whether what is held here of a peer's interest is what it has.
-    pub fn agrees_with(&self, peer: &Node) -> bool {
+    pub(crate) fn agrees_with(&self, peer: &Node) -> bool {
         let conn = self.peers.get(&peer.number).and_then(|peer| peer.link);
         let digest = peer.interest.digest();
         let held = conn.and_then(|conn| self.links.get(&conn)).map(|link| &link.held);
@@ -336,7 +346,7 @@ impl Node {
     }
 
     /// A connection has come in.
-    pub fn on_opened(&mut self, ctx: &mut Context, conn: ConnId) {
+    pub(crate) fn on_opened(&mut self, ctx: &mut Context, conn: ConnId) {
         match ctx.net.end(conn, 0) {
             Party::Broker(peer) => self.begin_link(ctx, conn, peer, false),
             party => self.begin_session(ctx, conn, party),
@@ -344,7 +354,7 @@ impl Node {
     }
 
     /// Bytes have come in.
-    pub fn on_bytes(&mut self, ctx: &mut Context, conn: ConnId, lane: Lane, bytes: &bytes::Bytes) {
+    pub(crate) fn on_bytes(&mut self, ctx: &mut Context, conn: ConnId, lane: Lane, bytes: &bytes::Bytes) {
         let is_link = self.links.contains_key(&conn);
         match (lane, is_link) {
             (Lane::Control, _) => {
@@ -362,7 +372,7 @@ impl Node {
     }
 
     /// A connection has ended.
-    pub fn on_ended(&mut self, ctx: &mut Context, conn: ConnId) {
+    pub(crate) fn on_ended(&mut self, ctx: &mut Context, conn: ConnId) {
         if self.links.contains_key(&conn) {
             self.end_link(ctx, conn, "gone");
         } else {
@@ -371,7 +381,7 @@ impl Node {
     }
 
     /// A timer is due.
-    pub fn on_timer(&mut self, ctx: &mut Context, timer: BrokerTimer) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Context, timer: BrokerTimer) {
         match timer {
             BrokerTimer::Commit => self.on_commit(ctx),
             BrokerTimer::Release => self.on_release(ctx),
@@ -406,7 +416,7 @@ impl Node {
 }
 
 /// Owner of a subscription, or a publisher, or a peer.
-pub fn principal(name: &str) -> Principal {
+pub(crate) fn principal(name: &str) -> Principal {
     Principal { name: name.to_owned(), authority: AUTHORITY }
 }
 
@@ -446,7 +456,7 @@ pub(crate) fn selector(
 pub(crate) type Backlog = VecDeque<Control>;
 
 /// A wish in the text by which the broker compares wishes.
-pub fn canonical(wish: &crate::ask::Wish) -> Option<Ask> {
+pub(crate) fn canonical(wish: &crate::ask::Wish) -> Option<Ask> {
     let except: Vec<String> = wish.except.iter().map(|text| (*text).to_owned()).collect();
     selector(wish.filter, wish.predicate().as_deref(), &except).ok().map(|(ask, _)| ask)
 }

@@ -12,7 +12,7 @@ use crate::mutant::Mutant;
 
 /// What the index knows of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Target {
+pub(crate) enum Target {
     /// A live subscription here.
     Live(u64),
     /// A durable subscription here.
@@ -25,7 +25,7 @@ pub enum Target {
 
 /// A live destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Near {
+pub(crate) enum Near {
     /// A live buffer of a client's channel.
     Here(u64),
     /// The live path of a link.
@@ -34,7 +34,7 @@ pub enum Near {
 
 /// Destinations of one event, each once.
 #[derive(Debug, Default)]
-pub struct Destinations {
+pub(crate) struct Destinations {
     /// Stored for these.
     pub mailboxes: Vec<MailboxId>,
     /// Handed to these.
@@ -42,7 +42,7 @@ pub struct Destinations {
 }
 
 /// A topic and its memoised candidates.
-pub struct TopicRoute {
+pub(crate) struct TopicRoute {
     pub(crate) text: Arc<str>,
     topic: Topic,
     route: Route<Target>,

@@ -6,11 +6,11 @@ use fanal_protocol::{AttributeValue, BodyBuilder, BodyView};
 use crate::ask::Facts;
 use crate::oracle::EventNo;
 
-pub mod publisher;
-pub mod subscriber;
+pub(crate) mod publisher;
+pub(crate) mod subscriber;
 
 /// The body of an event: its facts as attributes, its number as the payload's beginning.
-pub fn body(event: EventNo, facts: &Facts, padding: usize) -> Bytes {
+pub(crate) fn body(event: EventNo, facts: &Facts, padding: usize) -> Bytes {
     let mut builder = BodyBuilder::new();
     if let Some(n) = facts.n {
         builder = builder.attribute("n", AttributeValue::Int(n));
@@ -25,7 +25,7 @@ pub fn body(event: EventNo, facts: &Facts, padding: usize) -> Bytes {
 }
 
 /// The number in a body.
-pub fn event_number(body: &[u8]) -> Option<EventNo> {
+pub(crate) fn event_number(body: &[u8]) -> Option<EventNo> {
     let payload = BodyView::parse(body).ok()?.payload;
     let number: [u8; 8] = payload.get(..8)?.try_into().ok()?;
     Some(u64::from_be_bytes(number) as usize)

@@ -33,7 +33,7 @@ enum Flying {
 }
 
 /// See the module.
-pub struct Publisher {
+pub(crate) struct Publisher {
     number: usize,
     home: usize,
     conn: Option<ConnId>,
@@ -56,7 +56,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// A publisher at a home, with so many events to publish.
-    pub fn new(ctx: &mut Context, number: usize, home: usize) -> Self {
+    pub(crate) fn new(ctx: &mut Context, number: usize, home: usize) -> Self {
         let delay = ctx.random.below(2_000_000);
         let timer = ClientTimer::Connect;
         ctx.after(delay, Happening::Publisher { publisher: number, timer });
@@ -84,12 +84,12 @@ impl Publisher {
     }
 
     /// Whether every event has its fate.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.left == 0 && self.queue.is_empty() && self.flying.iter().all(|(flying, ..)| !is_live(*flying))
     }
 
     /// What keeps it.
-    pub fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         format!(
             "p{}: {} left, {} queued, {} flying, open {}",
             self.number,
@@ -101,7 +101,7 @@ impl Publisher {
     }
 
     /// No more events: the world is to come to rest.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.left = 0;
     }
 
@@ -110,7 +110,7 @@ impl Publisher {
     }
 
     /// A timer is due.
-    pub fn on_timer(&mut self, ctx: &mut Context, timer: ClientTimer) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Context, timer: ClientTimer) {
         match timer {
             ClientTimer::Connect => self.connect(ctx),
             ClientTimer::Step => self.step(ctx),
@@ -145,7 +145,7 @@ impl Publisher {
     }
 
     /// Goes away without a word, and comes back.
-    pub fn vanish(&mut self, ctx: &mut Context) {
+    pub(crate) fn vanish(&mut self, ctx: &mut Context) {
         if let Some(conn) = self.conn {
             ctx.leave(conn, 0);
             self.disconnected(ctx);
@@ -153,7 +153,7 @@ impl Publisher {
     }
 
     /// The connection has ended.
-    pub fn on_ended(&mut self, ctx: &mut Context, conn: ConnId) {
+    pub(crate) fn on_ended(&mut self, ctx: &mut Context, conn: ConnId) {
         if self.conn == Some(conn) {
             self.disconnected(ctx);
         }
@@ -314,7 +314,7 @@ impl Publisher {
     // ---- answers ----
 
     /// Bytes have come in.
-    pub fn on_bytes(&mut self, ctx: &mut Context, conn: ConnId, bytes: &Bytes) {
+    pub(crate) fn on_bytes(&mut self, ctx: &mut Context, conn: ConnId, bytes: &Bytes) {
         if self.conn != Some(conn) {
             return;
         }

@@ -59,7 +59,7 @@ struct Streams {
 }
 
 /// See the module.
-pub struct Subscriber {
+pub(crate) struct Subscriber {
     number: usize,
     home: usize,
     conn: Option<ConnId>,
@@ -76,7 +76,7 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// A subscriber at a home, with subscriptions by chance.
-    pub fn new(ctx: &mut Context, number: usize, home: usize) -> Self {
+    pub(crate) fn new(ctx: &mut Context, number: usize, home: usize) -> Self {
         let delay = ctx.random.below(1_000_000);
         for timer in [ClientTimer::Connect, ClientTimer::Step] {
             ctx.after(delay, Happening::Subscriber { subscriber: number, timer });
@@ -103,7 +103,7 @@ impl Subscriber {
     }
 
     /// What keeps it from being at rest.
-    pub fn unrest(&self) -> Option<String> {
+    pub(crate) fn unrest(&self) -> Option<String> {
         if let Some(sub) = self.subs.iter().find(|sub| sub.stage != Stage::Attached || sub.change.is_some()) {
             return Some(format!("{} is {:?}, change {:?}", sub.label, sub.stage, sub.change));
         }
@@ -112,12 +112,12 @@ impl Subscriber {
     }
 
     /// Its live subscriptions.
-    pub fn lives(&self) -> Vec<InstanceNo> {
+    pub(crate) fn lives(&self) -> Vec<InstanceNo> {
         self.subs.iter().filter(|sub| sub.durable.is_none()).filter_map(|sub| sub.instance).collect()
     }
 
     /// A timer is due.
-    pub fn on_timer(&mut self, ctx: &mut Context, timer: ClientTimer) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Context, timer: ClientTimer) {
         match timer {
             ClientTimer::Connect => self.connect(ctx),
             ClientTimer::Step => self.step(ctx),
@@ -155,7 +155,7 @@ impl Subscriber {
     }
 
     /// Goes away without a word, and comes back.
-    pub fn vanish(&mut self, ctx: &mut Context) {
+    pub(crate) fn vanish(&mut self, ctx: &mut Context) {
         if let Some(conn) = self.conn {
             ctx.count(Count::ClientVanished);
             ctx.leave(conn, 0);
@@ -173,7 +173,7 @@ impl Subscriber {
     }
 
     /// The connection has ended.
-    pub fn on_ended(&mut self, ctx: &mut Context, conn: ConnId) {
+    pub(crate) fn on_ended(&mut self, ctx: &mut Context, conn: ConnId) {
         if self.conn == Some(conn) {
             self.disconnected(ctx);
         }
@@ -395,7 +395,7 @@ impl Subscriber {
     // ---- what comes in ----
 
     /// Bytes have come in.
-    pub fn on_bytes(&mut self, ctx: &mut Context, conn: ConnId, lane: Lane, bytes: &Bytes) {
+    pub(crate) fn on_bytes(&mut self, ctx: &mut Context, conn: ConnId, lane: Lane, bytes: &Bytes) {
         if self.conn != Some(conn) {
             return self.on_old_bytes(ctx, lane, bytes);
         }
@@ -617,7 +617,7 @@ impl Subscriber {
         let mailbox_sequence = header.mailbox_sequence;
         let came = Arrival { event, epoch, sequence, mailbox_sequence, asked_us: sub.asked_us };
         ctx.note(format_args!("{} gets e{event} as {mailbox_sequence:?}", sub.label));
-        let is_new = ctx.oracle.on_delivery(instance, came, ctx.now_us);
+        let is_new = ctx.oracle.on_delivery(instance, came, ctx.now_us, ctx.has_jumped);
         if header.attempt.is_some() {
             ctx.count(Count::FlaggedRedelivery);
         }
