@@ -172,13 +172,15 @@ async def _(world: World) -> None:
     assert await numbers(live, 100) == await numbers(durable, 100) == list(range(100))
 
 
-@check("400 bad_topic_filter, bad_wait, bad_durable_name, channel_in_use")
+@check("400 bad_topic_filter, bad_wait, bad_durable_name, channel_in_use; 413 too_many_exclusions")
 async def _(world: World) -> None:
     client = await world.client("bad-asks")
     for text in ("", "a/#/b", "a+", "a#", "a\x00", "/".join("a" * 65), "x" * 1_025):
         assert not is_filter(text)
         await must_refuse(client.subscribe(text, wait="home"), 400, "bad_topic_filter")
     await must_refuse(client.subscribe("a", excluded=("b#",), wait="home"), 400, "bad_topic_filter")
+    many = tuple(f"b/{n}" for n in range(65))
+    await must_refuse(client.subscribe("a", excluded=many, wait="home"), 413, "too_many_exclusions")
     for wait in ("everybody", "Home", ""):
         await must_refuse(client.subscribe("a", wait=wait), 400, "bad_wait")
     for name in ("", "a\nb", "n" * 129):

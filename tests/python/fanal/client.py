@@ -19,6 +19,7 @@ from .connection import Connection
 from .credentials import Credentials
 from .errors import ConnectionEnded, Malformed, Refused
 from .frames import (
+    RECEIPTS_MAX,
     Acked,
     Answer,
     ChannelClosedFrame,
@@ -161,7 +162,9 @@ class Client:
 
     def _handle_frame(self, frame: Frame) -> None:
         match frame:
-            case Welcome() if not self._welcomed.done():
+            case Welcome(version=version) if not self._welcomed.done():
+                if version not in VERSIONS:
+                    raise Malformed(f"version {version} was chosen, which was not offered")
                 self._welcomed.set_result(frame)
             case RefusedFrame(request, code, name, reason):
                 self._settle(request, Refused(code, name, reason))
@@ -169,6 +172,8 @@ class Client:
                 self._settle(number, frame)
             case Done(request=number) | Answer(request=number):
                 self._settle(number, frame)
+            case Receipts(count=count) if count > RECEIPTS_MAX:
+                raise Malformed(f"one frame stands for {count} receipts")
             case Receipts(channel=number) | Acked(channel=number) | ChannelClosedFrame(channel=number):
                 if (channel := self._channels.get(number)) is not None:
                     channel.handle_frame(frame)

@@ -33,6 +33,7 @@ from .wire import CONTROL_FRAME_BYTES_MAX, STREAM_FRAME_EXTRA_BYTES, FrameSplitt
 CLIENT_ALPN: Final = "fanal/1"
 IDLE_SECONDS: Final = 30.0
 KEEP_ALIVE_SECONDS: Final = 10.0
+CLOSE_GRACE_SECONDS: Final = 1.0
 BODY_BYTES_MAX_DEFAULT: Final = 1_048_576
 RECEIVE_WINDOW_BYTES: Final = 4 * 1_048_576
 REASON_BYTES_MAX: Final = 800
@@ -218,10 +219,17 @@ class Connection:
         try:
             if stream_id == self._control_stream:
                 self._handle_control(data)
+                if ends:
+                    # The code may be on its way: a broker ends this stream just before it closes.
+                    asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self._end_without_control)
             else:
                 self._handle_stream(stream_id, data, ends)
         except Malformed as error:
             self.end(error.code, error.reason)
+
+    def _end_without_control(self) -> None:
+        if self.ended is None:
+            self.end(0, "the broker ended the control stream")
 
     def _handle_control(self, data: bytes) -> None:
         for payload in self._control.feed(data):

@@ -183,6 +183,10 @@ class Acked(MapFrame, number=11):
     ranges: tuple[tuple[int, int], ...] = key(2, _RANGES)
 
 
+RECEIPTS_MAX: Final = 16_777_216
+"""Sequences that one `Receipts` may stand for (3.3)."""
+
+
 @dataclass(frozen=True)
 class Receipts(MapFrame, number=12):
     """Answers to contiguous sequences, as runs of (code, count, destinations) (5.6)."""
@@ -193,10 +197,15 @@ class Receipts(MapFrame, number=12):
     runs: tuple[tuple[int, int, int], ...] = key(4, list_of(tuple_of(uint(16), uint(), uint())))
     exceptions: tuple[ReceiptException, ...] = key(5, list_of(record(ReceiptException)))
 
+    @property
+    def count(self) -> int:
+        """How many sequences it stands for."""
+        return sum(count for _, count, _ in self.runs)
+
     def spans(self) -> list[tuple[int, int, int, int]]:
         """The runs as (first sequence, last sequence, code, destinations), ascending; of runs that begin
         below 0 what exists."""
-        first = self.through + 1 - sum(count for _, count, _ in self.runs)
+        first = self.through + 1 - self.count
         spans = []
         for code, count, destinations in self.runs:
             last = first + count - 1

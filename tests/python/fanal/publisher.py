@@ -64,6 +64,7 @@ class Publisher:
         self.next = 1
         self.resumed_at: int | None = None
         self._next_best_effort = 1
+        self._knows_best_effort = resume is None
         self._outstanding: dict[int, _Outstanding] = {}
         self._outstanding_bytes = 0
         self._best_effort: dict[int, asyncio.Future[Receipt]] = {}
@@ -122,6 +123,10 @@ class Publisher:
         """Publishes as best effort; the future is there when a receipt was asked for."""
         if self._client is None:
             raise ConnectionEnded(None, "not attached")
+        if not self._knows_best_effort:
+            raise ValueError(
+                "how far best effort came under a resumed epoch is not known: use another publisher"
+            )
         sequence, self._next_best_effort = self._next_best_effort, self._next_best_effort + 1
         alias = self._alias(topic)
         self._stream.write(Publish(self.channel, alias, sequence, _bytes(body), True, receipt, ttl_ms))
@@ -217,7 +222,8 @@ class Publisher:
             _fail(self._take(sequence).outcome, OutcomeUnknown(refused.reason))
         self._given_up.clear()
         self._room.set()
-        self.epoch, self.next, self._next_best_effort = None, 1, 1
+        self.epoch, self.next = None, 1
+        self._next_best_effort, self._knows_best_effort = 1, True
 
     # Sending.
 

@@ -18,6 +18,7 @@ from .errors import Malformed
 from .events import Clock, Event
 from .frames import Epoch, Gap, PublisherAlias, StreamOpen, TopicAlias
 from .records import Frame
+from .topics import is_topic
 
 ALIASES_MAX: Final = 4_096
 """Aliases of one kind on one stream (PROTOCOL.md 3.3)."""
@@ -108,6 +109,7 @@ class ReceivedStream:
             case Gap() if self.kind is StreamKind.LIVE:
                 return frame
             case TopicAlias():
+                self._check_topic(frame.topic)
                 self._topics[_checked(frame.alias)] = frame.topic
             case PublisherAlias():
                 if not _PUBLISHER_ID.fullmatch(frame.publisher):
@@ -118,6 +120,10 @@ class ReceivedStream:
             case _:
                 raise Malformed(f"frame type {frame.TYPE} may not stand on a stream of kind {self.kind}")
         return None
+
+    def _check_topic(self, topic: str) -> None:
+        if not is_topic(topic):
+            raise Malformed(f"{topic!r:.80} is no topic")
 
     def _handle_first(self, frame: Frame) -> None:
         if not isinstance(frame, StreamOpen):

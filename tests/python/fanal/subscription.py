@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CREDIT_EVENTS: Final = 1_000
 CREDIT_BYTES: Final = 4 * 1_048_576
 ACK_RANGES_MAX: Final = 16_384
+GAP_UNKNOWN: Final = 2
+"""Nobody can tell how many; other kinds than 0 to 2 are taken for it (5.5)."""
 
 
 class Subscription:
@@ -137,6 +139,8 @@ class Subscription:
                 self._on_taken(item)
                 return
             self._in_hand.add(item.mailbox_sequence)
+        if isinstance(item, Gap) and item.kind > GAP_UNKNOWN:
+            item = replace(item, kind=GAP_UNKNOWN, count=0)
         self._items.put_nowait(item)
 
     def on_ended(self, ended: ConnectionEnded) -> None:
