@@ -17,7 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
-# Each registers its checks; they run in this order, `restart` last.
+# Each registers its checks.
 from checks import (
     channels,
     durable,
