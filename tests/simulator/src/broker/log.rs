@@ -3,7 +3,7 @@
 //! As `broker/server/src/log/writer.rs`, on the real [`Home`] and the real [`Store`]. Between the
 //! commit and the release other things happen, among them the end of the broker.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fanal_core::home::{Effect, HomeRefusal, Principal, Sender, Subscription};
@@ -12,7 +12,7 @@ use fanal_protocol::control::{Acked, Exception, HopAck, InterestEntry};
 use fanal_protocol::receipt::ReceiptRuns;
 use fanal_protocol::stream::Origin;
 use fanal_protocol::{Code, Epoch};
-use fanal_store::{Batch, CommitError, MailboxSequence, Store};
+use fanal_store::{Batch, CommitError, Committed, MailboxSequence, RemovalIndex, Store};
 
 use super::route::Near;
 use super::{AUTHORITY, Node, broker_name, is_flushed};
@@ -77,6 +77,14 @@ pub(crate) enum Output {
     Done,
 }
 
+/// A batch, and what it takes out of mailboxes.
+struct Built {
+    batch: Batch,
+    removals: Vec<Removal>,
+}
+
+type Removal = (MailboxId, DoneReason, RemovalIndex);
+
 /// Why a request was not carried out.
 #[derive(Debug, Clone)]
 pub(crate) enum LogError {
@@ -139,7 +147,7 @@ pub(crate) struct Log {
     /// Judged (and, but for a mistake, committed): to be told.
     held: Option<(Vec<Request>, Vec<Plan>)>,
     /// Told, and to be committed: a mistake.
-    late: Option<Batch>,
+    late: Option<Built>,
     is_scheduled: bool,
     pub(crate) is_stopped: bool,
     /// Of the batch whose writing failed.
@@ -150,7 +158,7 @@ pub(crate) struct Log {
 enum Plan {
     Publish(Vec<PublishPlan>),
     Receive(Vec<ReceivePlan>, u64, Option<ReceiveError>),
-    Done(u64),
+    Done,
     Command(Result<Output, LogError>),
 }
 
@@ -242,7 +250,7 @@ impl Node {
         }
     }
 
-    fn commit_or_retry(&mut self, ctx: &mut Context, batch: Batch, requests: Vec<Request>, plan: Vec<Plan>) {
+    fn commit_or_retry(&mut self, ctx: &mut Context, batch: Built, requests: Vec<Request>, plan: Vec<Plan>) {
         match self.commit(ctx, batch, &requests, &plan) {
             Ok(()) => self.log.held = Some((requests, plan)),
             Err(CommitError::Full { .. }) => self.commit_without_events(ctx, requests),
@@ -297,13 +305,14 @@ impl Node {
     fn commit(
         &mut self,
         ctx: &mut Context,
-        batch: Batch,
+        Built { batch, removals }: Built,
         requests: &[Request],
         plan: &[Plan],
     ) -> Result<(), CommitError> {
         match self.log.store.commit(batch) {
-            Ok(_) => {
+            Ok(committed) => {
                 self.log.home.commit();
+                self.count_done(&removals, &committed);
                 if is_flushed(&self.disk) {
                     accepted(requests, plan)
                         .for_each(|(epoch, sequence)| ctx.oracle.on_flushed(epoch, sequence));
@@ -324,8 +333,10 @@ impl Node {
     /// The log writer tells what it wrote.
     pub(crate) fn on_release(&mut self, ctx: &mut Context) {
         let Some((requests, plan)) = self.log.held.take() else { return };
-        if let Some(batch) = self.log.late.take() {
-            let _ = self.log.store.commit(batch);
+        if let Some(Built { batch, removals }) = self.log.late.take() {
+            if let Ok(committed) = self.log.store.commit(batch) {
+                self.count_done(&removals, &committed);
+            }
             self.log.home.commit();
         }
         self.finish(ctx, requests, plan);
@@ -340,32 +351,38 @@ impl Node {
         self.schedule_commit(ctx);
     }
 
+    /// The store says what each removal took out.
+    fn count_done(&mut self, removals: &[Removal], committed: &Committed) {
+        for &(mailbox, reason, RemovalIndex(index)) in removals {
+            let taken = committed.removed[index as usize];
+            let row = self.log.ledger.entry(mailbox).or_default();
+            match reason {
+                DoneReason::Acked => row.acked += taken,
+                DoneReason::Expired => row.expired += taken,
+            }
+        }
+    }
+
     // ---- judging ----
 
-    fn build(&mut self, ctx: &Context, requests: &[Request], takes_events: bool) -> (Batch, Vec<Plan>) {
-        let mut batch = self.log.store.batch();
-        let mut done = BTreeMap::new();
-        let plan =
-            requests.iter().map(|request| self.judge(ctx, request, takes_events, &mut batch, &mut done));
+    fn build(&mut self, ctx: &Context, requests: &[Request], takes_events: bool) -> (Built, Vec<Plan>) {
+        let mut built = Built { batch: self.log.store.batch(), removals: Vec::new() };
+        let plan = requests.iter().map(|request| self.judge(ctx, request, takes_events, &mut built));
         let plan = plan.collect();
+        let Built { mut batch, removals } = built;
         for effect in self.log.home.drain_effects() {
             match effect {
                 Effect::CreateMailbox(id) => batch.create_mailbox(store_id(id)),
-                Effect::RemoveMailbox(id) => batch.remove_mailbox(store_id(id)),
+                // The row of a mailbox goes with it.
+                Effect::RemoveMailbox(id) => _ = batch.remove_mailbox(store_id(id)),
                 Effect::State(record) => batch.state(&record),
             }
         }
-        (batch, plan)
+        (Built { batch, removals }, plan)
     }
 
-    fn judge(
-        &mut self,
-        ctx: &Context,
-        request: &Request,
-        takes_events: bool,
-        batch: &mut Batch,
-        done: &mut BTreeMap<MailboxId, BTreeSet<u64>>,
-    ) -> Plan {
+    fn judge(&mut self, ctx: &Context, request: &Request, takes_events: bool, built: &mut Built) -> Plan {
+        let batch = &mut built.batch;
         match request {
             Request::Publish { origin, items, .. } => Plan::Publish(
                 items.iter().map(|item| self.judge_publish(ctx, origin, item, takes_events, batch)).collect(),
@@ -374,11 +391,11 @@ impl Node {
                 Plan::Receive(Vec::new(), 0, Some(ReceiveError::Full))
             }
             Request::Receive { sender, items, .. } => self.judge_link(ctx, sender, items, batch),
-            Request::Done { mailbox, ranges, .. } if ctx.is_mutant(Mutant::ForgetAck) => {
-                let _ = (mailbox, ranges);
-                Plan::Done(0)
+            Request::Done { .. } if ctx.is_mutant(Mutant::ForgetAck) => Plan::Done,
+            Request::Done { mailbox, ranges, reason, .. } => {
+                self.done(*mailbox, ranges, *reason, built);
+                Plan::Done
             }
-            Request::Done { mailbox, ranges, .. } => Plan::Done(self.done(*mailbox, ranges, batch, done)),
             Request::Command { command, .. } if !takes_events && self.makes_mailbox(command) => {
                 Plan::Command(Err(LogError::Full))
             }
@@ -484,25 +501,13 @@ impl Node {
         entries
     }
 
-    fn done(
-        &mut self,
-        mailbox: MailboxId,
-        ranges: &[(u64, u64)],
-        batch: &mut Batch,
-        done: &mut BTreeMap<MailboxId, BTreeSet<u64>>,
-    ) -> u64 {
-        let Some(tail) = self.log.home.tail(mailbox) else { return 0 };
-        let seen = done.entry(mailbox).or_default();
-        let mut live = 0;
+    fn done(&mut self, mailbox: MailboxId, ranges: &[(u64, u64)], reason: DoneReason, built: &mut Built) {
+        let Some(tail) = self.log.home.tail(mailbox) else { return };
+        let last = tail.saturating_sub(1);
         for &(from, through) in ranges {
-            let through = through.min(tail.saturating_sub(1));
-            if from <= through {
-                let entries = self.reader.live_in(store_id(mailbox), from..=through);
-                live += entries.into_iter().filter(|sequence| seen.insert(*sequence)).count() as u64;
-                batch.acked(store_id(mailbox), from..=through);
-            }
+            let removal = built.batch.acked(store_id(mailbox), from..=through.min(last));
+            built.removals.extend(removal.map(|index| (mailbox, reason, index)));
         }
-        live
     }
 
     fn makes_mailbox(&self, command: &Command) -> bool {
@@ -617,12 +622,7 @@ impl Node {
                 self.on_recorded(ctx, conn, None);
             }
             (Request::Receive { conn, .. }, Plan::Receive(_, _, error)) => self.on_recorded(ctx, conn, error),
-            (Request::Done { mailbox, ranges, reason, confirm }, Plan::Done(live)) => {
-                let row = self.log.ledger.entry(mailbox).or_default();
-                match reason {
-                    DoneReason::Acked => row.acked += live,
-                    DoneReason::Expired => row.expired += live,
-                }
+            (Request::Done { ranges, confirm, .. }, Plan::Done) => {
                 if let Some((conn, channel)) = confirm {
                     self.tell(ctx, conn, Acked { channel, ranges });
                 }
