@@ -56,6 +56,12 @@ impl Net {
         Net { conns: Vec::new(), latency_us_max }
     }
 
+    /// Whether nothing is under way to anybody who would take it.
+    pub(crate) fn is_still(&self) -> bool {
+        let takes = |conn: &&Conn| !conn.is_cut && conn.holds != [false, false];
+        self.conns.iter().filter(takes).all(|conn| conn.under_way == 0)
+    }
+
     /// Who is at an end.
     pub(crate) fn end(&self, conn: ConnId, side: usize) -> Party {
         self.conns[conn].ends[side]

@@ -49,6 +49,8 @@ pub struct Published {
     /// Its TTL.
     pub ttl_us: Option<u64>,
     began_us: Option<u64>,
+    /// Best effort keeps its order within one connection of its publisher only.
+    conn: usize,
     fate: Fate,
     identity: Option<(Epoch, u64)>,
     /// The operator threw away a store that may have held it.
@@ -78,7 +80,7 @@ pub struct Instance {
     by_event: BTreeMap<EventNo, u64>,
     by_sequence: BTreeMap<u64, EventNo>,
     confirmed: BTreeMap<u64, u64>,
-    last: BTreeMap<(usize, Class), EventNo>,
+    last: BTreeMap<(usize, Class, usize), EventNo>,
     gaps: Gaps,
 }
 
@@ -147,7 +149,7 @@ impl Oracle {
         ttl_us: Option<u64>,
     ) -> EventNo {
         let (began_us, fate, identity) = (None, Fate::Pending, None);
-        let is_void = false;
+        let (is_void, conn) = (false, 0);
         self.events.push(Published {
             publisher,
             home,
@@ -155,6 +157,7 @@ impl Oracle {
             facts,
             ttl_us,
             began_us,
+            conn,
             fate,
             identity,
             is_void,
@@ -172,6 +175,11 @@ impl Oracle {
         let published = &mut self.events[event];
         published.began_us.get_or_insert(now_us);
         published.identity = Some((epoch, sequence));
+    }
+
+    /// A best-effort event goes over a connection.
+    pub(crate) fn on_sent_over(&mut self, event: EventNo, conn: usize) {
+        self.events[event].conn = conn + 1;
     }
 
     /// The store has flushed this, as the disk confirms.
@@ -398,7 +406,7 @@ impl Oracle {
         if published.ttl_us.is_some() && has_jumped {
             return Ok(true); // a clock set back before a restart may revive it
         }
-        let last = state.last.insert((published.publisher, published.class), event);
+        let last = state.last.insert((published.publisher, published.class, published.conn), event);
         match last {
             Some(last) if last > event && !state.is_over => {
                 Err(format!("event {event} came after event {last} of the same publisher"))

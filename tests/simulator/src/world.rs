@@ -386,6 +386,9 @@ impl World {
         if let Some((label, event)) = self.ctx.oracle.owed() {
             return Some(format!("{label} is owed event {event}"));
         }
+        if !self.ctx.net.is_still() {
+            return Some("something is under way".into());
+        }
         let nodes = || self.brokers.iter().filter_map(|broker| broker.node.as_deref());
         for node in nodes() {
             if let Some(unrest) = node.unrest() {

@@ -221,6 +221,7 @@ impl Publisher {
         self.best_effort += 1;
         let sequence = self.best_effort;
         ctx.oracle.on_written(event, epoch, sequence, ctx.now_us);
+        ctx.oracle.on_sent_over(event, conn);
         self.unsent.push_back((sequence, event));
         let mut out = Vec::new();
         self.put(ctx, Class::BestEffort, sequence, event, body, topic, &mut out);
