@@ -509,11 +509,13 @@ impl Subscriber {
         self.go_on(ctx, at);
     }
 
-    /// The subscription is gone: another takes its name.
+    /// The subscription is gone: another follows. It has another name, since a removal that an older
+    /// connection still holds would remove it as well (F18, open: README.md).
     fn begin_anew(&mut self, ctx: &mut Context, at: usize) {
         let wish = Wish::draw(&mut ctx.random);
         let sub = &mut self.subs[at];
         (sub.wish, sub.stage) = (wish, Stage::Idle);
+        sub.durable = sub.durable.take().map(|name| name + "n");
         sub.forget_instance();
     }
 
