@@ -232,6 +232,14 @@ impl Repository {
         self.sources.iter().any(|(_, source)| source.contains(&quoted))
     }
 
+    /// Whether a name is `FILE/VECTOR` of the protocol's test vectors.
+    pub fn has_vector(&self, name: &str) -> bool {
+        let Some((file, vector)) = name.split_once('/') else { return false };
+        let path = Path::new("protocol/vectors").join(file).with_extension("json");
+        let quoted = format!("\"name\": \"{vector}\"");
+        self.sources.iter().any(|(source, text)| *source == path && text.contains(&quoted))
+    }
+
     /// Whether a name is a file or directory: from the root, from the paper's directory, or the end
     /// of a file's path.
     pub fn has_path(&self, paper: &Paper, name: &str) -> bool {

@@ -129,6 +129,12 @@ fn has_identifier(all: &Repository, code: &str) -> bool {
     }) || (all.words.contains(*first) && all.words.contains(*last) && first.starts_with("fanal"))
 }
 
+/// `targets/NAME.rs`: a part in capitals stands for many.
+fn is_pattern(path: &str) -> bool {
+    let stem = |part: &str| part.split('.').next().unwrap_or_default().to_owned();
+    path.split('/').map(stem).any(|part| part.len() > 1 && part.chars().all(|c| c.is_ascii_uppercase()))
+}
+
 fn fault(all: &Repository, helps: &Helps, paper: &Paper, code: &str) -> Option<String> {
     let unknown = |what: &str| Some(format!("no such {what}: {code}"));
     match kind(code) {
@@ -136,7 +142,9 @@ fn fault(all: &Repository, helps: &Helps, paper: &Paper, code: &str) -> Option<S
         Kind::Flag => {
             let flag = code.split([' ', '=', '[']).next().unwrap_or_default();
             let script = std::fs::read_to_string(repository().join("tests/run")).unwrap();
-            if helps.has_flag("", flag) || script.contains(flag) { None } else { unknown("flag") }
+            // Of the binary, of the test command, or of a tool of ours.
+            let is_known = helps.has_flag("", flag) || script.contains(flag) || all.has_literal(flag);
+            if is_known { None } else { unknown("flag") }
         }
         Kind::Metric | Kind::Variable => {
             let name = code.split('{').next().unwrap_or_default();
@@ -148,9 +156,12 @@ fn fault(all: &Repository, helps: &Helps, paper: &Paper, code: &str) -> Option<S
                 unknown("name")
             }
         }
-        // What a program makes, speaks or calls itself stands in a source.
+        // What a program makes, speaks or calls itself stands in a source; builds make `target`.
         Kind::Package | Kind::File => {
             let is_known = all.packages.contains(code)
+                || code.starts_with("target/")
+                || is_pattern(code)
+                || all.has_vector(code)
                 || all.has_path(paper, code)
                 || all.has_literal(code.trim_start_matches("./"));
             if is_known { None } else { unknown("file or package") }
