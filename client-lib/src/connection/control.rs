@@ -18,15 +18,24 @@ use crate::shared::{Link, Shared};
 const ACK_PACE: Duration = Duration::from_millis(1);
 /// Wait before a request that was refused for now is sent again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How long the broker may take to read the last frames.
+/// How long the broker may take to read the last frames, or to close behind the end of its stream.
 const FINISH: Duration = Duration::from_secs(1);
 
 /// Reads until the stream ends; gives back why.
-pub(crate) async fn read(shared: Arc<Shared>, link: Arc<Link>, mut reader: ControlReader) -> String {
+pub(crate) async fn read(
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    connection: quinn::Connection,
+    mut reader: ControlReader,
+) -> String {
     loop {
         let block = match reader.next_block().await {
             Ok(Some(block)) => block,
-            Ok(None) => return "the broker ended the control stream".into(),
+            Ok(None) => {
+                // Code and reason come just behind (PROTOCOL.md 3.7).
+                let _ = tokio::time::timeout(FINISH, connection.closed()).await;
+                return "the broker ended the control stream".into();
+            }
             Err(reason) => return reason,
         };
         for range in frame::frames(&block) {

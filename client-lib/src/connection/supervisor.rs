@@ -17,7 +17,7 @@ use crate::shared::{Link, Shared};
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before dialling again.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// How long a close may take to reach the broker.
+/// How long a close may take to reach the broker, or the broker's own to follow a goodbye.
 const CLOSE: Duration = Duration::from_secs(1);
 /// Longest sleep between two looks at deadlines, so that an earlier one is not missed by more.
 const DEADLINES_MAX: Duration = Duration::from_millis(250);
@@ -49,7 +49,7 @@ async fn serve(shared: &Arc<Shared>, link: Arc<Link>, dialled: Dialled) {
     let broker = welcome.broker;
     tracing::debug!(%broker, %address, "connected");
     let mut tasks = JoinSet::new();
-    tasks.spawn(control::read(Arc::clone(shared), Arc::clone(&link), answers));
+    tasks.spawn(control::read(Arc::clone(shared), Arc::clone(&link), connection.clone(), answers));
     tasks.spawn(control::write(Arc::clone(shared), Arc::clone(&link), control));
     tasks.spawn(events::run(Arc::clone(shared), connection.clone()));
     tasks.spawn(silence::watch(connection.clone(), connection.remote_address()));
@@ -58,12 +58,19 @@ async fn serve(shared: &Arc<Shared>, link: Arc<Link>, dialled: Dialled) {
         ended = tasks.join_next() => (ended.and_then(Result::ok).unwrap_or_default(), !link.is_finishing()),
         () = shared.wait_for_stop() => ("not wanted any more".to_owned(), false),
     };
+    if link.is_finishing() {
+        // A goodbye is answered by the broker's close (PROTOCOL.md 3.4).
+        let _ = tokio::time::timeout(CLOSE, connection.closed()).await;
+    }
+    let was_closed = connection.close_reason().is_some();
     let reason = connection.close_reason().map_or(reason, |error| describe(&error));
     let code = if is_wanted { 400u32 } else { 0 };
     connection.close(code.into(), reason.as_bytes());
     tasks.shutdown().await;
     shared.detach();
-    let _ = tokio::time::timeout(CLOSE, endpoint.wait_idle()).await;
+    if !was_closed {
+        let _ = tokio::time::timeout(CLOSE, endpoint.wait_idle()).await;
+    }
     if is_wanted {
         tracing::warn!(%broker, %address, %reason, "connection lost; dialling again");
     } else {
