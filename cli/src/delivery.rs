@@ -1,7 +1,7 @@
 //! One delivery on stdout: as JSON, as a readable line, or its payload alone.
 //!
 //! Invariants:
-//! 1. The JSON form is one line whatever the payload holds, with the keys of DESIGN.md 9 in
+//! 1. The JSON form is one line whatever the payload holds, with the keys of protocol/schemas/delivery.json in
 //!    their order; what an event does not have is null.
 //! 2. The readable form lets no control character through.
 

@@ -1,4 +1,4 @@
-//! One JSON object a line becomes one event (DESIGN.md 9).
+//! One JSON object a line becomes one event.
 //!
 //! Invariants:
 //! 1. The payload is the line without its newline, byte for byte.

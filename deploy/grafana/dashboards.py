@@ -199,7 +199,7 @@ def rate(name, by, select, extra=""):
 
 
 def ledger(by, select):
-    """Contract 7: what came minus what became of it."""
+    """The ledger (docs/METRICS.md): what came minus what became of it."""
     came = ["fanal_routes_total", "fanal_ledger_queued_at_start"]
     went = [
         "fanal_events_acked_total", "fanal_ledger_queued", "fanal_events_expired_total",

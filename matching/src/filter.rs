@@ -1,6 +1,6 @@
 //! The filter language: what a subscription's predicate says about an event.
 //!
-//! CloudEvents SQL (CESQL 1.0) in the default mode of DESIGN section 6, without its functions and
+//! CloudEvents SQL (CESQL 1.0) in the default mode (PROTOCOL.md 4.2), without its functions and
 //! arithmetic:
 //!
 //! ```text

@@ -79,7 +79,7 @@ fn compare_int_float(int: i64, float: f64) -> Option<Ordering> {
 ///
 /// `get` is called once for each mention of a name that evaluation reaches. A name that the event
 /// does not have is `None`. The core fields `id`, `source`, `topic` (strings) and `time` (a
-/// timestamp) are asked for by these names (DESIGN section 6).
+/// timestamp) are asked for by these names (PROTOCOL.md 4.2).
 pub trait Attributes {
     /// The value of `name`, compared case by case.
     fn get(&self, name: &str) -> Option<Value<'_>>;

@@ -28,7 +28,7 @@ mod flag {
     pub(super) const ATTEMPT: u64 = 16;
 }
 
-/// How an event is published (DESIGN: the two classes).
+/// How an event is published (PROTOCOL.md 1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Class {
     /// Stored for durable destinations and flushed before the receipt.

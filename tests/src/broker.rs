@@ -259,7 +259,7 @@ impl Broker {
         self.excuse = Some(reason);
     }
 
-    /// Contract 7, at a process that can be asked. Holds its thread.
+    /// The ledger (docs/METRICS.md), at a process that can be asked. Holds its thread.
     fn check_ledger(&mut self) {
         if self.process.has_ended() || self.is_paused {
             return;

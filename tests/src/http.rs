@@ -1,4 +1,4 @@
-//! Admin HTTP as a user has it: GET, and the metrics page with the ledger of contract 7.
+//! Admin HTTP as a user has it: GET, and the metrics page with its ledger (docs/METRICS.md).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -128,7 +128,7 @@ impl Sample {
     }
 }
 
-/// Waits until the ledger of every class balances at a quiet broker (contract 7), and gives that
+/// Waits until the ledger of every class balances at a quiet broker, and gives that
 /// look. Acks that are on their way to the disk make it wait.
 ///
 /// # Panics

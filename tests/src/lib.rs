@@ -6,7 +6,7 @@
 //!    its blocking twin alone poll, for conditions that announce themselves nowhere.
 //! 2. Every process is killed by its id when its guard goes; nothing is killed by name.
 //! 3. When a test fails, what its processes wrote to stderr is shown.
-//! 4. A broker that lives when its test ends must balance its ledger (contract 7): the guard waits
+//! 4. A broker that lives when its test ends must balance its ledger (docs/METRICS.md): the guard waits
 //!    for that. Only a test that says why is excused ([`broker::Broker::excuse_ledger`]).
 //!
 //! Depends on the client library and the wire crate, never on the broker's crates: what is tested

@@ -454,3 +454,25 @@ fn the_demo_ends_by_itself() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert!(!finished.stdout.is_empty());
 }
+
+/// What a command writes to a terminal.
+fn on_a_terminal(args: &[&str], variable: Option<(&str, &str)>) -> String {
+    let line = [&[cli::binary().to_str().unwrap()], args].concat().join(" ");
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
+    command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(variable);
+    Process::start(&mut command).finish().stdout.join("\n")
+}
+
+#[test]
+fn colours_are_for_terminals_alone() {
+    let colour = "\u{1b}[";
+    for args in [&["--help"][..], &["status", "--data", "/nonexistent"]] {
+        assert!(on_a_terminal(args, None).contains(colour), "{args:?}");
+        for plain in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            assert!(!on_a_terminal(args, Some(plain)).contains(colour), "{args:?} {plain:?}");
+        }
+        let piped = cli::run(args);
+        assert!(!(piped.stdout.join("") + &piped.stderr).contains(colour), "{args:?}");
+    }
+}

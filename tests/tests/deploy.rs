@@ -61,7 +61,15 @@ fn explained(environment: &BTreeMap<String, String>) -> BTreeMap<String, String>
     assert_eq!(finished.code, Some(0), "{environment:?}: {}", finished.stderr);
     let json: Value = serde_json::from_str(&finished.stdout.join("\n")).unwrap();
     assert_eq!(json["warnings"].as_array().map(Vec::len), Some(0), "{json}");
-    items(&json["values"]).map(|value| (text(&value["key"]), text(&value["value"]))).collect()
+    items(&json["values"]).map(|value| (text(&value["key"]), shown(&value["value"]))).collect()
+}
+
+/// A value as an environment variable would have it: a list with commas.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(list) => list.iter().map(shown).collect::<Vec<_>>().join(","),
+        value => text(value),
+    }
 }
 
 fn port(address: &str) -> u16 {

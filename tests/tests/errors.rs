@@ -35,7 +35,7 @@ fn check(world: &World, (args, code, words): Case<'_>) {
     assert_eq!((programs.code, programs.stdout.len()), (Some(code), 0), "{args:?}: {}", programs.stderr);
     let error = json_error(&programs);
     assert_eq!(error["exit"], code, "{args:?}: {error}");
-    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{args:?}: {error}");
+    assert!(error["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{args:?}: {error}");
     assert_eq!(error["code"].is_u64(), code == 4, "{args:?}: {error}");
 }
 

@@ -12,8 +12,7 @@ use fanal_tests::cli::{repository, run};
 use fanal_tests::papers::{Link, Paper, Place, Repository};
 
 /// Names that are not ours, though they look so, and whose they are.
-const OTHERS: [(&str, &str); 3] =
-    [("serverAuth", "X.509"), ("clientAuth", "X.509"), ("accepted_delta", "a field of the page's own table")];
+const OTHERS: [(&str, &str); 2] =
 
 /// Extensions that make a name a file's.
 const EXTENSIONS: [&str; 10] = ["rs", "md", "toml", "json", "yaml", "yml", "py", "ndjson", "service", "js"];
@@ -112,7 +111,7 @@ impl Helps {
         let flag = |word: &&&str| word.split(['=', '[', ']', ',']).next().unwrap_or_default().to_owned();
         flags
             .map(|word| flag(&word))
-            .find(|flag| !self.has_flag(command, flag) && !self.has_flag("", flag))
+            .find(|flag| !self.has_flag(command, flag))
             .map(|flag| format!("{command:?} has no flag {flag}"))
     }
 }

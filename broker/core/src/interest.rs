@@ -25,7 +25,7 @@ const PART_BYTES_MAX: usize = 64 * 1024;
 const ENTRY_BYTES_MAX: usize = 128 * 1024;
 /// All entries of a peer, in bytes.
 const INTEREST_BYTES_MAX: usize = 64 << 20;
-/// Most entries that a peer may ask for (DESIGN: the budget per peer).
+/// Most entries that a peer may ask for (PROTOCOL.md 3.3).
 pub const ENTRIES_MAX: usize = 100_000;
 
 impl Change {

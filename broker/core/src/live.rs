@@ -1,6 +1,6 @@
 //! The buffer of a live destination: bounded in bytes, drops oldest first, tells how many.
 //!
-//! Invariants (contract 5):
+//! Invariants (docs/GUARANTEES.md, One party harms only itself):
 //! 1. It never refuses and never waits: a live destination does not slow a publisher.
 //! 2. Items come out in order; a drop shows as one gap item in front of what comes next.
 
@@ -70,6 +70,11 @@ impl LiveBuffer {
             dropped += self.drop_oldest();
         }
         dropped
+    }
+
+    /// Gives back memory that its past size took.
+    pub fn shrink(&mut self) {
+        self.items.shrink_to_fit();
     }
 
     fn drop_oldest(&mut self) -> u64 {

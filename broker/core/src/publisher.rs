@@ -1,6 +1,6 @@
 //! What a home knows of one publish channel's epoch: which sequences it has accepted.
 //!
-//! Invariants (contract 4):
+//! Invariants (docs/GUARANTEES.md, Once):
 //! 1. Accepted sequences are contiguous but for at most [`SKIPS_MAX`] skipped ranges.
 //! 2. `Duplicate` is said only of a sequence that was accepted; below the floor nothing is known
 //!    and the answer is `TooOld`.

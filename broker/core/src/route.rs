@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! 1. What came over a link goes to local subscriptions only, and on each of its two paths to
-//!    those of that path's class (the one-hop rule, DESIGN 8).
+//!    those of that path's class (the one-hop rule, PROTOCOL.md 6.4).
 //! 2. Best effort is never stored.
 
 use fanal_protocol::Class;

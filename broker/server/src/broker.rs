@@ -52,7 +52,8 @@ impl Broker {
     /// Starts a broker on the current tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`]; nothing runs then, and what was in the data directory is as it was.
+    /// [`StartError`]; nothing runs then. An address that is in use leaves the data directory as it was;
+    /// where two brokers take one admin address in the same moment, the later one has opened its own.
     pub async fn start(config: Config) -> Result<Broker, StartError> {
         fanal_protocol::identity::check_name(&config.name)?;
         check_peers(&config)?;

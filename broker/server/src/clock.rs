@@ -1,4 +1,4 @@
-//! The broker's wall clock, which never runs backwards (DESIGN 5: a jump back revives nothing).
+//! The broker's wall clock, which never runs backwards (a jump back revives nothing, PROTOCOL.md 5.3).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -248,6 +248,7 @@ impl LiveQueue {
             let before = state.buffer.bytes();
             let waiting = state.buffer.events();
             while state.buffer.pop().is_some() {}
+            state.buffer.shrink();
             self.memory.moved(before, state.buffer.bytes());
             waiting
         };

@@ -55,6 +55,7 @@ pub(crate) struct Attached {
     mark: AtomicBool,
     /// Where a takeover is told; a link has none.
     outbox: Option<Arc<Outbox>>,
+    session: Option<u64>,
 }
 
 impl Ready for Attached {
@@ -85,6 +86,8 @@ impl Attached {
 /// What a connection brings along when it takes hold; a link brings neither.
 #[derive(Default)]
 pub(crate) struct Holder {
+    /// The client's session.
+    pub(crate) session: Option<u64>,
     /// Where a takeover is told.
     pub(crate) outbox: Option<Arc<Outbox>>,
     /// Takes best-effort events.
@@ -158,6 +161,7 @@ impl Mailbox {
             ready: Arc::clone(ready),
             mark: AtomicBool::new(false),
             outbox: holder.outbox,
+            session: holder.session,
         });
         self.live_side.store(holder.live_side);
         let before = state.attached.replace(Arc::clone(&attached));
@@ -241,6 +245,13 @@ impl Mailbox {
     /// Whether anybody is attached.
     pub(crate) fn is_attached(&self) -> bool {
         self.lock().attached.is_some()
+    }
+
+    /// Session and channel of the client that holds it.
+    pub(crate) fn client(&self) -> Option<(u64, u32)> {
+        let state = self.lock();
+        let attached = state.attached.as_ref()?;
+        Some((attached.session?, attached.channel))
     }
 
     /// The next sequence to start, and the first that does not exist yet as far as is known here.

@@ -1,4 +1,4 @@
-//! What Prometheus sees of a broker (DESIGN section 9).
+//! What Prometheus sees of a broker (docs/METRICS.md).
 //!
 //! The `metrics` facade over a `prometheus` registry of this broker's own, so that several brokers
 //! in one process do not mix. Invariants:
@@ -7,7 +7,7 @@
 //! 2. Labels are of closed sets, each of whose series is there from the start, but for `peer`: a
 //!    name that is configured, or on a broker certificate of the own CA that linked. A peer's series
 //!    stay until the process ends.
-//! 3. The ledger (contract 7) balances per class:
+//! 3. The ledger (docs/METRICS.md) balances per class:
 //!    routed + queued at start = acked + queued + expired + dead-lettered + dropped + duplicate.
 
 #![expect(clippy::disallowed_macros, reason = "here is where the handles are made")]

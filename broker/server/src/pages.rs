@@ -3,7 +3,6 @@
 //! One source for the CLI's queries and for HTTP. Cost: O(what the page lists). Invariant: every row
 //! has every member of its schema (protocol/schemas); what does not apply is null.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -11,7 +10,6 @@ use fanal_core::home::describe;
 use serde_json::{Value, json};
 
 use crate::admin::Pages;
-use crate::edge::session::SessionInfo;
 use crate::mailbox::{Mailbox, MailboxKind};
 use crate::shared::Shared;
 
@@ -133,43 +131,27 @@ fn sessions(shared: &Shared) -> Vec<Value> {
         .collect()
 }
 
-/// Session and channel of what is attached, by principal and name.
-fn attachments(sessions: &[Arc<SessionInfo>]) -> BTreeMap<(String, String), (u64, u32)> {
-    let mut out = BTreeMap::new();
-    for session in sessions {
-        let subscriptions = session.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        for (channel, _, durable) in subscriptions.iter() {
-            if let Some(name) = durable {
-                out.insert((session.principal.to_string(), name.clone()), (session.id, *channel));
-            }
-        }
-    }
-    out
-}
-
 fn subscriptions(shared: &Shared) -> Vec<Value> {
     let mut sessions: Vec<_> = shared.sessions.iter().map(|session| Arc::clone(&session)).collect();
     sessions.sort_by_key(|session| session.id);
-    let attachments = attachments(&sessions);
     let mut rows: Vec<Value> = shared
         .durables
         .all()
         .iter()
         .map(|durable| {
             let (ask, _) = durable.ask();
-            let principal = durable.principal.to_string();
-            let attached = attachments.get(&(principal.clone(), durable.name.clone()));
+            let client = durable.mailbox.client();
             json!({
                 "kind": "durable",
                 "name": durable.name,
-                "principal": principal,
-                "session": attached.map(|(session, _)| session),
-                "channel": attached.map(|(_, channel)| channel),
+                "principal": durable.principal.to_string(),
+                "session": client.map(|(session, _)| session),
+                "channel": client.map(|(_, channel)| channel),
                 "filter": ask.filter,
                 "where": ask.predicate,
                 "except": ask.except,
                 "mailbox": durable.mailbox.id.0,
-                "attached": durable.mailbox.is_attached(),
+                "attached": client.is_some(),
                 "queued_events": queued(shared, &durable.mailbox).0,
                 "description": describe(&ask),
             })

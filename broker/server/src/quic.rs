@@ -9,8 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanal_protocol::Code;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig,
+    TransportErrorCode, VarInt,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -125,13 +129,26 @@ fn certificate_reason(reason: &str) -> String {
     }
 }
 
-/// Whether one side does not want the connection, rather than that it cannot be reached or is busy.
+/// Whether one side does not want the connection as it is, rather than that it cannot be reached, is
+/// busy, or keeps another one: dialling again does not help (PROTOCOL.md 7.1).
 pub(crate) fn is_refusal(error: &ConnectionError) -> bool {
     match error {
-        ConnectionError::ApplicationClosed(close) => (400..500).contains(&close.error_code.into_inner()),
-        ConnectionError::TransportError(_) | ConnectionError::ConnectionClosed(_) => true,
+        ConnectionError::ApplicationClosed(close) => is_refusal_code(close.error_code.into_inner()),
+        ConnectionError::TransportError(error) => is_alert(error.code),
+        ConnectionError::ConnectionClosed(close) => is_alert(close.error_code),
         _ => false,
     }
+}
+
+/// As [`is_refusal`], of a code that ends a connection.
+pub(crate) fn is_refusal_code(code: u64) -> bool {
+    let lasting = [Code::Malformed, Code::Unauthenticated, Code::Forbidden, Code::TooLarge, Code::Version];
+    lasting.iter().any(|lasting| u64::from(lasting.number()) == code)
+}
+
+/// TLS alerts, as QUIC carries them (RFC 9001, 4.8).
+fn is_alert(code: TransportErrorCode) -> bool {
+    (0x100..0x200).contains(&u64::from(code))
 }
 
 /// Why a connection could not be made or ended, for people.

@@ -1,6 +1,6 @@
 //! Walking a log segment by segment and telling what is intact, damaged, unproven or void.
 //!
-//! No IO: it is given the bytes. Rules (DESIGN 7):
+//! No IO: it is given the bytes. Rules (ARCHITECTURE.md, The store and recovery):
 //! 1. A broken place before an intact batch whose durable mark covers it, or before the end that the
 //!    next segment states, is damage; the walk goes on behind it.
 //! 2. A broken place with nothing intact behind it, in the last segment, is the end of the log;

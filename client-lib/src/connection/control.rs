@@ -32,7 +32,7 @@ pub(crate) async fn read(
         let block = match reader.next_block().await {
             Ok(Some(block)) => block,
             Ok(None) => {
-                // Code and reason come just behind (PROTOCOL.md 3.7).
+                // Code and reason come just behind (PROTOCOL.md 2.1).
                 let _ = tokio::time::timeout(FINISH, connection.closed()).await;
                 return "the broker ended the control stream".into();
             }

@@ -3,7 +3,7 @@
 //! 1. A filter is refused only for what could never be other than unknown: `name > TRUE`,
 //!    `time > '2024'`.
 //! 2. Attributes have no known type; the core fields do, because no attribute may take their
-//!    names (DESIGN section 6).
+//!    names (PROTOCOL.md 4.2).
 
 use std::fmt;
 

@@ -1,15 +1,15 @@
 //! What must hold, kept in plain lists, without the code under test.
 //!
-//! Checked while the world runs (contract 3 of the design, by number):
-//! 1. A receipt 200 or 208, and a `next` of a resumed epoch, speak of what a flush had covered (1, 4).
+//! Checked while the world runs (docs/GUARANTEES.md):
+//! 1. A receipt 200 or 208, and a `next` of a resumed epoch, speak of what a flush had covered.
 //! 2. A delivery is of an event that was published, that the subscription asked for at some time
-//!    between its publish and now, of an identity that fits, and had once per subscription (3, 4).
-//! 3. First deliveries come in order per (publisher, subscription, class) (3).
-//! 4. A delivery whose ack was confirmed before the attachment does not come again (4).
+//!    between its publish and now, of an identity that fits, and had once per subscription.
+//! 3. First deliveries come in order per (publisher, subscription, class).
+//! 4. A delivery whose ack was confirmed before the attachment does not come again.
 //! 5. What came over a link comes from the publisher's home (one hop).
 //!
 //! Checked at the end: every event whose receipt was seen reached every durable subscription that
-//! asked for it, and every live one but for gaps that were told (2, 5, 6).
+//! asked for it, and every live one but for gaps that were told.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -138,6 +138,7 @@ impl PublishReader {
             StreamFrame::Skip(skip) if self.is_open => {
                 self.use_channel(skip.channel).await?;
                 self.batch.items.push(PublishItem::Skip { from: skip.from, through: skip.through });
+                self.batch.bytes += SKIP_CHARGE;
                 Ok(())
             }
             StreamFrame::Open(open) if !self.is_open && open.kind == STREAM_PUBLISH => {
@@ -260,6 +261,9 @@ impl PublishReader {
         Ok(())
     }
 }
+
+/// Bytes that a skip is charged for in the log's queue: five on the wire become an item.
+const SKIP_CHARGE: usize = 256;
 
 enum Refusal {
     /// The event is refused; the session lives.

@@ -196,6 +196,8 @@ impl Session {
                 release(&subscribed, shared);
             }
         }
+        self.live_ready.close();
+        self.durable_ready.close();
         shared.sessions.remove(&self.info.id);
     }
 

@@ -3,7 +3,7 @@
 //! Invariants:
 //! 1. Everything is checked before anything is changed; a refusal leaves no trace.
 //! 2. A durable subscription is flushed before it is routed to, and routed to before it is
-//!    confirmed; the receipt names only brokers that have installed it (contract 6).
+//!    confirmed; the receipt names only brokers that have installed it (PROTOCOL.md 5.7).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -172,8 +172,11 @@ async fn install_durable(
     };
     let durable = shared.ensure_durable(id, &subscription, selector);
     let live_side = new_queue(shared, session, channel, Arc::clone(&credit));
-    let holder =
-        Holder { outbox: Some(Arc::clone(&session.outbox)), live_side: Some(Arc::clone(&live_side)) };
+    let holder = Holder {
+        session: Some(session.info.id),
+        outbox: Some(Arc::clone(&session.outbox)),
+        live_side: Some(Arc::clone(&live_side)),
+    };
     let (attached, before) = durable.mailbox.attach(channel, credit, &session.durable_ready, holder, 1);
     if let Some(before) = before {
         let reason =

@@ -34,7 +34,8 @@ pub(crate) async fn keep_linked(shared: Arc<Shared>, endpoint: Endpoint, peer: A
         let _ = linked.wait_for(|linked| !linked).await;
         let began = tokio::time::Instant::now();
         match dial(&shared, &endpoint, &peer, &address).await {
-            Ok(connection) => {
+            Ok(None) => {}
+            Ok(Some(connection)) => {
                 let ending = link::run(&shared, connection, &peer, true).await;
                 tracing::info!(peer = peer.name, %ending, "link ended");
                 if began.elapsed() > GOOD_LINK {
@@ -55,19 +56,23 @@ pub(crate) async fn keep_linked(shared: Arc<Shared>, endpoint: Endpoint, peer: A
     }
 }
 
+/// A connection to one of the peer's addresses; `None` when there is a link before one was found.
 async fn dial(
     shared: &Arc<Shared>,
     endpoint: &Endpoint,
     peer: &Peer,
     address: &str,
-) -> Result<quinn::Connection, Problem> {
+) -> Result<Option<quinn::Connection>, Problem> {
     let unreachable = |text: String| Problem { text, is_refusal: false };
     let config = crate::quic::peer_client_config(&shared.trust, &peer.name).map_err(unreachable)?;
     let mut problems = Vec::new();
     let mut is_refusal = false;
     for target in resolve(address, endpoint).await.map_err(unreachable)? {
+        if peer.is_linked() {
+            return Ok(None);
+        }
         let problem = match connect(endpoint, config.clone(), target).await {
-            Ok(connection) => return Ok(connection),
+            Ok(connection) => return Ok(Some(connection)),
             Err(problem) => problem,
         };
         is_refusal |= problem.is_refusal;

@@ -28,7 +28,7 @@ use crate::shared::Shared;
 use crate::wire::{ControlReader, Ending, Outbox, close};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an older link may take to answer a probe (DESIGN 8: at most 5 s).
+/// How long an older link may take to answer a probe (PROTOCOL.md 6.2).
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs a link to its end.
@@ -62,7 +62,8 @@ fn problem(connection: &Connection, ending: &Ending) -> Problem {
             Problem { text: crate::quic::explain(&error), is_refusal: crate::quic::is_refusal(&error) }
         }
         (Ending::Refused { code, .. }, _) => {
-            Problem { text: ending.to_string(), is_refusal: code.number() < 500 }
+            let is_refusal = crate::quic::is_refusal_code(u64::from(code.number()));
+            Problem { text: ending.to_string(), is_refusal }
         }
         (Ending::Gone(_), _) => Problem { text: ending.to_string(), is_refusal: false },
     }
@@ -177,6 +178,8 @@ async fn serve(
     }
     // What was routed here while no link was up is stale.
     peer.live.clear(false);
+    // A rival that was refused meanwhile is no problem of this link.
+    peer.clear_problem();
     peer.linked.send_replace(true);
     peer.metrics.link_up.set(1.0);
     tracing::info!(peer = peer.name, remote = %link.remote, dialled_here = link.facts.dialled_here, "link is up");

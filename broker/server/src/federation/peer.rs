@@ -147,6 +147,10 @@ impl Peer {
         self.lock().problem = Some(problem);
     }
 
+    pub(crate) fn clear_problem(&self) {
+        self.lock().problem = None;
+    }
+
     /// Decides about a new link. It becomes the present one only where there is no other: an older
     /// one that is to go first withdraws all that it installed.
     pub(crate) fn admit(&self, new: &Arc<Link>, own_is_lower: bool) -> Result<(), (LinkDecision, Arc<Link>)> {

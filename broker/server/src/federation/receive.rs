@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! 1. The durable path is recorded with its mailbox sequence in the same append as its entries;
-//!    the hop ack follows the flush (F9, F19).
-//! 2. While the store is full the link waits; nothing is acked, nothing is dropped (F14).
+//!    the hop ack follows the flush.
+//! 2. While the store is full the link waits; nothing is acked, nothing is dropped.
 //! 3. Malformed frames end the link, and nothing else.
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! 1. An entry leaves the mailbox only after the peer's hop ack, which means recorded and flushed
-//!    there (F9).
+//!    there.
 //! 2. Sequences go out without gaps: what is passed over is announced as a hole first.
 //! 3. What is in flight is bounded; the rest waits on the disk.
 

@@ -1,4 +1,4 @@
-//! The interest receipt: which brokers will send what matches from now on (contract 6).
+//! The interest receipt: which brokers will send what matches from now on (PROTOCOL.md 5.7).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The rows of the ledger (contract 7), one per class of destinations.
+//! The rows of the ledger (docs/METRICS.md), one per class of destinations.
 //!
 //! Invariants:
 //! 1. Every term of the equation exists for every class from the start, at 0 where a class cannot

@@ -622,10 +622,8 @@ impl Node {
                 self.on_recorded(ctx, conn, None);
             }
             (Request::Receive { conn, .. }, Plan::Receive(_, _, error)) => self.on_recorded(ctx, conn, error),
-            (Request::Done { ranges, confirm, .. }, Plan::Done) => {
-                if let Some((conn, channel)) = confirm {
-                    self.tell(ctx, conn, Acked { channel, ranges });
-                }
+            (Request::Done { ranges, confirm: Some((conn, channel)), .. }, Plan::Done) => {
+                self.tell(ctx, conn, Acked { channel, ranges });
             }
             (Request::Command { command, then }, Plan::Command(answer)) => {
                 self.on_answer(ctx, command, then, answer);
@@ -649,7 +647,7 @@ impl Node {
         }
     }
 
-    /// Contract 7, where nothing is under way: what the ledger says is queued is queued.
+    /// The ledger, where nothing is under way: what the ledger says is queued is queued.
     pub(crate) fn check_ledger(&self, ctx: &mut Context) {
         if !self.log.is_idle() || self.log.is_stopped {
             return;

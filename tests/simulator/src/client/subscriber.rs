@@ -510,7 +510,7 @@ impl Subscriber {
     }
 
     /// The subscription is gone: another follows. It has another name, since a removal that an older
-    /// connection still holds would remove it as well (F18, open: README.md).
+    /// connection still holds would remove it as well (open: README.md).
     fn begin_anew(&mut self, ctx: &mut Context, at: usize) {
         let wish = Wish::draw(&mut ctx.random);
         let sub = &mut self.subs[at];
