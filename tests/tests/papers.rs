@@ -12,7 +12,7 @@ use fanal_tests::cli::{repository, run};
 use fanal_tests::papers::{Link, Paper, Place, Repository};
 
 /// Names that are not ours, though they look so, and whose they are.
-const OTHERS: [(&str, &str); 2] =
+const OTHERS: [(&str, &str); 2] = [("serverAuth", "X.509"), ("clientAuth", "X.509")];
 
 /// Extensions that make a name a file's.
 const EXTENSIONS: [&str; 10] = ["rs", "md", "toml", "json", "yaml", "yml", "py", "ndjson", "service", "js"];
