@@ -74,7 +74,7 @@ pub fn load(test: &str) -> Vec<Flight> {
         eprintln!("{test}: with the sample of 2,000 flights; FANAL_FLIGHTS names a larger file");
         repository().join("cli/data/flights-sample.ndjson")
     });
-    let text = std::fs::read_to_string(&path).expect("the flights");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.lines().map(Flight::parse).collect()
 }
 

@@ -460,7 +460,11 @@ fn on_a_terminal(args: &[&str], variable: Option<(&str, &str)>) -> String {
     let line = [&[cli::binary().to_str().unwrap()], args].concat().join(" ");
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
-    command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(variable);
+    // Under CI even a dumb terminal is taken for one with colours.
+    for name in ["NO_COLOR", "CLICOLOR_FORCE", "CI"] {
+        command.env_remove(name);
+    }
+    command.envs(variable);
     Process::start(&mut command).finish().stdout.join("\n")
 }
 

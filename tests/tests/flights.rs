@@ -201,7 +201,9 @@ async fn create(ewr: &Broker, jfk: &Broker, filters: &[Filter]) {
 
 /// Publishes at ewr without a pause, while one broker after the other is killed and restarted.
 async fn publish_through_crashes(flights: &[Flight], ewr: &mut Broker, jfk: &mut Broker) {
-    let builder = Client::builder(&ewr.credentials()).publish_timeout(Duration::from_secs(60));
+    let builder = Client::builder(&ewr.credentials())
+        .publish_timeout(Duration::from_secs(60))
+        .publish_window((flights.len() / 16).min(4096), 8 << 20);
     let client = builder.connect().await.unwrap();
     let publisher = client.publisher();
     let (sender, mut pending) = mpsc::channel::<PendingReceipt>(flights.len());

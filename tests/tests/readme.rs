@@ -9,9 +9,11 @@ use std::path::Path;
 
 use fanal_tests::cli::{binary, repository};
 use fanal_tests::flights::Flight;
+use fanal_tests::http::Metrics;
 use fanal_tests::island::Island;
 use fanal_tests::papers::Paper;
 use fanal_tests::process::{Finished, Process};
+use fanal_tests::wait::until_blocking;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -61,12 +63,25 @@ impl Reader {
 
     /// Ctrl-C in the terminal of a line.
     fn stop(&mut self, line: &str) -> Finished {
+        if line.starts_with("fanal serve") {
+            self.balance(line);
+        }
         let at = self.terminals.iter().position(|(started, _)| started == line).unwrap();
         let (_, mut process) = self.terminals.remove(at);
         process.signal(Signal::INT);
         let finished = process.finish();
         assert_eq!(finished.code, Some(0), "{line}\n{}", finished.stderr);
         finished
+    }
+
+    /// A broker ends with a balanced ledger (docs/METRICS.md).
+    fn balance(&self, serve: &str) {
+        let admin = serve.split(" --admin ").nth(1).and_then(|rest| rest.split(' ').next());
+        let page = format!("curl -s http://{}/metrics", admin.unwrap_or("127.0.0.1:4680"));
+        until_blocking("a balanced ledger", || {
+            let metrics = Metrics::read(&self.finish(&page).stdout.join("\n"));
+            (metrics.has("fanal_routes_total") && metrics.unbalanced().is_empty()).then_some(())
+        });
     }
 
     fn stop_all(&mut self) {
