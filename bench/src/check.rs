@@ -19,9 +19,9 @@ pub struct Checker {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// All numbers up to here came or are holes.
+    /// The highest number that came; what is missing below it is in `holes`.
     through: u64,
-    /// First and last number of what is missing below.
+    /// First and last number of each run that is missing below.
     holes: BTreeMap<u64, u64>,
 }
 
@@ -53,7 +53,7 @@ impl Checker {
         true
     }
 
-    /// How far a publisher's events came without a hole at the end.
+    /// The highest number of a publisher that came; below it some may be missing, dropped or late.
     pub fn through(&self, publisher: usize) -> u64 {
         self.publishers.get(publisher).map_or(0, |seen| seen.through)
     }

@@ -5,8 +5,8 @@
 //! [`Report`] (figures, and [`Report::notes`] on what limits them).
 //!
 //! Invariants:
-//! 1. Every copy of every event is checked: came once, and in its publisher's order. A report whose
-//!    [`Check`] does not hold is not a measurement.
+//! 1. Every copy of every event is checked: came once, and in its publisher's order. A report that does
+//!    not hold ([`Report::holds`]) is not a measurement.
 //! 2. Latency counts from when an event was due, not from when there was time to send it.
 //! 3. What a run makes at the broker is removed at its end, however it ends.
 //!

@@ -73,8 +73,8 @@ pub(crate) async fn run(fanal: &Path, cell: Cell, seconds: f64) -> Outcome<Figur
 }
 
 fn figures(cell: &Cell, report: &Report, cpu: f64, resident_mib: f64) -> Outcome<Figures> {
-    if !report.check.holds() {
-        return Err(format!("{cell:?}: {:?}", report.check).into());
+    if !report.holds() {
+        return Err(format!("{cell:?}: {:?}, {}", report.check, report.notes().join("; ")).into());
     }
     let Some(Latency { p50, p99, .. }) = report.delivery_latency else {
         return Err(format!("{cell:?}: nothing was measured").into());

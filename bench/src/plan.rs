@@ -82,8 +82,9 @@ impl Plan {
         match self.pace {
             Pace::Window(0) => wrong("a window of 0 lets nothing through"),
             Pace::Rate(rate) if !(rate.is_finite() && rate > 0.0) => wrong("a rate is above 0"),
-            Pace::Window(_) if self.subscribers == 0 && !self.has_receipts() => wrong(
-                "without subscribers and without receipts nothing closes the loop: give a rate, or a subscriber",
+            _ if self.subscribers == 0 && !self.has_receipts() => wrong(
+                "best effort without subscribers tells nothing of the broker, only how fast this process fills \
+                 its own buffer: give a subscriber, or publish at least once, with receipts",
             ),
             _ => Ok(()),
         }
@@ -121,13 +122,21 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused() {
         let good = Plan::new(Amount::Events(1));
-        assert!(good.check().is_ok());
+        for good in [
+            good.clone(),
+            Plan { subscribers: 0, pace: Pace::Rate(1.0), ..good.clone() },
+            Plan { class: Class::BestEffort, pace: Pace::Rate(1.0), ..good.clone() },
+        ] {
+            assert!(good.check().is_ok(), "{good:?}");
+        }
         for bad in [
             Plan { publishers: 0, ..good.clone() },
             Plan { size: 15, ..good.clone() },
             Plan { pace: Pace::Window(0), ..good.clone() },
             Plan { pace: Pace::Rate(0.0), ..good.clone() },
             Plan { subscribers: 0, class: Class::BestEffort, ..good.clone() },
+            Plan { subscribers: 0, class: Class::BestEffort, pace: Pace::Rate(1.0), ..good.clone() },
+            Plan { subscribers: 0, receipts: false, pace: Pace::Rate(1.0), ..good.clone() },
         ] {
             assert!(matches!(bad.check(), Err(BenchError::Plan(_))), "{bad:?}");
         }

@@ -14,9 +14,9 @@ use fanal_client::{
     AttributeValue, BodyBuilder, Class, Client, Error, PendingReceipt, PublishBuilder, PublishError,
 };
 use hdrhistogram::Histogram;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::pace::{Schedule, beats};
+use crate::pace::{Clock, Schedule};
 use crate::payload::Stamp;
 use crate::report::{histogram, record};
 use crate::run::Shared;
@@ -44,10 +44,20 @@ pub(crate) struct Sent {
     pub(crate) receipts: Receipts,
 }
 
-/// Receipts of measured events.
+/// Receipts that came.
 pub(crate) struct Receipts {
+    /// Of all events, those of the warm-up too.
+    pub(crate) count: u64,
+    /// Of measured events.
     pub(crate) latency: Histogram<u64>,
+    /// When the last of a measured event came.
     pub(crate) last_us: u64,
+}
+
+impl Receipts {
+    pub(crate) fn none() -> Self {
+        Receipts { count: 0, latency: histogram(), last_us: 0 }
+    }
 }
 
 struct Waiting {
@@ -65,7 +75,6 @@ pub(crate) async fn publish(
 ) -> Result<Sent, BenchError> {
     let (sender, receiver) = mpsc::channel(RECEIPTS);
     let timing = tokio::spawn(time_receipts(receiver, publisher, Arc::clone(&shared)));
-    let empty = Receipts { latency: histogram(), last_us: 0 };
     let sent = Sent {
         number: 0,
         measured: 0,
@@ -73,7 +82,7 @@ pub(crate) async fn publish(
         handed_us: 0,
         late: histogram(),
         waited: Duration::ZERO,
-        receipts: empty,
+        receipts: Receipts::none(),
     };
     let mut publishing = Publishing { publisher, topic, client, shared, sent, receipts: sender };
     let outcome = publishing.run().await;
@@ -94,14 +103,13 @@ async fn time_receipts(
     publisher: usize,
     shared: Arc<Shared>,
 ) -> Result<Receipts, BenchError> {
-    let mut receipts = Receipts { latency: histogram(), last_us: 0 };
-    let mut count = 0;
+    let mut receipts = Receipts::none();
     while let Some(Waiting { due_us, is_measured, mut receipt }) = waiting.recv().await {
         let outcome = match futures::poll!(&mut receipt) {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => tokio::select! {
                 outcome = receipt => outcome,
-                // What came shows in the check.
+                // How many are missing shows in the report.
                 () = shared.given_up() => return Ok(receipts),
             },
         };
@@ -110,13 +118,13 @@ async fn time_receipts(
             shared.stop();
             return Err(Error::from(error).into());
         }
-        count += 1;
+        receipts.count += 1;
         if is_measured {
             receipts.last_us = shared.now_us();
             record(&mut receipts.latency, receipts.last_us.saturating_sub(due_us));
         }
-        if count % BURST == 0 || waiting.is_empty() {
-            shared.on_acked(publisher, count);
+        if receipts.count.is_multiple_of(BURST) || waiting.is_empty() {
+            shared.on_acked(publisher, receipts.count);
         }
     }
     Ok(receipts)
@@ -133,13 +141,13 @@ struct Publishing {
 
 impl Publishing {
     async fn run(&mut self) -> Result<(), BenchError> {
-        match self.shared.plan.pace {
-            Pace::Window(window) => self.closed(window).await,
-            Pace::Rate(rate) => {
-                let schedule = Schedule::new(rate, self.publisher, self.shared.plan.publishers);
-                let beats = beats(self.shared.began, rate)?;
-                self.open(schedule, beats).await
+        let shared = Arc::clone(&self.shared);
+        match (shared.plan.pace, &shared.clock) {
+            (Pace::Window(window), _) => self.closed(window).await,
+            (Pace::Rate(rate), Some(clock)) => {
+                self.open(Schedule::new(rate, self.publisher, shared.plan.publishers), clock).await
             }
+            (Pace::Rate(_), None) => Err(BenchError::Internal("an open loop without a clock".to_owned())),
         }
     }
 
@@ -179,14 +187,14 @@ impl Publishing {
         Ok(())
     }
 
-    async fn open(&mut self, schedule: Schedule, mut beats: watch::Receiver<u64>) -> Result<(), BenchError> {
+    async fn open(&mut self, schedule: Schedule, clock: &Clock) -> Result<(), BenchError> {
         while !self.shared.is_stopped() {
             let due_us = schedule.due_us(self.sent.number + 1);
             let Some(is_measured) = self.phase(due_us) else { return Ok(()) };
             let now_us = self.shared.now_us();
             if due_us > now_us {
                 tokio::select! {
-                    _ = beats.changed() => {}
+                    () = clock.beat(self.publisher) => {}
                     () = self.shared.stopped() => {}
                 }
                 continue;

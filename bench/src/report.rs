@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::publish::Sent;
+use crate::run::STALL;
 use crate::subscribe::Received;
 use crate::{Amount, Check, Pace, Plan, usage};
 
@@ -36,7 +37,8 @@ pub(crate) fn record(histogram: &mut Histogram<u64>, micros: u64) {
 /// What went through one side of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Side {
-    /// Events that were published, or copies that were delivered; without the warm-up.
+    /// Events that were published, with a receipt where receipts are asked for, or copies that were
+    /// delivered; without the warm-up.
     pub events: u64,
     /// In how many seconds.
     pub seconds: f64,
@@ -131,6 +133,9 @@ pub struct Report {
     pub delivery_latency: Option<Latency>,
     /// Whether all came.
     pub check: Check,
+    /// Events, warm-up included, that were handed over and have no receipt; `None` where none is
+    /// asked for.
+    pub without_receipt: Option<u64>,
     /// Open loop: events per second at which they were handed over.
     pub rate: Option<f64>,
     /// How this process did.
@@ -164,7 +169,11 @@ impl Measured {
         let acked_us =
             self.sent.iter().map(|sent| sent.handed_us.max(sent.receipts.last_us)).max().unwrap_or(0);
         let came_us = self.received.iter().map(|received| received.last_us).max().unwrap_or(0);
-        let events = self.sent.iter().map(|sent| sent.measured).sum();
+        let handed_over = self.sent.iter().map(|sent| sent.measured).sum();
+        let events = match self.plan.has_receipts() {
+            true => self.sent.iter().map(|sent| sent.receipts.latency.len()).sum(),
+            false => handed_over,
+        };
         let copies = self.received.iter().map(|received| received.measured).sum();
         Report {
             published: Side::new(events, acked_us.saturating_sub(first_us), size),
@@ -172,7 +181,8 @@ impl Measured {
             publish_latency: Latency::of(&sum(self.sent.iter().map(|sent| &sent.receipts.latency))),
             delivery_latency: Latency::of(&sum(self.received.iter().map(|received| &received.latency))),
             check: self.check(),
-            rate: self.rate(events, first_us),
+            without_receipt: self.without_receipt(),
+            rate: self.rate(handed_over, first_us),
             generator: self.generator(),
             plan: self.plan,
             broker: self.broker,
@@ -189,6 +199,11 @@ impl Measured {
             all.add(&Check { told_missing: received.told_missing, ..received.checker.finish(&sent) });
         }
         all
+    }
+
+    fn without_receipt(&self) -> Option<u64> {
+        let missing = self.sent.iter().map(|sent| sent.number.saturating_sub(sent.receipts.count));
+        self.plan.has_receipts().then(|| missing.sum())
     }
 
     fn rate(&self, events: u64, first_us: u64) -> Option<f64> {
@@ -229,6 +244,12 @@ fn sum<'a>(parts: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {
 }
 
 impl Report {
+    /// Whether the figures are a measurement: every copy came once and in order, every event has the
+    /// receipt that was asked for, and nothing stood still.
+    pub fn holds(&self) -> bool {
+        self.check.holds() && self.without_receipt.unwrap_or(0) == 0 && !self.is_stalled
+    }
+
     /// What a reader of the figures must know: why the check does not hold, what was not reached, and
     /// what was the limit. Empty where the figures stand for themselves.
     pub fn notes(&self) -> Vec<String> {
@@ -237,7 +258,8 @@ impl Report {
             notes.push("ended early: the figures cover what was measured by then".to_owned());
         }
         if self.is_stalled {
-            notes.push("ended early: nothing moved for 10 s; does the broker still answer?".to_owned());
+            let seconds = STALL.as_secs();
+            notes.push(format!("ended early: nothing moved for {seconds} s; does the broker still answer?"));
         }
         notes.extend(self.note_on_loss());
         notes.extend(self.note_on_rate());
@@ -320,7 +342,7 @@ impl Report {
         };
         let class = if plan.class == Class::BestEffort { "best-effort" } else { "at-least-once" };
         json!({
-            "ok": self.check.holds(),
+            "ok": self.holds(),
             "broker": self.broker,
             "plan": {
                 "publishers": plan.publishers, "subscribers": plan.subscribers, "size": plan.size,
@@ -334,8 +356,10 @@ impl Report {
             "delivery_latency": self.delivery_latency.as_ref().map(Latency::json),
             "rate": self.rate,
             "check": self.check,
+            "without_receipt": self.without_receipt,
             "generator": self.generator,
             "interrupted": self.is_interrupted,
+            "stalled": self.is_stalled,
             "left_behind": self.left_behind,
             "notes": self.notes(),
         })
@@ -347,6 +371,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::publish::Receipts;
 
     fn report(pace: Pace) -> Report {
         let latency = Latency { count: 1, p50: 1, p90: 1, p99: 1, p999: 1, max: 1 };
@@ -358,6 +383,7 @@ mod tests {
             publish_latency: Some(latency),
             delivery_latency: Some(latency),
             check: Check { expected: 1000, received: 1000, ..Check::default() },
+            without_receipt: Some(0),
             rate: matches!(pace, Pace::Rate(_)).then_some(1000.0),
             generator: Generator {
                 cpus: 4,
@@ -377,6 +403,53 @@ mod tests {
         let mut notes = report.notes();
         assert_eq!(notes.len(), 1, "{notes:?}");
         notes.remove(0)
+    }
+
+    /// What a publisher did that handed over 10 events, 3 of them in the warm-up, and has so many
+    /// receipts, in order.
+    fn sent(receipts: u64) -> Sent {
+        let mut latency = histogram();
+        (3..receipts).for_each(|_| record(&mut latency, 100));
+        Sent {
+            number: 10,
+            measured: 7,
+            first_us: Some(1_000_000),
+            handed_us: 1_500_000,
+            late: histogram(),
+            waited: Duration::ZERO,
+            receipts: Receipts { count: receipts, latency, last_us: 2_000_000 },
+        }
+    }
+
+    fn reported(plan: Plan, sent: Vec<Sent>, is_stalled: bool) -> Report {
+        let (received, broker) = (Vec::new(), "ewr".to_owned());
+        let plan = Plan { publishers: sent.len(), subscribers: 0, ..plan };
+        Measured { plan, broker, sent, received, seconds: 1.0, busy: None, is_interrupted: false, is_stalled }
+            .report()
+    }
+
+    #[test]
+    fn what_has_no_receipt_is_not_published() {
+        let plan = Plan::new(Amount::Events(14));
+        let whole = reported(plan.clone(), vec![sent(10), sent(10)], false);
+        assert_eq!((whole.published.events, whole.without_receipt, whole.holds()), (14, Some(0), true));
+        let short = reported(plan.clone(), vec![sent(10), sent(5)], false);
+        assert_eq!((short.published.events, short.without_receipt, short.holds()), (9, Some(5), false));
+        assert_eq!(short.published.per_second, 9.0);
+        assert_eq!((&short.json()["ok"], &short.json()["without_receipt"]), (&json!(false), &json!(5)));
+
+        let unasked = reported(Plan { receipts: false, ..plan }, vec![sent(0)], false);
+        assert_eq!((unasked.published.events, unasked.without_receipt, unasked.holds()), (7, None, true));
+    }
+
+    #[test]
+    fn a_run_that_stood_still_is_no_measurement_even_without_subscribers() {
+        let stalled = reported(Plan::new(Amount::Events(7)), vec![sent(10)], true);
+        assert_eq!((stalled.check.expected, stalled.check.holds()), (0, true));
+        assert!(!stalled.holds());
+        let json = stalled.json();
+        assert_eq!((&json["ok"], &json["stalled"]), (&json!(false), &json!(true)));
+        assert!(stalled.notes()[0].contains("nothing moved for 10 s"), "{:?}", stalled.notes());
     }
 
     #[test]

@@ -9,12 +9,13 @@ use fanal_client::Credentials;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::pace::Clock;
 use crate::publish::{Sent, publish};
 use crate::report::{Measured, Report};
 use crate::scene::Scene;
 use crate::subscribe::{Received, receive};
 use crate::usage::Cpu;
-use crate::{Amount, BenchError, Checker, Plan};
+use crate::{Amount, BenchError, Checker, Pace, Plan};
 
 /// How long nothing may come, after all was sent, before what is missing counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_STOPPED: Duration = Duration::from_secs(2);
 
 /// How long a publisher waits in vain for room before the run ends.
-const STALL: Duration = Duration::from_secs(10);
+pub(crate) const STALL: Duration = Duration::from_secs(10);
 
 /// How far a run is; for a progress bar.
 #[derive(Debug, Default)]
@@ -67,6 +68,10 @@ pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) began: Instant,
     pub(crate) progress: Arc<Progress>,
+    /// Of an open loop.
+    pub(crate) clock: Option<Clock>,
+    /// [`STALL`].
+    stall: Duration,
     publishers: Vec<Flow>,
     stop: watch::Sender<bool>,
     has_sent_all: AtomicBool,
@@ -82,7 +87,7 @@ struct Flow {
 }
 
 impl Shared {
-    fn new(plan: Plan, progress: Arc<Progress>) -> Self {
+    fn new(plan: Plan, progress: Arc<Progress>) -> Result<Self, BenchError> {
         let flow = |_| Flow {
             acked: AtomicU64::new(0),
             received: (0..plan.subscribers).map(|_| AtomicU64::new(0)).collect(),
@@ -90,15 +95,21 @@ impl Shared {
         };
         let publishers = (0..plan.publishers).map(flow).collect();
         let began = *progress.began.get_or_init(Instant::now);
-        Shared {
+        let clock = match plan.pace {
+            Pace::Rate(rate) => Some(Clock::start(began, rate, plan.publishers)?),
+            Pace::Window(_) => None,
+        };
+        Ok(Shared {
             plan,
             began,
             progress,
+            clock,
+            stall: STALL,
             publishers,
             stop: watch::Sender::new(false),
             has_sent_all: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Microseconds since the run began.
@@ -121,7 +132,7 @@ impl Shared {
             tokio::select! {
                 () = moved.notified() => {}
                 () = self.stopped() => {}
-                () = tokio::time::sleep(STALL) => {
+                () = tokio::time::sleep(self.stall) => {
                     self.is_stalled.store(true, Ordering::Relaxed);
                     self.stop();
                 }
@@ -212,7 +223,7 @@ async fn play(
         made = scene.set_up(credentials, plan) => made?,
         () = &mut stop => return Err(BenchError::Interrupted),
     }
-    let shared = Arc::new(Shared::new(plan.clone(), Arc::clone(progress)));
+    let shared = Arc::new(Shared::new(plan.clone(), Arc::clone(progress))?);
     let (totals, known) = watch::channel(None);
     let mut subscribers: JoinSet<Result<Received, BenchError>> = JoinSet::new();
     for (number, subscription) in std::mem::take(&mut scene.subscriptions).into_iter().enumerate() {
@@ -259,4 +270,34 @@ async fn play(
     let broker = scene.publishers.first().map(|client| client.welcome().broker.clone()).unwrap_or_default();
     Ok(Measured { plan: plan.clone(), broker, sent, received, seconds, busy, is_interrupted, is_stalled }
         .report())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(plan: Plan, stall: Duration) -> Shared {
+        Shared { stall, ..Shared::new(plan, Arc::default()).unwrap() }
+    }
+
+    fn without_subscribers() -> Plan {
+        Plan { subscribers: 0, ..Plan::new(Amount::Events(1000)) }
+    }
+
+    #[tokio::test]
+    async fn a_wait_in_which_nothing_moves_ends_the_run_as_stalled() {
+        let shared = shared(without_subscribers(), Duration::from_millis(1));
+        shared.on_acked(0, 3);
+        shared.wait_for(0, 3).await;
+        assert!(!shared.is_stopped() && !shared.is_stalled.load(Ordering::Relaxed), "three have come");
+        shared.wait_for(0, 4).await;
+        assert!(shared.is_stopped() && shared.is_stalled.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_ended_from_outside_is_no_stall() {
+        let shared = shared(without_subscribers(), STALL);
+        let ((), ()) = tokio::join!(shared.wait_for(0, 1), async { shared.stop() });
+        assert!(shared.is_stopped() && !shared.is_stalled.load(Ordering::Relaxed));
+    }
 }

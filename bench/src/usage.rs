@@ -14,9 +14,14 @@ pub fn cpu_seconds(process: &str) -> Option<f64> {
 
 /// Resident memory of a process, in MiB.
 pub fn resident_mib(process: &str) -> Option<f64> {
-    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
-    let pages: f64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * 4096.0 / f64::from(1 << 20))
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    Some(resident_kib(&status)? / 1024.0)
+}
+
+/// In kB there, and so without the size of a page, which differs between machines.
+fn resident_kib(status: &str) -> Option<f64> {
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Busy time of all CPUs of the machine so far, in CPU seconds.
@@ -68,5 +73,12 @@ mod tests {
         let (own, machine) = before.busy_since(began.elapsed().as_secs_f64()).unwrap();
         assert!(own > 0.0 && machine > 0.0, "{own} {machine} {sum}");
         assert!(resident_mib("self").unwrap() > 1.0);
+    }
+
+    #[test]
+    fn resident_memory_is_told_in_kib_whatever_a_page_is() {
+        assert_eq!(resident_kib("VmPeak:\t  9 kB\nVmRSS:\t    2048 kB\nRssAnon:\t 1 kB\n"), Some(2048.0));
+        // A thread of the kernel has none.
+        assert_eq!(resident_kib("Name:\tkthreadd\nThreads:\t1\n"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! `fanal bench`: load through the broker that the credentials point to.
 //!
-//! Invariant: exit code 0 only if every copy came once and in order. The load itself is that of
+//! Invariant: exit code 0 only if every copy came once and in order, and every event has its receipt. The load itself is that of
 //! `fanal_bench`; here are flags, the progress bar and what is printed.
 
 use std::sync::Arc;
@@ -114,21 +114,34 @@ fn print(report: &Report, json: bool) -> Outcome {
 
 /// Exit code 1, with what did not hold.
 fn verdict(report: &Report) -> Outcome {
-    let check = report.check;
-    if check.holds() {
+    if report.holds() {
         return Ok(());
     }
+    let stall = report.is_stalled.then(|| "the run stood still and was ended".to_owned());
+    let reasons: Vec<String> = [stall, copies(report), receipts(report)].into_iter().flatten().collect();
+    let left = report.left_behind.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
+    Err(Failure::failed(format!(
+        "{}; the figures are no measurement of a broker that delivers{left}",
+        reasons.join("; ")
+    )))
+}
+
+/// Which copies did not come as they should, if any.
+fn copies(report: &Report) -> Option<String> {
+    let check = report.check;
     let lost = if report.is_interrupted { "not delivered by then" } else { "lost" };
     let parts =
         [(check.lost, lost), (check.duplicates, "delivered again"), (check.out_of_order, "out of order")];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
-    let left = report.left_behind.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
-    Err(Failure::failed(format!(
-        "of {} copies: {}; the figures are no measurement of a broker that delivers{left}",
-        grouped(check.expected),
-        parts.join(", ")
-    )))
+    (!parts.is_empty()).then(|| format!("of {} copies: {}", grouped(check.expected), parts.join(", ")))
+}
+
+/// Which events have no receipt, if any.
+fn receipts(report: &Report) -> Option<String> {
+    let count = report.without_receipt.filter(|count| *count > 0)?;
+    let events = if count == 1 { "event has" } else { "events have" };
+    Some(format!("{} {events} no receipt", grouped(count)))
 }
 
 fn show(report: &Report, out: &mut Out) -> Outcome {

@@ -94,9 +94,6 @@ fn options<'a>(mut publish: PublishBuilder<'a>, args: &Publish) -> PublishBuilde
     if args.best_effort {
         // With a receipt, so that the command ends after the broker has the event.
         publish = publish.best_effort().receipt();
-        if args.receipts {
-            publish = publish.receipt();
-        }
     }
     match args.ttl {
         Some(ttl) => publish.ttl(ttl),

@@ -3,6 +3,7 @@
 
 use fanal_tests::broker::{Broker, World};
 use fanal_tests::cli;
+use fanal_tests::http::Metrics;
 use fanal_tests::process::Finished;
 use fanal_tests::wait::until;
 use rustix::process::Signal;
@@ -130,4 +131,42 @@ async fn ctrl_c_ends_it_with_what_was_measured_and_leaves_nothing_behind() {
         }
         assert_eq!(subscriptions(&broker), json!([]));
     }
+}
+
+#[test]
+fn a_load_that_would_tell_nothing_of_the_broker_is_refused() {
+    let world = World::new();
+    let broker = world.broker("ewr").start();
+    for pace in [["--window", "8"], ["--rate", "1000"]] {
+        let flags = ["--class", "best-effort", "--subscribers", "0", "--events", "10"];
+        let finished = cli::run(bench(&broker, &[&flags[..], &pace].concat()));
+        assert_eq!((finished.code, finished.stdout.len()), (Some(2), 0), "{}", finished.stderr);
+        assert!(finished.stderr.contains("best effort without subscribers"), "{}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_is_a_failure_even_without_subscribers() {
+    // It has to hang for as long as the load waits for it, 10 s.
+    if !cli::is_long() {
+        return;
+    }
+    let world = World::new();
+    let mut broker = world.broker("ewr").start();
+    let mut running =
+        cli::start(bench(&broker, &["--subscribers", "0", "--seconds", "10m", "--warm-up", "0"]));
+    until("events go in", || {
+        (Metrics::of(&broker).sum("fanal_events_published_total", &[]) > 0.0).then_some(())
+    })
+    .await;
+    broker.pause();
+    until("it gives up", || running.has_ended().then_some(())).await;
+    broker.resume();
+    let finished = running.finish();
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let report = report(&finished);
+    assert_eq!((&report["ok"], &report["stalled"]), (&json!(false), &json!(true)), "{report}");
+    assert!(report["without_receipt"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["published"]["events"], report["publish_latency"]["samples"]);
+    assert!(finished.stderr.contains("the run stood still"), "{}", finished.stderr);
 }

@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 /// What no answer of this test has, and why.
-const NEVER_SEEN: [(&str, &str); 1] =
-    [("demo: subscriptions[].troubles[]", "a demo that goes well has no trouble")];
+const NEVER_SEEN: [(&str, &str); 2] = [
+    ("demo: subscriptions[].troubles[]", "a demo that goes well has no trouble"),
+    ("bench: left_behind", "it takes a broker that hangs while a run is removed"),
+];
 
 /// The pages of the admin API, each a command too.
 const PAGES: [&str; 5] = ["status", "peers", "sessions", "subscriptions", "mailboxes"];

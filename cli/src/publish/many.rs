@@ -15,7 +15,7 @@ use fanal_protocol::Code;
 use futures::FutureExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::input::{Batch, Input, read_in_thread};
 use super::options;
@@ -86,7 +86,7 @@ pub(super) struct Run<'a> {
     failure: Option<Failure>,
     /// The last line that was handed over or refused.
     last_line: u64,
-    /// A signal ended the reading.
+    /// A signal ended the reading; not set where there was nothing more to read.
     is_interrupted: bool,
     started: Instant,
 }
@@ -146,7 +146,8 @@ impl<'a> Run<'a> {
                     if let Reason::Timeout(_) = reason {
                         return Err(reason.into_failure());
                     }
-                    (is_stopped, is_reading, self.is_interrupted) = (true, false, true);
+                    self.is_interrupted = is_reading && has_more(&mut batches);
+                    (is_stopped, is_reading) = (true, false);
                 }
                 () = front(&mut self.waiting), if !self.waiting.is_empty() => self.report_ready()?,
                 batch = batches.recv(), if is_reading && has_room => match batch {
@@ -347,6 +348,11 @@ fn refusal(error: &PublishError, id: Option<String>) -> Option<Refusal> {
     Some(Refusal { code, reason, id })
 }
 
+/// Whether lines are left to hand over, or the input has not ended yet.
+fn has_more(batches: &mut mpsc::Receiver<Result<Batch, String>>) -> bool {
+    !matches!(batches.try_recv(), Err(TryRecvError::Disconnected))
+}
+
 /// Waits until the fate of the first line in the queue can be told, without taking it.
 async fn front(waiting: &mut VecDeque<Waiting>) {
     std::future::poll_fn(|cx| waiting.front_mut().map_or(Poll::Pending, |front| front.poll(cx))).await;
@@ -369,4 +375,19 @@ fn bar(len: Option<u64>) -> ProgressBar {
         bar.enable_steady_tick(Duration::from_millis(200));
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_input_that_is_left_is_cut_off() {
+        let (sender, mut batches) = mpsc::channel(2);
+        assert!(has_more(&mut batches), "it is still being read");
+        sender.try_send(Ok(Batch { lines: Vec::new(), bytes: 1 })).ok().unwrap();
+        drop(sender);
+        assert!(has_more(&mut batches), "the last batch was not handed over");
+        assert!(!has_more(&mut batches), "it was read to its end");
+    }
 }
