@@ -90,16 +90,15 @@ fn a_broker_that_is_gone_without_a_word_is_noticed_and_its_successor_found() {
         || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (ours, theirs, successors) = (runtime(), runtime(), runtime());
     let broker = theirs.block_on(async { Broker::start() });
-    let (client, pending) = ours.block_on(async {
+    let client = ours.block_on(async {
         let client = Client::connect(&broker.credentials()).await.unwrap();
         client.publish("t").payload("before").await.unwrap();
-        theirs.shutdown_background();
-        // Tasks of a runtime that is shut down end when they are next at an await.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        broker.vanish();
-        let pending = client.publish("t").payload("during").send().await.unwrap();
-        (client, pending)
+        client
     });
+    // Returns when its tasks have ended.
+    theirs.shutdown_timeout(Duration::from_secs(20));
+    broker.vanish();
+    let pending = ours.block_on(async { client.publish("t").payload("during").send().await.unwrap() });
     let started = Instant::now();
     while client.is_connected() {
         std::thread::sleep(Duration::from_millis(20));
