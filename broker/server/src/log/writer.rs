@@ -125,7 +125,7 @@ impl LogWriter {
             }
             Err(error @ CommitError::Full { .. }) => {
                 self.set_full(Some(&error));
-                self.process_without_events(requests, &error.to_string(), Code::StoreFull);
+                self.process_without_events(requests, FULL_REASON, Code::StoreFull);
             }
             Err(error @ CommitError::BatchTooLarge { .. }) => match split(requests) {
                 Ok((first, second)) => {
@@ -155,6 +155,7 @@ impl LogWriter {
         match self.commit(batch) {
             Ok(committed) => self.finish(requests, plan, &committed),
             Err(error @ CommitError::Stopped { .. }) => self.stop(requests, &error.to_string()),
+            Err(CommitError::Full { .. }) => self.process_acks_only(requests, FULL_REASON, code),
             Err(error) => self.process_acks_only(requests, &error.to_string(), code),
         }
     }
@@ -501,6 +502,9 @@ enum Plan {
 
 /// Removals of the batch. How many entries each took out is known when the batch is applied: an
 /// entry may come and go within one batch, and two removals may ask for the same one.
+/// What clients and peers are told of a full store; where it is, is for the log.
+const FULL_REASON: &str = "no further segment can be made: let subscribers drain it, or make space";
+
 type Removals = SmallVec<[RemovalIndex; 2]>;
 
 fn entries_removed(removals: &Removals, committed: &Committed) -> u64 {
