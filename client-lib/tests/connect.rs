@@ -98,7 +98,7 @@ fn a_broker_that_is_gone_without_a_word_is_noticed_and_its_successor_found() {
     // Returns when its tasks have ended.
     theirs.shutdown_timeout(Duration::from_secs(20));
     broker.vanish();
-    let pending = ours.block_on(async { client.publish("t").payload("during").send().await.unwrap() });
+    let pending = ours.block_on(client.publish("t").payload("during").send()).unwrap();
     let started = Instant::now();
     while client.is_connected() {
         std::thread::sleep(Duration::from_millis(20));
