@@ -66,7 +66,7 @@ impl Attributes for Event {
             ("id" | "source" | "topic", _) => Some(Value::Str(TEXTS[pick % TEXTS.len()])),
             ("time", _) => Some(Value::Timestamp(time)),
             (_, 1) => Some(Value::Timestamp(time)),
-            (_, 2) => Some(Value::Bool(pick % 2 == 0)),
+            (_, 2) => Some(Value::Bool(pick.is_multiple_of(2))),
             (_, 3) => Some(Value::Float(FLOATS[pick % FLOATS.len()])),
             (_, 4) => Some(Value::Bytes(b"x")),
             (_, 5 | 6) => Some(Value::Int(INTEGERS[pick % INTEGERS.len()])),
