@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanal_protocol::identity::PublisherId;
-use fanal_protocol::stream::Origin;
+use fanal_protocol::stream::{Origin, Outgoing};
 use fanal_protocol::{Class, Epoch, Fingerprint, StoreId};
 use thiserror::Error;
 
@@ -63,6 +63,22 @@ impl Event {
     /// What remains of its TTL.
     pub fn remaining_ttl(&self, now: Millis) -> Option<u64> {
         self.deadline.map(|deadline| deadline.saturating_sub(now))
+    }
+
+    /// As it is written to a stream: on a channel, and with mailbox sequence and attempt where it is a
+    /// durable copy.
+    pub fn outgoing(&self, channel: u32, now: Millis, mailbox: Option<(u64, Option<u32>)>) -> Outgoing<'_> {
+        Outgoing {
+            channel,
+            class: self.class,
+            topic: &self.topic,
+            origin: &self.origin,
+            sequence: self.sequence,
+            accepted_at_ms: self.accepted_at,
+            ttl_ms: self.remaining_ttl(now),
+            mailbox_sequence: mailbox.map(|(sequence, _)| sequence),
+            attempt: mailbox.and_then(|(_, attempt)| attempt),
+        }
     }
 
     /// The same event in memory of its own, so that a waiting event does not keep alive the read

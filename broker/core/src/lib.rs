@@ -11,6 +11,7 @@
 //! Not here: the log (`fanal-store`), sockets and tasks (`fanal-broker`), topics and filters
 //! (`fanal-matching`).
 
+pub mod ask;
 pub mod credit;
 pub mod delivery;
 pub mod event;

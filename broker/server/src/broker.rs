@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fanal_core::ask::parse_ask;
 use fanal_core::home::Subscription;
 use fanal_core::{Home, MailboxId};
 use fanal_protocol::{Incarnation, StoreId};
@@ -28,7 +29,7 @@ use crate::log::writer::{LogWriter, StoreHealth};
 use crate::mailbox::{Mailbox, MailboxKind};
 use crate::metrics::Metrics;
 use crate::pages::AdminPages;
-use crate::shared::{Shared, SharedParts, parse_ask};
+use crate::shared::{Shared, SharedParts};
 use crate::sockets::Sockets;
 use crate::trust::{Trust, TrustError};
 use crate::{accept, admin, gauges, quic};

@@ -218,7 +218,7 @@ mod tests {
         shared.peers.ensure(&shared, "jfk", own);
         let ask = |n: usize| {
             let ask = fanal_core::home::Ask { filter: format!("t/{n}"), predicate: None, except: Vec::new() };
-            crate::shared::interest_entry(&ask, fanal_protocol::control::INTEREST_LIVE)
+            fanal_core::ask::interest_entry(&ask, fanal_protocol::control::INTEREST_LIVE)
         };
         let shows = |widened: u8, entries: usize| {
             let page = shared.metrics.render();

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use fanal_core::MailboxId;
+use fanal_core::ask::interest_entry;
 use fanal_core::home::{Ask, Subscription};
 use fanal_core::interest::OwnInterest;
-use fanal_matching::{EntryId, Filter, FilterError, Index, Selector, TopicFilter};
-use fanal_protocol::control::{INTEREST_DURABLE, INTEREST_LIVE, InterestEntry};
+use fanal_matching::{EntryId, Index, Selector};
+use fanal_protocol::control::{INTEREST_DURABLE, InterestEntry};
 use fanal_protocol::{Incarnation, PublisherId};
 use fanal_store::Reader;
 use tokio::sync::watch;
@@ -252,59 +253,4 @@ impl InterestBook {
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
-}
-
-/// An ask as it travels to peers.
-pub(crate) fn interest_entry(ask: &Ask, class: u8) -> InterestEntry {
-    debug_assert!(class == INTEREST_DURABLE || class == INTEREST_LIVE);
-    InterestEntry {
-        id: 0,
-        class,
-        filter: ask.filter.clone(),
-        predicate: ask.predicate.clone(),
-        except: ask.except.clone(),
-    }
-}
-
-/// Why what was asked for is no selector.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
-    #[error("topic filter '{filter}': {source}{}", source.caret(filter).map(|caret| format!("\n{caret}")).unwrap_or_default())]
-    Topic { filter: String, source: fanal_matching::TopicError },
-    #[error("{got} exclusions: at most {EXCEPT_MAX} are allowed")]
-    TooManyExclusions { got: usize },
-    #[error("filter refused at {0}")]
-    Filter(FilterError),
-}
-
-/// Most exclusions of one subscription.
-const EXCEPT_MAX: usize = 64;
-
-/// Checks what a subscription asks for, and brings it into canonical form.
-pub(crate) fn parse_ask(
-    filter: &str,
-    predicate: Option<&str>,
-    except: &[String],
-) -> Result<(Ask, Selector), AskError> {
-    let topic = |text: &str| {
-        TopicFilter::parse(text).map_err(|source| AskError::Topic { filter: text.to_owned(), source })
-    };
-    if except.len() > EXCEPT_MAX {
-        return Err(AskError::TooManyExclusions { got: except.len() });
-    }
-    let predicate = predicate.map(Filter::parse).transpose().map_err(AskError::Filter)?;
-    let mut sorted: Vec<String> = except.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    let selector = Selector {
-        topic: topic(filter)?,
-        except: sorted.iter().map(|text| topic(text)).collect::<Result<_, _>>()?,
-        predicate,
-    };
-    let ask = Ask {
-        filter: filter.to_owned(),
-        predicate: selector.predicate.as_ref().map(|predicate| predicate.to_string()),
-        except: sorted,
-    };
-    Ok((ask, selector))
 }

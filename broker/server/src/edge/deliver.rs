@@ -11,7 +11,7 @@ use fanal_core::event::Millis;
 use fanal_core::live::LiveItem;
 use fanal_protocol::Code;
 use fanal_protocol::control::{Gap, STREAM_DURABLE, STREAM_LIVE};
-use fanal_protocol::stream::{EventStreamWriter, Outgoing};
+use fanal_protocol::stream::EventStreamWriter;
 use fanal_store::{Position, ReadError, Reader};
 use quinn::{Connection, SendStream};
 
@@ -49,17 +49,7 @@ impl EventSink {
         now: Millis,
         mailbox: Option<(u64, Option<u32>)>,
     ) {
-        let outgoing = Outgoing {
-            channel,
-            class: event.class,
-            topic: &event.topic,
-            origin: &event.origin,
-            sequence: event.sequence,
-            accepted_at_ms: event.accepted_at,
-            ttl_ms: event.remaining_ttl(now),
-            mailbox_sequence: mailbox.map(|(sequence, _)| sequence),
-            attempt: mailbox.and_then(|(_, attempt)| attempt),
-        };
+        let outgoing = event.outgoing(channel, now, mailbox);
         self.encoder.event_head(&outgoing, event.body.len(), &mut self.out);
         self.out.extend_from_slice(&event.body);
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanal_core::Credit;
+use fanal_core::ask::interest_entry;
 use fanal_core::home::Ask;
 use fanal_matching::EntryId;
 use fanal_protocol::PublisherId;
@@ -21,7 +22,7 @@ use crate::live::{LiveQueue, SharedCredit};
 use crate::log::request::PublishChannel;
 use crate::mailbox::Attached;
 use crate::ready::ReadyList;
-use crate::shared::{Shared, interest_entry};
+use crate::shared::Shared;
 use crate::wire::Outbox;
 
 /// Closed publish channels that stay known.

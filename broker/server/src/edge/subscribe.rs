@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fanal_core::ask::{AskError, interest_entry, parse_ask};
 use fanal_core::home::{Ask, Subscription};
 use fanal_matching::Selector;
 use fanal_protocol::Code;
@@ -23,7 +24,7 @@ use crate::live::{LiveClass, LiveQueue, LiveQueueParts, SharedCredit};
 use crate::log::{Command, Output};
 use crate::mailbox::Holder;
 use crate::route::Target;
-use crate::shared::{AskError, Shared, interest_entry, parse_ask};
+use crate::shared::Shared;
 
 /// Longest name of a durable subscription, in bytes.
 const DURABLE_NAME_BYTES_MAX: usize = 128;

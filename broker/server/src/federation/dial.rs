@@ -63,11 +63,10 @@ async fn dial(
     peer: &Peer,
     address: &str,
 ) -> Result<Option<quinn::Connection>, Problem> {
-    let unreachable = |text: String| Problem { text, is_refusal: false };
-    let config = crate::quic::peer_client_config(&shared.trust, &peer.name).map_err(unreachable)?;
+    let config = crate::quic::peer_client_config(&shared.trust, &peer.name).map_err(Problem::passing)?;
     let mut problems = Vec::new();
     let mut is_refusal = false;
-    for target in resolve(address, endpoint).await.map_err(unreachable)? {
+    for target in resolve(address, endpoint).await.map_err(Problem::passing)? {
         if peer.is_linked() {
             return Ok(None);
         }
@@ -88,16 +87,13 @@ async fn connect(
     config: ClientConfig,
     target: SocketAddr,
 ) -> Result<quinn::Connection, Problem> {
-    let unreachable = |text: String| Problem { text, is_refusal: false };
     let connecting = endpoint
         .connect_with(config, target, "fanal")
-        .map_err(|error| unreachable(format!("cannot dial: {error}")))?;
+        .map_err(|error| Problem::passing(format!("cannot dial: {error}")))?;
     match tokio::time::timeout(DIAL_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => {
-            Err(Problem { text: crate::quic::explain(&error), is_refusal: crate::quic::is_refusal(&error) })
-        }
-        Err(_) => Err(unreachable(format!("no answer within {} s", DIAL_TIMEOUT.as_secs()))),
+        Ok(Err(error)) => Err(Problem::from(&error)),
+        Err(_) => Err(Problem::passing(format!("no answer within {} s", DIAL_TIMEOUT.as_secs()))),
     }
 }
 

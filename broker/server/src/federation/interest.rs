@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanal_core::ask::{AskError, parse_ask};
 use fanal_core::home::Ask;
 use fanal_core::interest::{InterestChange, InterestError, PeerInterest};
 use fanal_matching::Selector;
@@ -24,7 +25,7 @@ use super::send::{self, Window};
 use crate::log::{Command, Output};
 use crate::mailbox::{Mailbox, MailboxKind};
 use crate::route::Target;
-use crate::shared::{Shared, parse_ask};
+use crate::shared::Shared;
 use crate::wire::{Ending, Outbox};
 
 /// How often a digest is sent, so that drift heals.
@@ -212,9 +213,9 @@ pub(crate) fn install(shared: &Shared, peer: &Arc<Peer>, entry: InterestEntry) {
     });
 }
 
-fn selector(entry: &InterestEntry) -> Result<Selector, crate::shared::AskError> {
+fn selector(entry: &InterestEntry) -> Result<Selector, AskError> {
     match parse_ask(&entry.filter, entry.predicate.as_deref(), &entry.except) {
-        Err(crate::shared::AskError::Filter(error)) => {
+        Err(AskError::Filter(error)) => {
             tracing::warn!(filter = entry.filter, %error, "a peer's predicate cannot be read here: its ask is widened");
             parse_ask(&entry.filter, None, &entry.except).map(|(_, selector): (Ask, _)| selector)
         }

@@ -58,14 +58,12 @@ pub(crate) async fn run(
 /// What ended a link. The other side's reason says more than that its streams ended.
 fn problem(connection: &Connection, ending: &Ending) -> Problem {
     match (ending, connection.close_reason()) {
-        (Ending::Gone(_), Some(error)) if is_telling(&error) => {
-            Problem { text: crate::quic::explain(&error), is_refusal: crate::quic::is_refusal(&error) }
-        }
+        (Ending::Gone(_), Some(error)) if is_telling(&error) => Problem::from(&error),
         (Ending::Refused { code, .. }, _) => {
             let is_refusal = crate::quic::is_refusal_code(u64::from(code.number()));
             Problem { text: ending.to_string(), is_refusal }
         }
-        (Ending::Gone(_), _) => Problem { text: ending.to_string(), is_refusal: false },
+        (Ending::Gone(_), _) => Problem::passing(ending.to_string()),
     }
 }
 

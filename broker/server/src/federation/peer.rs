@@ -50,6 +50,19 @@ pub(crate) struct Problem {
     pub(crate) is_refusal: bool,
 }
 
+impl Problem {
+    /// Something that may go away by itself.
+    pub(crate) fn passing(text: String) -> Problem {
+        Problem { text, is_refusal: false }
+    }
+}
+
+impl From<&quinn::ConnectionError> for Problem {
+    fn from(error: &quinn::ConnectionError) -> Problem {
+        Problem { text: crate::quic::explain(error), is_refusal: crate::quic::is_refusal(error) }
+    }
+}
+
 #[derive(Default)]
 struct State {
     link: Option<Arc<Link>>,

@@ -8,7 +8,7 @@ use fanal_core::home::Ask;
 use fanal_core::live::{LiveBuffer, LiveItem};
 use fanal_matching::EntryId;
 use fanal_protocol::control::{GAP_UNKNOWN, Gap, STREAM_DURABLE, STREAM_LIVE};
-use fanal_protocol::stream::{EventStreamWriter, Outgoing};
+use fanal_protocol::stream::EventStreamWriter;
 use fanal_store::ReadError;
 
 use super::edge::{Channel, Session};
@@ -261,17 +261,7 @@ pub(crate) fn put_event(
     mailbox: Option<(u64, Option<u32>)>,
     out: &mut Vec<u8>,
 ) {
-    let outgoing = Outgoing {
-        channel,
-        class: event.class,
-        topic: &event.topic,
-        origin: &event.origin,
-        sequence: event.sequence,
-        accepted_at_ms: event.accepted_at,
-        ttl_ms: event.remaining_ttl(now),
-        mailbox_sequence: mailbox.map(|(sequence, _)| sequence),
-        attempt: mailbox.and_then(|(_, attempt)| attempt),
-    };
+    let outgoing = event.outgoing(channel, now, mailbox);
     writer.event_head(&outgoing, event.body.len(), out);
     out.extend_from_slice(&event.body);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanal_core::ask::{interest_entry, parse_ask};
 use fanal_core::home::{HomeRefusal, Principal, Subscription};
 use fanal_core::route::Scope;
 use fanal_core::{Credit, Event, MailboxId};
@@ -20,7 +21,7 @@ use super::deliver::Live;
 use super::log::{Command, DoneReason, LogError, Output, PublishItem, Request, Then};
 use super::mailbox::Holder;
 use super::route::{Target, TopicRoute};
-use super::{AUTHORITY, BODY_BYTES_MAX, Backlog, Node, broker_name, interest_entry, principal, selector};
+use super::{AUTHORITY, BODY_BYTES_MAX, Backlog, Node, broker_name, principal};
 use crate::context::{BrokerTimer, Context};
 use crate::count::Count;
 use crate::mutant::Mutant;
@@ -144,7 +145,7 @@ impl Node {
                 self.ask_log(ctx, conn, Command::RemoveSubscription { principal, name }, request.into());
             }
             Control::UpdateSubscription(request) => {
-                let parsed = selector(&request.filter, request.predicate.as_deref(), &request.except);
+                let parsed = parse_ask(&request.filter, request.predicate.as_deref(), &request.except);
                 let Ok((ask, _)) = parsed else {
                     return self.refuse(ctx, conn, request.request, Code::FilterRefused);
                 };
@@ -246,7 +247,7 @@ impl Node {
 
     fn subscribe(&mut self, ctx: &mut Context, conn: ConnId, request: Subscribe) {
         let Some(session) = self.sessions.get(&conn) else { return };
-        let parsed = selector(&request.filter, request.predicate.as_deref(), &request.except);
+        let parsed = parse_ask(&request.filter, request.predicate.as_deref(), &request.except);
         let Ok((ask, selector)) = parsed else {
             return self.refuse(ctx, conn, request.channel, Code::FilterRefused);
         };
@@ -284,7 +285,7 @@ impl Node {
         subscription: &Subscription,
         existed: bool,
     ) {
-        let parsed = selector(&request.filter, request.predicate.as_deref(), &request.except);
+        let parsed = parse_ask(&request.filter, request.predicate.as_deref(), &request.except);
         let Ok((_, selector)) = parsed else { return };
         let version = self.ensure_durable(id, subscription, selector);
         self.interest_changed(ctx);
@@ -327,7 +328,7 @@ impl Node {
 
     fn update_durable(&mut self, ctx: &mut Context, id: MailboxId, wanted: &Subscription) {
         let ask = &wanted.ask;
-        let Ok((_, selector)) = selector(&ask.filter, ask.predicate.as_deref(), &ask.except) else { return };
+        let Ok((_, selector)) = parse_ask(&ask.filter, ask.predicate.as_deref(), &ask.except) else { return };
         let Some(durable) = self.durables.get_mut(&id) else { return };
         durable.version = self.interest.add(interest_entry(ask, INTEREST_DURABLE));
         self.index.replace(durable.entry, selector);

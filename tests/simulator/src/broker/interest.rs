@@ -1,16 +1,17 @@
 //! Interest over a link: the own set goes out, the peer's comes in and is installed.
 
+use fanal_core::ask::parse_ask;
 use fanal_core::interest::{InterestChange, InterestError};
 use fanal_protocol::control::{
     INTEREST_DURABLE, INTEREST_LIVE, InterestAck, InterestDelta, InterestDigest, InterestEntry,
     InterestResync, InterestSnapshot,
 };
 
+use super::Node;
 use super::link::Phase;
 use super::log::{Command, LogError, Output, Then};
 use super::mailbox::Mailbox;
 use super::route::Target;
-use super::{Node, selector};
 use crate::context::{BrokerTimer, Context};
 use crate::count::Count;
 use crate::net::ConnId;
@@ -168,7 +169,7 @@ impl Node {
 
     /// Puts an ask of a peer into the index, unless it is there.
     pub(crate) fn install(&mut self, number: usize, entry: InterestEntry) {
-        let Ok((_, selector)) = selector(&entry.filter, entry.predicate.as_deref(), &entry.except) else {
+        let Ok((_, selector)) = parse_ask(&entry.filter, entry.predicate.as_deref(), &entry.except) else {
             return;
         };
         let target = match entry.class {

@@ -11,12 +11,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use fanal_core::ask::{interest_entry, parse_ask};
 use fanal_core::event::Millis;
 use fanal_core::home::{Ask, Principal, Subscription};
 use fanal_core::interest::OwnInterest;
 use fanal_core::{Home, MailboxId};
-use fanal_matching::{EntryId, Filter, Index, Selector, TopicFilter};
-use fanal_protocol::control::{INTEREST_DURABLE, InterestEntry};
+use fanal_matching::{EntryId, Index, Selector};
+use fanal_protocol::control::INTEREST_DURABLE;
 use fanal_protocol::{Control, Epoch, Fingerprint, Incarnation, StoreId, frame};
 use fanal_store::simulated::{Faults, Loss, SimulatedDisk};
 use fanal_store::{Housekeeping, Options, Reader, Recovery, Store};
@@ -258,13 +259,13 @@ impl Node {
         let subscriptions: Vec<_> =
             self.log.home.subscriptions().map(|(id, subscription)| (id, subscription.clone())).collect();
         for (id, subscription) in subscriptions {
-            match selector(
+            match parse_ask(
                 &subscription.ask.filter,
                 subscription.ask.predicate.as_deref(),
                 &subscription.ask.except,
             ) {
                 Ok((_, selector)) => drop(self.ensure_durable(id, &subscription, selector)),
-                Err(error) => ctx.oracle.break_(format!("b{}", self.number), error),
+                Err(error) => ctx.oracle.break_(format!("b{}", self.number), error.to_string()),
             }
         }
         let records: Vec<_> = self.log.home.peers().map(|(id, record)| (id, record.clone())).collect();
@@ -420,45 +421,13 @@ pub(crate) fn principal(name: &str) -> Principal {
     Principal { name: name.to_owned(), authority: AUTHORITY }
 }
 
-/// An ask as it travels to peers.
-pub(crate) fn interest_entry(ask: &Ask, class: u8) -> InterestEntry {
-    InterestEntry {
-        id: 0,
-        class,
-        filter: ask.filter.clone(),
-        predicate: ask.predicate.clone(),
-        except: ask.except.clone(),
-    }
-}
-
-/// Checks what is asked for, and brings it into canonical form.
-pub(crate) fn selector(
-    filter: &str,
-    predicate: Option<&str>,
-    except: &[String],
-) -> Result<(Ask, Selector), String> {
-    let topic = |text: &str| TopicFilter::parse(text).map_err(|error| format!("{text}: {error}"));
-    let predicate = predicate.map(Filter::parse).transpose().map_err(|error| error.to_string())?;
-    let selector = Selector {
-        topic: topic(filter)?,
-        except: except.iter().map(|text| topic(text)).collect::<Result<_, _>>()?,
-        predicate,
-    };
-    let ask = Ask {
-        filter: filter.to_owned(),
-        predicate: selector.predicate.as_ref().map(|predicate| predicate.to_string()),
-        except: except.to_vec(),
-    };
-    Ok((ask, selector))
-}
-
 /// Frames that wait for their turn.
 pub(crate) type Backlog = VecDeque<Control>;
 
 /// A wish in the text by which the broker compares wishes.
 pub(crate) fn canonical(wish: &crate::ask::Wish) -> Option<Ask> {
     let except: Vec<String> = wish.except.iter().map(|text| (*text).to_owned()).collect();
-    selector(wish.filter, wish.predicate().as_deref(), &except).ok().map(|(ask, _)| ask)
+    parse_ask(wish.filter, wish.predicate().as_deref(), &except).ok().map(|(ask, _)| ask)
 }
 
 /// Whether all that was written into the log's last segment is on the disk, by the disk's own books.
