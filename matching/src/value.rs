@@ -83,11 +83,19 @@ fn compare_int_float(int: i64, float: f64) -> Option<Ordering> {
 pub trait Attributes {
     /// The value of `name`, compared case by case.
     fn get(&self, name: &str) -> Option<Value<'_>>;
+
+    /// Calls `see` once for each attribute that `get` knows, in any order. Core fields may be left
+    /// out: they are asked for by name, and only where a filter mentions them.
+    fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>));
 }
 
 impl<T: Attributes + ?Sized> Attributes for &T {
     fn get(&self, name: &str) -> Option<Value<'_>> {
         (**self).get(name)
+    }
+
+    fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>)) {
+        (**self).visit(see);
     }
 }
 
@@ -96,17 +104,29 @@ impl<N: AsRef<str>> Attributes for [(N, Value<'_>)] {
     fn get(&self, name: &str) -> Option<Value<'_>> {
         self.iter().find(|(key, _)| key.as_ref() == name).map(|(_, value)| *value)
     }
+
+    fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>)) {
+        self.iter().for_each(|(key, value)| see(key.as_ref(), *value));
+    }
 }
 
 impl<N: AsRef<str>, const COUNT: usize> Attributes for [(N, Value<'_>); COUNT] {
     fn get(&self, name: &str) -> Option<Value<'_>> {
         Attributes::get(self.as_slice(), name)
     }
+
+    fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>)) {
+        Attributes::visit(self.as_slice(), see);
+    }
 }
 
 impl<N: AsRef<str>> Attributes for Vec<(N, Value<'_>)> {
     fn get(&self, name: &str) -> Option<Value<'_>> {
         Attributes::get(self.as_slice(), name)
+    }
+
+    fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>)) {
+        Attributes::visit(self.as_slice(), see);
     }
 }
 
@@ -115,6 +135,8 @@ impl Attributes for () {
     fn get(&self, _name: &str) -> Option<Value<'_>> {
         None
     }
+
+    fn visit<'s>(&'s self, _see: &mut dyn FnMut(&'s str, Value<'s>)) {}
 }
 
 #[cfg(test)]

@@ -70,4 +70,8 @@ impl Attributes for EventView<'_> {
             _ => self.attributes.iter().find(|(known, _)| *known == name).map(|(_, value)| *value),
         }
     }
+
+    fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>)) {
+        self.attributes.iter().for_each(|(name, value)| see(name, *value));
+    }
 }
