@@ -38,9 +38,12 @@ use crate::value::Attributes;
 pub use error::{Expected, FilterError, FilterErrorReason};
 pub use types::Type;
 
+pub(crate) use pattern::Pattern;
+
 mod error;
 mod evaluate;
 mod lexer;
+mod lower;
 mod near;
 mod parser;
 mod pattern;

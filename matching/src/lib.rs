@@ -20,6 +20,15 @@ pub mod selector;
 pub mod topic;
 pub mod value;
 
+mod normal;
+
+// Tests inside the crate share the generator of those outside, which names it.
+#[cfg(test)]
+extern crate self as fanal_matching;
+#[cfg(test)]
+#[path = "../tests/generate/mod.rs"]
+mod generate;
+
 pub use filter::{Filter, FilterError, FilterErrorReason, Truth};
 pub use index::{Candidate, EntryId, Index, Route};
 pub use selector::Selector;

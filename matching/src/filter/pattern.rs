@@ -24,15 +24,15 @@ pub(super) enum Element {
 }
 
 /// A pattern cut at each `%`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Pattern {
     /// What the text begins with.
     first: Segment,
     /// What follows the first `%`; without one, the first segment is the whole text.
     floating: Option<Floating>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Floating {
     /// None of them is empty.
     middle: Box<[Segment]>,
@@ -40,7 +40,7 @@ struct Floating {
     last: Segment,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Segment {
     /// Apart from `Plain`, whose comparison would hand an address that points nowhere to the C
     /// library: with masked vector loads that costs 80 ns even for no bytes.
@@ -71,7 +71,7 @@ impl Pattern {
     }
 
     /// Whether the whole of `text` fits. Linear in `text`, allocates nothing.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         let Some(rest) = self.first.strip_prefix(text) else {
             return false;
         };
@@ -79,6 +79,19 @@ impl Pattern {
             None => rest.is_empty(),
             Some(floating) => floating.matches(rest),
         }
+    }
+
+    /// The one text that fits, if there is one only.
+    pub(crate) fn as_exact(&self) -> Option<&str> {
+        self.floating.is_none().then(|| self.first.as_plain())?
+    }
+
+    /// What a text must begin and end with, if nothing else is asked of it than that the two do
+    /// not overlap; either may be empty.
+    pub(crate) fn as_ends(&self) -> Option<(&str, &str)> {
+        let floating = self.floating.as_ref()?;
+        let ends = (self.first.as_plain()?, floating.last.as_plain()?);
+        floating.middle.is_empty().then_some(ends)
     }
 
     fn floating_characters_max(&self) -> usize {
@@ -109,6 +122,15 @@ impl Segment {
             Some(text) if text.is_empty() => Segment::Empty,
             Some(text) => Segment::Plain(text.into()),
             None => Segment::Holed(characters.collect()),
+        }
+    }
+
+    /// Its text, if it holds no `_`.
+    fn as_plain(&self) -> Option<&str> {
+        match self {
+            Segment::Empty => Some(""),
+            Segment::Plain(plain) => Some(plain),
+            Segment::Holed(_) => None,
         }
     }
 

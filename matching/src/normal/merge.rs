@@ -1,0 +1,368 @@
+//! Joining conditions: flattening, and merging what is said of one field.
+//!
+//! 1. Merging is exact: the joined condition holds for the same events as its parts together.
+//! 2. No merge makes the condition larger.
+//! 3. A set meets the other checks of its field value by value, as long as that takes at most
+//!    [`SET_CHECKS_MAX`] checks; beyond, both stay.
+
+use std::collections::BTreeMap;
+
+use super::{Bound, Check, Condition, Constant, Field, Kind, Test};
+
+/// The most checks that cutting a set down may take.
+const SET_CHECKS_MAX: usize = 1 << 16;
+
+impl Condition {
+    /// All of `parts` hold.
+    pub(crate) fn all(parts: Vec<Condition>) -> Condition {
+        let Some((checks, mut parts)) = sort(parts, Join::All) else { return Condition::Never };
+        for (field, checks) in checks {
+            let Some(checks) = meet(checks) else { return Condition::Never };
+            parts.extend(tests(field, checks));
+        }
+        finish(parts, Condition::Always, Condition::All)
+    }
+
+    /// One of `parts` holds, or more.
+    pub(crate) fn any(parts: Vec<Condition>) -> Condition {
+        let Some((checks, mut parts)) = sort(parts, Join::Any) else { return Condition::Always };
+        for (field, checks) in checks {
+            let Some(checks) = unite(checks) else { return Condition::Always };
+            parts.extend(tests(field, checks));
+        }
+        finish(parts, Condition::Never, Condition::Any)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Join {
+    All,
+    Any,
+}
+
+type Sorted = (BTreeMap<Field, Vec<Check>>, Vec<Condition>);
+
+/// What is said of each field, and the rest; nested joins of the same sort are opened. `None` if
+/// one part decides the whole.
+fn sort(parts: Vec<Condition>, join: Join) -> Option<Sorted> {
+    let mut checks: BTreeMap<Field, Vec<Check>> = BTreeMap::new();
+    let mut rest = Vec::new();
+    let mut pending = parts;
+    while let Some(part) = pending.pop() {
+        match (part, join) {
+            (Condition::Test(test), _) => checks.entry(test.field).or_default().push(test.check),
+            (Condition::All(inner), Join::All) | (Condition::Any(inner), Join::Any) => pending.extend(inner),
+            (Condition::Always, Join::All) | (Condition::Never, Join::Any) => {}
+            (Condition::Never, Join::All) | (Condition::Always, Join::Any) => return None,
+            (other, _) => rest.push(other),
+        }
+    }
+    Some((checks, rest))
+}
+
+fn tests(field: Field, checks: Vec<Check>) -> impl Iterator<Item = Condition> {
+    checks.into_iter().map(move |check| Condition::Test(Test { field: field.clone(), check }))
+}
+
+/// The whole of the parts that are left: sorted, distinct, and bare if there is one only.
+fn finish(mut parts: Vec<Condition>, empty: Condition, joined: fn(Vec<Condition>) -> Condition) -> Condition {
+    parts.sort_unstable();
+    parts.dedup();
+    match parts.len() {
+        0 => empty,
+        1 => parts.pop().unwrap_or(empty),
+        _ => joined(parts),
+    }
+}
+
+impl Check {
+    /// The check in its one form; `None` if no value fulfils it.
+    pub(super) fn normal(self) -> Option<Check> {
+        match self {
+            Check::OneOf(set) => Some(sorted(set)).filter(|set| !set.is_empty()).map(Check::OneOf),
+            Check::NoneOf(set) => match sorted(set) {
+                // Of two values, what is not the one is the other.
+                set if set.first().map(Constant::kind) == Some(Kind::Bool) => match set[..] {
+                    [Constant::Bool(known)] => Some(Check::OneOf(vec![Constant::Bool(!known)])),
+                    _ => None,
+                },
+                set => Some(Check::NoneOf(set)),
+            },
+            Check::Range { low, high } => range(low, high),
+            Check::Like { pattern, negated } => match (pattern.as_exact(), pattern.as_ends()) {
+                (Some(text), _) if negated => Some(Check::NoneOf(vec![Constant::Str(text.into())])),
+                (Some(text), _) => Some(Check::OneOf(vec![Constant::Str(text.into())])),
+                (_, Some(("", ""))) => (!negated).then(any_text),
+                (_, Some((prefix, ""))) if !negated => Some(Check::Prefix(prefix.into())),
+                (_, Some(("", suffix))) if !negated => Some(Check::Suffix(suffix.into())),
+                _ => Some(Check::Like { pattern, negated }),
+            },
+            check => Some(check),
+        }
+    }
+}
+
+fn sorted(mut set: Vec<Constant>) -> Vec<Constant> {
+    set.sort_unstable();
+    set.dedup();
+    set
+}
+
+/// Each text, and nothing else: the empty one comes first.
+fn any_text() -> Check {
+    Check::Range { low: Bound::Included(Constant::Str("".into())), high: Bound::Open }
+}
+
+/// What lies between two bounds of one kind; `None` if nothing does.
+fn range(low: Bound, high: Bound) -> Option<Check> {
+    match (low, high) {
+        (Bound::Included(first), Bound::Included(last)) if first == last => Some(Check::OneOf(vec![first])),
+        (low, high) => match (low.constant(), high.constant()) {
+            (Some(first), Some(last)) if first >= last => None,
+            _ => Some(Check::Range { low, high }),
+        },
+    }
+}
+
+/// The checks that hold together when all of `checks` do; `None` if they never do.
+fn meet(mut checks: Vec<Check>) -> Option<Vec<Check>> {
+    checks.sort_unstable();
+    checks.dedup();
+    if checks.contains(&Check::Absent) {
+        return (checks.len() == 1).then_some(checks);
+    }
+    if checks.len() > 1 {
+        checks.retain(|check| *check != Check::Present);
+    }
+    if checks.len() < 2 {
+        return Some(checks);
+    }
+    Facts::of(checks)?.into_checks()
+}
+
+/// What is known of one field that is present.
+#[derive(Default)]
+struct Facts {
+    one_of: Option<Vec<Constant>>,
+    none_of: Vec<Constant>,
+    range: Option<Range>,
+    prefix: Option<Box<str>>,
+    suffix: Option<Box<str>>,
+    likes: Vec<Check>,
+}
+
+type Range = (Bound, Bound);
+
+impl Facts {
+    /// `None` if the checks ask for values of two kinds, or for two beginnings or ends.
+    fn of(checks: Vec<Check>) -> Option<Facts> {
+        let mut kinds = checks.iter().filter(|check| !matches!(check, Check::OneOf(_))).map(Check::kind);
+        let first = kinds.next();
+        if kinds.any(|kind| Some(kind) != first) {
+            return None;
+        }
+        checks.into_iter().try_fold(Facts::default(), Facts::and)
+    }
+
+    fn and(mut self, check: Check) -> Option<Facts> {
+        match check {
+            Check::OneOf(set) => {
+                self.one_of = Some(match self.one_of {
+                    None => set,
+                    Some(held) => common(held, &set),
+                });
+            }
+            Check::NoneOf(set) => self.none_of.extend(set),
+            Check::Range { low, high } => {
+                self.range = Some(match self.range {
+                    None => (low, high),
+                    Some((l, h)) => (tighter_low(l, low), tighter_high(h, high)),
+                });
+            }
+            Check::Prefix(text) => {
+                self.prefix = Some(longer(self.prefix, text, |t, part| t.starts_with(part))?)
+            }
+            Check::Suffix(text) => {
+                self.suffix = Some(longer(self.suffix, text, |t, part| t.ends_with(part))?)
+            }
+            check @ Check::Like { .. } => self.likes.push(check),
+            Check::Present | Check::Absent => {}
+        }
+        Some(self)
+    }
+
+    fn into_checks(mut self) -> Option<Vec<Check>> {
+        self.none_of = sorted(self.none_of);
+        let range = match self.range.take() {
+            Some((low, high)) => Some(range(shut(low, &mut self.none_of), shut(high, &mut self.none_of))?),
+            None => None,
+        };
+        let Facts { mut one_of, none_of, prefix, suffix, likes: mut checks, .. } = self;
+        checks.extend(prefix.map(Check::Prefix));
+        checks.extend(suffix.map(Check::Suffix));
+        match range {
+            Some(Check::OneOf(point)) => {
+                one_of = Some(one_of.map_or(point.clone(), |set| common(set, &point)))
+            }
+            range => checks.extend(range),
+        }
+        let none_of = restrict(none_of, &checks).unwrap_or_else(|set| set);
+        checks.extend((!none_of.is_empty()).then_some(Check::NoneOf(none_of)));
+        match one_of.map(|set| restrict(set, &checks)) {
+            None => Some(without_any_text(checks)),
+            Some(Ok(set)) => Some(vec![Check::OneOf(set).normal()?]),
+            Some(Err(set)) => {
+                checks.push(Check::OneOf(set));
+                Some(checks)
+            }
+        }
+    }
+}
+
+/// The members of `set` that fulfil all of `checks`; the set itself if there is too much to ask.
+fn restrict(mut set: Vec<Constant>, checks: &[Check]) -> Result<Vec<Constant>, Vec<Constant>> {
+    if set.len() * checks.len() > SET_CHECKS_MAX {
+        return Err(set);
+    }
+    set.retain(|constant| checks.iter().all(|check| check.holds(Some(constant.value()))));
+    Ok(set)
+}
+
+/// Whatever is a text already needs no check that it is one.
+fn without_any_text(mut checks: Vec<Check>) -> Vec<Check> {
+    if checks.len() > 1 {
+        let any_text = any_text();
+        checks.retain(|check| *check != any_text);
+    }
+    checks
+}
+
+fn common(mut held: Vec<Constant>, other: &[Constant]) -> Vec<Constant> {
+    held.retain(|constant| other.binary_search(constant).is_ok());
+    held
+}
+
+/// The longer of two texts, if it has the shorter as a part.
+fn longer(held: Option<Box<str>>, text: Box<str>, has: fn(&str, &str) -> bool) -> Option<Box<str>> {
+    let Some(held) = held else { return Some(text) };
+    let (long, short) = if held.len() < text.len() { (text, held) } else { (held, text) };
+    has(&long, &short).then_some(long)
+}
+
+/// A bound whose value is excluded anyway excludes it itself; the value leaves the set.
+fn shut(bound: Bound, none_of: &mut Vec<Constant>) -> Bound {
+    match bound {
+        Bound::Included(constant) => match none_of.binary_search(&constant) {
+            Ok(at) => Bound::Excluded(none_of.remove(at)),
+            Err(_) => Bound::Included(constant),
+        },
+        bound => bound,
+    }
+}
+
+/// Orders low bounds: the tighter is the greater.
+pub(super) fn low_key(bound: &Bound) -> (Option<&Constant>, bool) {
+    (bound.constant(), matches!(bound, Bound::Excluded(_)))
+}
+
+/// Orders high bounds: the tighter is the less.
+pub(super) fn high_key(bound: &Bound) -> (bool, Option<&Constant>, bool) {
+    (*bound == Bound::Open, bound.constant(), matches!(bound, Bound::Included(_)))
+}
+
+fn tighter_low(a: Bound, b: Bound) -> Bound {
+    if low_key(&a) >= low_key(&b) { a } else { b }
+}
+
+fn tighter_high(a: Bound, b: Bound) -> Bound {
+    if high_key(&a) <= high_key(&b) { a } else { b }
+}
+
+fn wider_high(a: Bound, b: Bound) -> Bound {
+    if high_key(&a) >= high_key(&b) { a } else { b }
+}
+
+/// The checks one of which holds when one of `checks` does; `None` if one always does.
+fn unite(mut checks: Vec<Check>) -> Option<Vec<Check>> {
+    checks.sort_unstable();
+    checks.dedup();
+    match (checks.contains(&Check::Present), checks.contains(&Check::Absent)) {
+        (true, true) => return None,
+        (true, false) => return Some(vec![Check::Present]),
+        _ => {}
+    }
+    let (mut set, mut ranges, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for check in checks {
+        match check {
+            Check::OneOf(constants) => set.extend(constants),
+            Check::Range { low, high } => ranges.push((low, high)),
+            other => others.push(other),
+        }
+    }
+    let mut set = sorted(set);
+    let ranges = join_ranges(ranges, &set);
+    set.retain(|constant| !is_in_ranges(constant, &ranges));
+    others.extend(ranges.into_iter().map(|(low, high)| Check::Range { low, high }));
+    others.extend((!set.is_empty()).then_some(Check::OneOf(set)));
+    Some(others)
+}
+
+/// Joins ranges that overlap or touch, where they touch at a value of `set` too. Sorted.
+fn join_ranges(ranges: Vec<Range>, set: &[Constant]) -> Vec<Range> {
+    let mut ranges: Vec<Range> =
+        ranges.into_iter().map(|(low, high)| (opened(low, set), opened(high, set))).collect();
+    ranges.sort_by(|a, b| (kind(a), low_key(&a.0)).cmp(&(kind(b), low_key(&b.0))));
+    let mut joined: Vec<Range> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if can_join(last, &range) => {
+                let end = std::mem::replace(&mut last.1, Bound::Open);
+                last.1 = wider_high(end, range.1);
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+fn kind((low, high): &Range) -> Option<Kind> {
+    low.constant().or(high.constant()).map(Constant::kind)
+}
+
+/// A bound takes its value in if `set` holds it.
+fn opened(bound: Bound, set: &[Constant]) -> Bound {
+    match bound {
+        Bound::Excluded(constant) if set.binary_search(&constant).is_ok() => Bound::Included(constant),
+        bound => bound,
+    }
+}
+
+/// Whether nothing lies between two ranges of one kind, of which `next` does not begin before
+/// `last`, and one end of what they make stays shut: open at both it would be of no kind.
+fn can_join(last: &Range, next: &Range) -> bool {
+    let open_low = last.0 == Bound::Open;
+    let open_high = last.1 == Bound::Open || next.1 == Bound::Open;
+    kind(last) == kind(next) && meets(&last.1, &next.0) && !(open_low && open_high)
+}
+
+fn meets(end: &Bound, low: &Bound) -> bool {
+    match (end.constant(), low.constant()) {
+        (Some(last), Some(first)) if last == first => {
+            matches!(end, Bound::Included(_)) || matches!(low, Bound::Included(_))
+        }
+        (Some(last), Some(first)) => last > first,
+        _ => true,
+    }
+}
+
+/// Whether one of the joined ranges holds `constant`. `O(log ranges)`.
+fn is_in_ranges(constant: &Constant, ranges: &[Range]) -> bool {
+    let value = constant.value();
+    let at = ranges.partition_point(|range| {
+        kind(range) < Some(constant.kind())
+            || (kind(range) == Some(constant.kind()) && range.0.is_below(&value))
+    });
+    // Two, because two that are open at either end are not joined.
+    let near = &ranges[at.saturating_sub(2)..at];
+    near.iter().any(|(low, high)| low.is_below(&value) && high.is_above(&value))
+}
