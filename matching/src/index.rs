@@ -1,35 +1,71 @@
-//! The subscription index: which destinations want the events of a topic.
+//! The subscription index: which of very many selectors want an event.
 //!
-//! 1. An entry is visible before [`Index::version`] moves, and the version moves before
-//!    `insert`, `remove` or `replace` returns. Whoever learns that one of them returned
-//!    therefore sees every older [`Route`] as not current, and a route made from then on holds
-//!    the change.
-//! 2. A route depends on its topic and on the entries at its version, on nothing else.
-//! 3. A change costs `O(levels + log entries)`: no structure is copied, rehashed or scanned.
-//! 4. Candidates come in the order of their [`EntryId`], which is the order of insertion.
+//! 1. Readers never wait for writers, and never take a lock that one holds; writers wait for each
+//!    other. No change copies more than a few small blocks, or one part of a table that grows.
+//! 2. An entry that is in the index from before a match begins until after it ends is found if it
+//!    wants the event, exactly once, and not found if it does not: whatever else changes meanwhile.
+//! 3. Who learns that `insert` or `remove` returned finds the change in every match that begins
+//!    then.
+//! 4. An event costs what it touches: the codes of its own attributes, the entries under the
+//!    rarest code of each, and what is found. Equal filters are one entry with a list.
 //!
-//! Edges keep one route per topic and ask [`Route::is_current`] once per batch: in the steady
-//! state matching is one atomic load and takes no lock. A route is made under a shared lock, in
-//! time that grows with the trie nodes that the topic touches. Predicates are evaluated one by
-//! one here.
+//! Edges keep one [`Route`] per topic: what topic filters alone decide. [`Index::visit`] and
+//! [`Index::collect`] renew it where it is not current and decide the rest from the event.
+//!
+//! In order of reading: `entry` (how a filter is written), `blocks` (how entries lie), `matching`
+//! (how they are met), `place` and `writer` (how they get there), `codes`, `checks`, `trie`,
+//! `table`; `arena` and `epoch` are what makes it safe to read meanwhile.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use crate::filter::Filter;
-use crate::selector::{Selector, is_fulfilled};
-use crate::topic::Topic;
+use arc_swap::ArcSwapOption;
+
+use crate::normal::Condition;
+use crate::selector::Selector;
+use crate::topic::{Topic, TopicFilter};
 use crate::value::Attributes;
 
-use trie::Trie;
+use arena::Handle;
+use entry::NOBODY;
+use epoch::PLACES;
+use matching::{Hit, Scratch};
+use memory::Leaving;
+use slots::Slots;
+use trie::Slot;
+use writer::{View, Writer};
 
+mod arena;
+mod blocks;
+mod checks;
+mod codes;
+mod entry;
+mod epoch;
+mod equals;
+mod matching;
+mod memory;
+mod place;
+mod seen;
+mod slots;
+mod table;
 mod trie;
+mod writer;
 
-/// Names one entry of one [`Index`]. Never used twice; later entries have greater ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryId(u64);
+/// Names one entry of one [`Index`]: small and dense. The number of an entry that was removed is
+/// used again later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(u32);
+
+impl EntryId {
+    /// The number itself: below the greatest number of entries that there were at a time, and a
+    /// few that wait for readers.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,35 +75,70 @@ impl fmt::Display for EntryId {
 
 /// All selectors of one broker with their destinations, shared by reference between threads.
 ///
-/// Destinations are opaque and are cloned into each route: make them cheap to clone.
+/// Destinations are opaque. They are cloned into routes where a topic filter alone decides: make
+/// them cheap to clone.
 pub struct Index<D> {
-    /// Counts changes. Written only under the write lock of `entries`, read without a lock.
-    version: AtomicU64,
-    entries: RwLock<Entries<D>>,
+    view: View,
+    root: Handle,
+    versions: Versions,
+    entries: Slots<ArcSwapOption<Entry<D>>>,
+    /// How many entries took the place of others that a reader may still find.
+    replacements: AtomicUsize,
+    readers: Readers,
+    writer: Mutex<Writer>,
+    live: AtomicUsize,
+    tests_end: AtomicU32,
+    seed: u64,
 }
-
-struct Entries<D> {
-    id_next: u64,
-    by_id: BTreeMap<EntryId, Arc<Entry<D>>>,
-    by_topic: Trie<Arc<Entry<D>>>,
-}
-
-type Found<D> = Vec<(EntryId, Arc<Entry<D>>)>;
 
 struct Entry<D> {
-    selector: Selector,
     destination: D,
+    /// The entry whose place this one took, as long as a reader may find both.
+    instead_of: Option<u32>,
 }
 
+/// Counts of changes to what routes depend on, by the first level of the topic filter.
+struct Versions {
+    by_level: [AtomicU64; VERSIONS],
+    /// Of filters that begin with a wildcard.
+    any: AtomicU64,
+    all: AtomicU64,
+}
+
+const VERSIONS: usize = 64;
+
+/// Memory for readers, each behind a lock that nobody waits for as long as there are no more than
+/// [`PLACES`] readers at a time.
+struct Readers(Box<[Mutex<Option<Box<Scratch>>>]>);
+
 impl<D> Index<D> {
-    /// An index without entries, at version 0.
+    /// An index without entries.
     pub fn new() -> Index<D> {
-        Index { version: AtomicU64::new(0), entries: RwLock::new(Entries::new()) }
+        Index::with_seed(0)
+    }
+
+    /// As `new`, with a seed for its hash tables, which changes no answer: with a secret one nobody
+    /// can choose names and values that collide.
+    pub fn with_seed(seed: u64) -> Index<D> {
+        let (view, mut writer) = Writer::new(seed);
+        let root = trie::new_root(&mut writer);
+        Index {
+            view,
+            root,
+            versions: Versions::new(),
+            entries: Slots::new(),
+            replacements: AtomicUsize::new(0),
+            readers: Readers((0..PLACES).map(|_| Mutex::new(None)).collect()),
+            writer: Mutex::new(writer),
+            live: AtomicUsize::new(0),
+            tests_end: AtomicU32::new(0),
+            seed,
+        }
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.read().by_id.len()
+        self.live.load(Ordering::Acquire)
     }
 
     /// Whether there is no entry.
@@ -75,90 +146,271 @@ impl<D> Index<D> {
         self.len() == 0
     }
 
-    /// How many changes there were: grows with each insert, remove and replace that did
-    /// something. One atomic load.
+    /// How many changes there were.
     pub fn version(&self) -> u64 {
-        // Acquire pairs with the Release in `change`: who sees a version and then takes the lock
-        // sees the entries of that version.
-        self.version.load(Ordering::Acquire)
+        self.versions.all.load(Ordering::Acquire)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Entries<D>> {
-        // No code of the caller runs while the lock is held, not even a drop of a destination: a
-        // poisoned lock still guards whole entries.
-        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    /// Bytes of all that is needed to match and to remove by number, without the destinations and
+    /// without the memory of readers.
+    pub fn bytes(&self) -> usize {
+        self.write().bytes()
     }
 
-    /// Runs `change` alone and moves the version if it did something, both under the lock.
-    ///
-    /// A route that is being made meanwhile holds the read lock, so it sees entries and version
-    /// of the same moment. A thread that calls `is_current` without the lock reads the version
-    /// atomically: if it has learnt that `change` returned, by whatever way of synchronising,
-    /// the move happened before its load and the load cannot give the older number.
-    fn change<R>(&self, change: impl FnOnce(&mut Entries<D>) -> Option<R>) -> Option<R> {
-        let mut entries: RwLockWriteGuard<'_, _> =
-            self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let done = change(&mut entries);
-        if done.is_some() {
-            self.version.fetch_add(1, Ordering::Release);
-        }
-        done
+    fn write(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<D: Clone + Send + Sync> Index<D> {
-    /// Adds an entry; routes made from now on hold it, older ones are no longer current.
-    /// `O(levels + log entries)`.
+    /// Adds an entry. Amortised `O(levels + predicates)`.
+    ///
+    /// # Panics
+    /// With two billion entries or 8 GiB of them.
     pub fn insert(&self, selector: Selector, destination: D) -> EntryId {
-        let entry = Arc::new(Entry { selector, destination });
-        let mut id = EntryId(0);
-        self.change(|entries| {
-            id = entries.insert(entry);
-            Some(())
-        });
-        id
+        self.add(selector, Entry { destination, instead_of: None })
+    }
+
+    fn add(&self, selector: Selector, entry: Entry<D>) -> EntryId {
+        let condition = selector.predicate.as_ref().map_or(Condition::Always, Condition::of);
+        let mut writer = self.write();
+        self.recycle(&mut writer);
+        let Some(number) = writer.number() else {
+            panic!("the subscription index holds as many entries as it can number");
+        };
+        // The destination is there before anybody can find the entry.
+        self.entries.get_or_make(number).store(Some(Arc::new(entry)));
+        self.live.fetch_add(1, Ordering::Release);
+        if condition != Condition::Never {
+            let slot = trie::slot(&self.view, &mut writer, self.root, &selector.topic);
+            let is_routed = condition != Condition::Always && matching::has_filtered(&self.view, slot);
+            let fingerprint = self.fingerprint(slot, &condition, &selector.except);
+            writer.insert(&self.view, slot, number, &condition, &selector.except, fingerprint);
+            self.tests_end.store(writer.tests_end(), Ordering::Release);
+            if !is_routed {
+                self.on_routes_changed(slot);
+            }
+        }
+        self.versions.all.fetch_add(1, Ordering::Release);
+        EntryId(number)
     }
 
     /// Takes an entry out and returns its destination, or `None` if there is no such entry and
-    /// nothing changed. `O(levels + log entries)`.
+    /// nothing changed. Costs as `insert`.
     pub fn remove(&self, id: EntryId) -> Option<D> {
-        // The destination is cloned, and the entry dropped, outside the lock.
-        let entry = self.change(|entries| entries.remove(id))?;
+        let mut writer = self.write();
+        self.recycle(&mut writer);
+        let entry = self.entries.get(id.0)?.swap(None)?;
+        let place = writer.slot_of(id.0);
+        writer.remove(&self.view, id.0);
+        if let Some((slot, is_always)) = place {
+            if is_always || slot.load(&self.view.common.arena) == 0 {
+                self.on_routes_changed(slot);
+            }
+            trie::tidy(&self.view, &mut writer, self.root, slot);
+        }
+        self.versions.all.fetch_add(1, Ordering::Release);
+        self.live.fetch_sub(1, Ordering::Release);
+        drop(writer);
         Some(entry.destination.clone())
     }
 
-    /// Gives an entry another selector; id, destination and place in the order stay. Every route
-    /// holds the entry by the one selector or by the other. `O(levels + log entries)`.
+    /// Puts an entry with the same destination and another selector in the place of one: every
+    /// match finds the one or the other where both want the event, never both. The new entry, or
+    /// `None` if there is no such entry.
     ///
-    /// False if there is no such entry; nothing changed then.
-    pub fn replace(&self, id: EntryId, selector: Selector) -> bool {
-        let Some(old) = self.read().by_id.get(&id).cloned() else {
-            return false;
-        };
-        let entry = Arc::new(Entry { selector, destination: old.destination.clone() });
-        // Kept until the lock is free, should the entry have gone meanwhile.
-        let given = Arc::clone(&entry);
-        self.change(|entries| entries.replace(id, given)).is_some()
+    /// Waits until the matches that are under way have ended: not to be called from within one.
+    pub fn replace(&self, id: EntryId, selector: Selector) -> Option<EntryId> {
+        let old = self.entries.get(id.0)?.load_full()?;
+        // Counted before anybody can find both.
+        self.replacements.fetch_add(1, Ordering::SeqCst);
+        let entry = Entry { destination: old.destination.clone(), instead_of: Some(id.0) };
+        let new = self.add(selector, entry);
+        // Who began before the new one was there must still find the old one.
+        self.view.common.epochs.wait_for_readers();
+        self.remove(id);
+        self.write().memory.retire_thing(Leaving::Replacement(new.0));
+        Some(new)
     }
 
-    /// The candidates for the events of `topic`, at the present version.
-    ///
-    /// `O(trie nodes touched + candidates × (exclusions + log candidates))`, under a shared lock.
+    /// Takes back what no reader can hold any more.
+    fn recycle(&self, writer: &mut Writer) {
+        writer.recycle(&self.view);
+        for number in writer.settled.drain(..) {
+            self.replacements.fetch_sub(1, Ordering::SeqCst);
+            let Some(slot) = self.entries.get(number) else { continue };
+            if let Some(entry) = slot.load_full() {
+                let destination = entry.destination.clone();
+                slot.store(Some(Arc::new(Entry { destination, instead_of: None })));
+            }
+        }
+    }
+
+    /// What topic filters say about `topic`. `O(filters along the topic + entries that they alone
+    /// decide)`.
     pub fn route(&self, topic: &Topic) -> Route<D> {
-        let (version, mut found) = self.find(topic);
-        found.retain(|(_, entry)| !entry.selector.excludes(topic));
-        found.sort_unstable_by_key(|(id, _)| *id);
-        let candidates: Box<[_]> = found.iter().map(|(id, entry)| entry.candidate(*id)).collect();
-        let needs_attributes = candidates.iter().any(|candidate| candidate.predicate.is_some());
-        Route(Arc::new(RouteInner { version, needs_attributes, candidates }))
+        self.reading(|_| self.make_route(topic))
     }
 
-    /// The entries whose topic filter matches, unordered, and the version that they are of.
-    fn find(&self, topic: &Topic) -> (u64, Found<D>) {
-        let entries = self.read();
-        let mut found = Vec::new();
-        entries.by_topic.visit(topic, &mut |id, entry| found.push((id, Arc::clone(entry))));
-        (self.version.load(Ordering::Acquire), found)
+    /// Calls `found` with each entry that wants the event and its destination, in no order.
+    pub fn visit<A: Attributes + ?Sized>(
+        &self,
+        route: &mut Route<D>,
+        event: &A,
+        mut found: impl FnMut(EntryId, &D),
+    ) {
+        self.reading(|scratch| {
+            self.renew(route);
+            let mut ids = std::mem::take(&mut scratch.found);
+            self.find_all(route, event, scratch, &mut ids);
+            if self.replacements.load(Ordering::SeqCst) == 0 {
+                route.always.iter().for_each(|(id, destination)| found(*id, destination));
+            } else {
+                ids.extend(route.always.iter().map(|(id, _)| *id));
+                self.drop_replaced(&mut ids, 0);
+            }
+            for id in ids.drain(..) {
+                let entry = self.entries.get(id.0).map(ArcSwapOption::load);
+                // Gone: the entry is being removed.
+                if let Some(entry) = entry.as_ref().and_then(|known| known.as_ref()) {
+                    found(id, &entry.destination);
+                }
+            }
+            scratch.found = ids;
+        });
+    }
+
+    /// Adds the entries that want the event to `found`, in no order, each once.
+    pub fn collect<A: Attributes + ?Sized>(&self, route: &mut Route<D>, event: &A, found: &mut Vec<EntryId>) {
+        let start = found.len();
+        self.reading(|scratch| {
+            self.renew(route);
+            found.extend(route.always.iter().map(|(id, _)| *id));
+            self.find_all(route, event, scratch, found);
+            if self.replacements.load(Ordering::SeqCst) > 0 {
+                self.drop_replaced(found, start);
+            }
+        });
+    }
+
+    fn find_all<A: Attributes + ?Sized>(
+        &self,
+        route: &Route<D>,
+        event: &A,
+        scratch: &mut Scratch,
+        found: &mut Vec<EntryId>,
+    ) {
+        self.find(route, event, scratch, &mut |hit| match hit {
+            Hit::One(number) => found.push(EntryId(number)),
+            Hit::Many(numbers) => copy(numbers, found),
+        });
+    }
+
+    /// Drops from `found`, from `start` on, entries beside those that took their places.
+    fn drop_replaced(&self, found: &mut Vec<EntryId>, start: usize) {
+        let instead_of = |id: &EntryId| {
+            let entry = self.entries.get(id.0).and_then(ArcSwapOption::load_full);
+            entry.and_then(|entry| entry.instead_of).map(EntryId)
+        };
+        let replaced: hashbrown::HashSet<EntryId> = found[start..].iter().filter_map(instead_of).collect();
+        let mut at = 0;
+        found.retain(|id| {
+            at += 1;
+            at <= start || !replaced.contains(id)
+        });
+        // What no reader can find twice any more need not be looked for.
+        if let Ok(mut writer) = self.writer.try_lock() {
+            self.recycle(&mut writer);
+        }
+    }
+
+    /// Hands the entries that want the event to `found` as they lie in the index: without a copy
+    /// where many have the same filter. One that is being replaced meanwhile may be among them as
+    /// the old entry and as the new one.
+    pub fn visit_lists<A: Attributes + ?Sized>(
+        &self,
+        route: &mut Route<D>,
+        event: &A,
+        mut found: impl FnMut(Entries<'_>),
+    ) {
+        self.reading(|scratch| {
+            self.renew(route);
+            route.always.iter().for_each(|(id, _)| found(Entries::One(*id)));
+            self.find(route, event, scratch, &mut |hit| match hit {
+                Hit::One(number) => found(Entries::One(EntryId(number))),
+                Hit::Many(numbers) => found(Entries::Many(EntryList(numbers))),
+            });
+        });
+    }
+
+    fn find<A: Attributes + ?Sized>(
+        &self,
+        route: &Route<D>,
+        event: &A,
+        scratch: &mut Scratch,
+        found: &mut impl FnMut(Hit<'_>),
+    ) {
+        if !route.slots.is_empty() {
+            let tests_end = self.tests_end.load(Ordering::Acquire);
+            matching::find(&self.view, &route.slots, (&route.topic, event), scratch, tests_end, found);
+        }
+    }
+
+    /// Brings a route up to date. The reader is inside: what a current route leads to stays.
+    fn renew(&self, route: &mut Route<D>) {
+        if !route.is_current(self) {
+            *route = self.make_route(&route.topic);
+        }
+    }
+
+    fn make_route(&self, topic: &Topic) -> Route<D> {
+        let level = self.versions.level(&self.view, topic.levels().next().unwrap_or(""));
+        let versions = self.versions.read(level);
+        let (mut slots, mut always) = (Vec::new(), Vec::new());
+        trie::visit(&self.view, self.root, topic, &mut |slot| {
+            let mut resolve = |number: u32| {
+                let entry = self.entries.get(number).map(ArcSwapOption::load);
+                if let Some(entry) = entry.as_ref().and_then(|known| known.as_ref()) {
+                    always.push((EntryId(number), entry.destination.clone()));
+                }
+            };
+            let has_others = matching::find_always(&self.view, slot, topic, &mut |hit| match hit {
+                Hit::One(number) => resolve(number),
+                Hit::Many(numbers) => each(numbers, &mut resolve),
+            });
+            if has_others {
+                slots.push(slot);
+            }
+        });
+        Route { topic: topic.clone(), level, versions, slots: slots.into(), always: always.into() }
+    }
+
+    /// Lets the routes be made anew that `slot` may be part of.
+    fn on_routes_changed(&self, slot: Slot) {
+        let version = match trie::first_level(&self.view, self.root, slot) {
+            Some(text) => &self.versions.by_level[self.versions.level(&self.view, &text)],
+            None => &self.versions.any,
+        };
+        version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn fingerprint(&self, slot: Slot, condition: &Condition, except: &[TopicFilter]) -> [u32; 3] {
+        let hash = |seed: u64| {
+            let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
+            (slot, condition, except).hash(&mut hasher);
+            hasher.finish()
+        };
+        let (one, other) = (hash(self.seed), hash(!self.seed));
+        [one as u32, (one >> 32) as u32, other as u32]
+    }
+
+    /// Runs `read` inside: nothing that it can reach is used again before it returns.
+    fn reading<R>(&self, read: impl FnOnce(&mut Scratch) -> R) -> R {
+        let (place, mut scratch) = self.readers.take();
+        let inside = self.view.common.epochs.enter(place);
+        let result = read(scratch.get_or_insert_with(|| Box::new(Scratch::new())));
+        drop(inside);
+        result
     }
 }
 
@@ -177,95 +429,139 @@ impl<D> fmt::Debug for Index<D> {
     }
 }
 
-impl<D> Entries<D> {
-    fn new() -> Entries<D> {
-        Entries { id_next: 0, by_id: BTreeMap::new(), by_topic: Trie::new() }
+impl Versions {
+    fn new() -> Versions {
+        Versions {
+            by_level: [const { AtomicU64::new(0) }; VERSIONS],
+            any: AtomicU64::new(0),
+            all: AtomicU64::new(0),
+        }
     }
 
-    fn insert(&mut self, entry: Arc<Entry<D>>) -> EntryId {
-        let id = EntryId(self.id_next);
-        self.id_next += 1;
-        self.by_topic.insert(&entry.selector.topic, id, Arc::clone(&entry));
-        self.by_id.insert(id, entry);
-        id
+    fn level(&self, view: &View, text: &str) -> usize {
+        view.vocabulary.hash(text) as usize % VERSIONS
     }
 
-    fn remove(&mut self, id: EntryId) -> Option<Arc<Entry<D>>> {
-        let entry = self.by_id.remove(&id)?;
-        self.by_topic.remove(&entry.selector.topic, id);
-        Some(entry)
-    }
-
-    /// Returns the entry before, which the caller drops outside the lock.
-    fn replace(&mut self, id: EntryId, entry: Arc<Entry<D>>) -> Option<Arc<Entry<D>>> {
-        let place = self.by_id.get_mut(&id)?;
-        let old = std::mem::replace(place, Arc::clone(&entry));
-        self.by_topic.remove(&old.selector.topic, id);
-        self.by_topic.insert(&entry.selector.topic, id, Arc::clone(&entry));
-        Some(old)
+    fn read(&self, level: usize) -> [u64; 2] {
+        [self.by_level[level].load(Ordering::SeqCst), self.any.load(Ordering::SeqCst)]
     }
 }
 
-impl<D: Clone> Entry<D> {
-    fn candidate(&self, id: EntryId) -> Candidate<D> {
-        Candidate { id, destination: self.destination.clone(), predicate: self.selector.predicate.clone() }
+thread_local! {
+    /// Where this thread looks for memory first.
+    static PLACE: Cell<usize> = Cell::new(PLACE_NEXT.fetch_add(1, Ordering::Relaxed));
+}
+
+static PLACE_NEXT: AtomicUsize = AtomicUsize::new(0);
+
+impl Readers {
+    /// A place that is nobody else's, and its memory.
+    fn take(&self) -> (usize, MutexGuard<'_, Option<Box<Scratch>>>) {
+        let first = PLACE.get() % PLACES;
+        for place in (first..PLACES).chain(0..first) {
+            match self.0[place].try_lock() {
+                Ok(scratch) => return (place, scratch),
+                Err(TryLockError::Poisoned(error)) => {
+                    // A destination's code panicked while it was handed out: what the reader noted
+                    // of the event is of no use.
+                    let mut scratch = error.into_inner();
+                    *scratch = None;
+                    return (place, scratch);
+                }
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        let mut scratch = self.0[first].lock().unwrap_or_else(PoisonError::into_inner);
+        *scratch = None;
+        (first, scratch)
     }
 }
 
-/// The candidates of one topic at one version of the index. Cheap to clone.
-#[derive(Debug)]
-pub struct Route<D>(Arc<RouteInner<D>>);
+fn each(numbers: &[AtomicU32], see: &mut impl FnMut(u32)) {
+    let numbers = numbers.iter().map(|number| number.load(Ordering::Relaxed));
+    numbers.filter(|number| *number != NOBODY).for_each(see);
+}
 
-#[derive(Debug)]
-struct RouteInner<D> {
-    version: u64,
-    needs_attributes: bool,
-    candidates: Box<[Candidate<D>]>,
+/// Appends the numbers that were not removed.
+fn copy(numbers: &[AtomicU32], found: &mut Vec<EntryId>) {
+    let mut end = found.len();
+    found.resize(end + numbers.len(), EntryId(NOBODY));
+    for number in numbers {
+        let number = number.load(Ordering::Relaxed);
+        found[end] = EntryId(number);
+        end += usize::from(number != NOBODY);
+    }
+    found.truncate(end);
+}
+
+/// What topic filters say about one topic, at one version of the index.
+#[derive(Clone, Debug)]
+pub struct Route<D> {
+    topic: Topic,
+    level: usize,
+    versions: [u64; 2],
+    /// Where entries are that an event must be asked about.
+    slots: Box<[Slot]>,
+    /// Entries that want every event of the topic.
+    always: Box<[(EntryId, D)]>,
 }
 
 impl<D> Route<D> {
-    /// Whether `index`, which must be the one that made this route, is as it was then. One atomic
-    /// load.
+    /// The topic.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Whether `index`, which must be the one that made this route, has changed nothing since that
+    /// the route says. Two atomic loads.
     pub fn is_current(&self, index: &Index<D>) -> bool {
-        self.0.version == index.version()
+        self.versions == index.versions.read(self.level)
     }
 
-    /// Whether nobody wants events of the topic.
+    /// Whether nobody wants events of the topic, whatever they carry.
     pub fn is_empty(&self) -> bool {
-        self.0.candidates.is_empty()
+        self.always.is_empty() && self.slots.is_empty()
     }
 
-    /// Whether some candidate has a predicate, so that attributes must be read.
+    /// Whether some entry asks for more than the topic, so that attributes must be read.
     pub fn needs_attributes(&self) -> bool {
-        self.0.needs_attributes
+        !self.slots.is_empty()
     }
 
-    /// The entries that want the topic, in the order of their ids.
-    pub fn candidates(&self) -> &[Candidate<D>] {
-        &self.0.candidates
-    }
-}
-
-impl<D> Clone for Route<D> {
-    fn clone(&self) -> Route<D> {
-        Route(Arc::clone(&self.0))
+    /// The entries that want every event of the topic.
+    pub fn always(&self) -> &[(EntryId, D)] {
+        &self.always
     }
 }
 
-/// A destination that wants the events of a topic as far as its predicate is true.
-#[derive(Clone, Debug)]
-pub struct Candidate<D> {
-    /// The entry that it comes from.
-    pub id: EntryId,
-    /// Where matching events go.
-    pub destination: D,
-    /// What an event's attributes must fulfil.
-    pub predicate: Option<Filter>,
+/// Entries that were found together.
+#[derive(Debug)]
+pub enum Entries<'a> {
+    /// One.
+    One(EntryId),
+    /// Some of those that have the same filter.
+    Many(EntryList<'a>),
 }
 
-impl<D> Candidate<D> {
-    /// Whether the event is wanted: there is no predicate, or it is true. Allocates nothing.
-    pub fn matches<A: Attributes + ?Sized>(&self, event: &A) -> bool {
-        is_fulfilled(self.predicate.as_ref(), event)
+/// A part of the list of those that have the same filter, as it lies in the index.
+#[derive(Clone, Copy)]
+pub struct EntryList<'a>(&'a [AtomicU32]);
+
+impl EntryList<'_> {
+    /// The entries.
+    pub fn iter(&self) -> impl Iterator<Item = EntryId> {
+        let numbers = self.0.iter().map(|number| number.load(Ordering::Relaxed));
+        numbers.filter(|number| *number != NOBODY).map(EntryId)
+    }
+
+    /// How many they are at most: those that were removed lately count as well.
+    pub fn len_max(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Debug for EntryList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }

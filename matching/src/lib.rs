@@ -30,7 +30,7 @@ extern crate self as fanal_matching;
 mod generate;
 
 pub use filter::{Filter, FilterError, FilterErrorReason, Truth};
-pub use index::{Candidate, EntryId, Index, Route};
+pub use index::{Entries, EntryId, EntryList, Index, Route};
 pub use selector::Selector;
 pub use topic::{Topic, TopicError, TopicFilter};
 pub use value::{Attributes, Timestamp, TimestampError, Value};

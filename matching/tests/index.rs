@@ -1,53 +1,15 @@
-//! The index against a plain scan, and its promise to threads that insert and route at once.
+//! The index against a plain scan, and what it promises to threads that insert and match at once.
+//!
+//! `FANAL_LONG=1` runs a million cases; a failing one names its seed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fanal_matching::{EntryId, Filter, Index, Route, Selector, Topic, TopicFilter, Value};
-use proptest::prelude::*;
+use fanal_matching::{Entries, EntryId, Filter, Index, Route, Selector, Topic, TopicFilter, Value};
 
-#[derive(Clone, Debug)]
-enum Operation {
-    Insert(Selector),
-    Remove(usize),
-    Replace(usize, Selector),
-    Route(Topic),
-}
+use generate::{Event, Generator};
 
-fn topic() -> impl Strategy<Value = Topic> {
-    proptest::collection::vec("[abc]|\\$a|", 1..5)
-        .prop_map(|levels| Topic::parse(&levels.join("/")).unwrap_or_else(|_| parse_topic("a")))
-}
-
-fn topic_filter() -> impl Strategy<Value = TopicFilter> {
-    let level = prop_oneof![4 => "[abc]", 2 => Just("+".to_owned()), 1 => "\\$a|"];
-    (proptest::collection::vec(level, 0..4), any::<bool>()).prop_map(|(mut levels, rest)| {
-        levels.extend((rest || levels.concat().is_empty()).then(|| "#".to_owned()));
-        TopicFilter::parse(&levels.join("/")).expect("a valid topic filter")
-    })
-}
-
-fn predicate() -> impl Strategy<Value = Option<Filter>> {
-    proptest::option::of((0..3_i64).prop_map(|n| filter(&format!("n > {n}"))))
-}
-
-fn selector() -> impl Strategy<Value = Selector> {
-    (topic_filter(), proptest::collection::vec(topic_filter(), 0..2), predicate())
-        .prop_map(|(topic, except, predicate)| Selector { topic, except, predicate })
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    prop_oneof![
-        4 => selector().prop_map(Operation::Insert),
-        1 => any::<usize>().prop_map(Operation::Remove),
-        1 => (any::<usize>(), selector()).prop_map(|(at, s)| Operation::Replace(at, s)),
-        4 => topic().prop_map(Operation::Route),
-    ]
-}
-
-fn filter(text: &str) -> Filter {
-    Filter::parse(text).expect("a valid filter")
-}
+mod generate;
 
 fn parse_topic(text: &str) -> Topic {
     Topic::parse(text).expect("a valid topic")
@@ -57,113 +19,175 @@ fn selector_of(text: &str) -> Selector {
     Selector::new(TopicFilter::parse(text).expect("a valid topic filter"))
 }
 
-/// The plain scan, and every id that ever was.
+fn filtered(topic: &str, filter: &str) -> Selector {
+    let predicate = Some(Filter::parse(filter).expect("a valid filter"));
+    Selector { predicate, ..selector_of(topic) }
+}
+
+/// The plain scan.
 #[derive(Default)]
 struct Model {
     entries: BTreeMap<EntryId, (Selector, usize)>,
-    ids: Vec<EntryId>,
+    inserted: usize,
 }
 
 impl Model {
-    fn pick(&self, at: usize) -> Option<EntryId> {
-        self.ids.get(at % self.ids.len().max(1)).copied()
+    fn pick(&self, generator: &mut Generator) -> Option<EntryId> {
+        let count = self.entries.len().max(1);
+        self.entries.keys().nth(generator.below(count)).copied()
     }
 
-    /// Destinations whose selector matches the topic and an event with `n`.
-    fn scan(&self, topic: &Topic, n: i64) -> Vec<(EntryId, usize)> {
-        let matching = self.entries.iter().filter(|(_, (s, _))| s.matches(topic, &[("n", Value::Int(n))]));
+    fn scan(&self, topic: &Topic, event: &Event) -> Vec<(EntryId, usize)> {
+        let matching = self.entries.iter().filter(|(_, (selector, _))| selector.matches(topic, event));
         matching.map(|(id, (_, destination))| (*id, *destination)).collect()
     }
 }
 
-fn routed(route: &Route<usize>, n: i64) -> Vec<(EntryId, usize)> {
-    let candidates = route.candidates().iter();
-    let matching = candidates.filter(|candidate| candidate.matches(&[("n", Value::Int(n))]));
-    matching.map(|candidate| (candidate.id, candidate.destination)).collect()
+/// What the index finds, in all three ways that it has.
+fn found(index: &Index<usize>, route: &mut Route<usize>, event: &Event) -> Vec<(EntryId, usize)> {
+    let mut visited = Vec::new();
+    index.visit(route, event, |id, destination| visited.push((id, *destination)));
+    visited.sort_unstable();
+    let ids: Vec<EntryId> = visited.iter().map(|(id, _)| *id).collect();
+    let mut collected = Vec::new();
+    index.collect(route, event, &mut collected);
+    collected.sort_unstable();
+    assert_eq!(collected, ids);
+    let mut listed = Vec::new();
+    index.visit_lists(route, event, |entries| match entries {
+        Entries::One(id) => listed.push(id),
+        Entries::Many(list) => listed.extend(list.iter()),
+    });
+    listed.sort_unstable();
+    assert_eq!(listed, ids);
+    visited
 }
 
-/// Does the operation to both and returns whether it changed something.
-fn apply(index: &Index<usize>, model: &mut Model, operation: &Operation) -> bool {
-    match operation {
-        Operation::Insert(selector) => {
-            let destination = model.ids.len();
-            let id = index.insert(selector.clone(), destination);
-            assert!(model.ids.last().is_none_or(|last| *last < id));
-            model.ids.push(id);
-            model.entries.insert(id, (selector.clone(), destination));
-            true
-        }
-        Operation::Remove(at) => {
-            let Some(id) = model.pick(*at) else { return false };
-            let removed = model.entries.remove(&id).map(|(_, destination)| destination);
-            assert_eq!(index.remove(id), removed);
-            removed.is_some()
-        }
-        Operation::Replace(at, selector) => {
-            let Some(id) = model.pick(*at) else { return false };
-            let place = model.entries.get_mut(&id);
-            assert_eq!(index.replace(id, selector.clone()), place.is_some());
-            place.is_some_and(|place| {
-                place.0 = selector.clone();
-                true
-            })
-        }
-        Operation::Route(topic) => {
-            let route = index.route(topic);
-            for n in 0..4 {
-                assert_eq!(routed(&route, n), model.scan(topic, n), "{topic}");
+/// One life of an index: `steps` changes, of which `inserts` in a hundred insert; filters come from
+/// a pool of `pool`, so that equal ones meet. Returns how many matches were seen.
+fn live(seed: u64, steps: usize, inserts: usize, pool: usize) -> usize {
+    let mut generator = Generator::new(seed);
+    let selectors: Vec<Selector> = (0..pool).map(|_| generator.selector()).collect();
+    let index = Index::with_seed(seed);
+    let mut model = Model::default();
+    let mut routes: BTreeMap<Topic, Route<usize>> = BTreeMap::new();
+    let mut matches = 0;
+    for _ in 0..steps {
+        change(&index, &mut model, &mut generator, &selectors, inserts);
+        assert_eq!(index.len(), model.entries.len());
+        for _ in 0..2 {
+            let (topic, event) = (generator.topic(), generator.event());
+            let expected = model.scan(&topic, &event);
+            matches += expected.len();
+            let route = routes.entry(topic.clone()).or_insert_with(|| index.route(&topic));
+            let got = found(&index, route, &event);
+            for (id, _) in &expected {
+                assert!(got.iter().any(|(known, _)| known == id), "seed {seed}: {topic} {event:?} is not found by {:?}", model.entries[id]);
             }
-            let needs = route.candidates().iter().any(|c| c.predicate.is_some());
-            assert_eq!(route.needs_attributes(), needs);
-            assert_eq!(route.is_empty(), route.candidates().is_empty());
-            false
+            for (id, _) in &got {
+                assert!(expected.iter().any(|(known, _)| known == id), "seed {seed}: {topic} {event:?} is found by {:?}", model.entries[id]);
+            }
+            assert_eq!(got.len(), expected.len(), "seed {seed}: {topic} {event:?}: found twice");
+        }
+    }
+    for id in model.entries.keys() {
+        assert!(index.remove(*id).is_some());
+    }
+    for (topic, route) in &mut routes {
+        assert_eq!(found(&index, route, &generator.event()), [], "seed {seed}");
+        assert!(index.is_empty() && index.route(topic).is_empty(), "seed {seed}");
+    }
+    matches
+}
+
+fn change(
+    index: &Index<usize>,
+    model: &mut Model,
+    generator: &mut Generator,
+    selectors: &[Selector],
+    inserts: usize,
+) {
+    let selector = selectors[generator.below(selectors.len())].clone();
+    if generator.percent(inserts) {
+        let destination = model.inserted;
+        model.inserted += 1;
+        let id = index.insert(selector.clone(), destination);
+        assert!(model.entries.insert(id, (selector, destination)).is_none(), "{id} is in use");
+    } else if let Some(id) = model.pick(generator) {
+        let (_, destination) = model.entries.remove(&id).expect("it was picked");
+        if generator.percent(30) {
+            let new = index.replace(id, selector.clone()).expect("it is there");
+            model.entries.insert(new, (selector, destination));
+        } else {
+            assert_eq!(index.remove(id), Some(destination));
         }
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    #[test]
-    fn routes_agree_with_a_plain_scan(operations in proptest::collection::vec(operation(), 1..60)) {
-        let index = Index::new();
-        let mut model = Model::default();
-        let probe = parse_topic("a");
-        for operation in &operations {
-            let before = index.route(&probe);
-            let changed = apply(&index, &mut model, operation);
-            prop_assert_eq!(before.is_current(&index), !changed);
-            prop_assert_eq!(index.len(), model.entries.len());
-            prop_assert_eq!(index.is_empty(), model.entries.is_empty());
-        }
-        for id in &model.ids {
-            index.remove(*id);
-        }
-        prop_assert!(index.is_empty() && index.route(&probe).is_empty());
-    }
+fn is_long() -> bool {
+    std::env::var_os("FANAL_LONG").is_some_and(|value| value == "1")
 }
 
 #[test]
-fn an_entry_keeps_its_place_when_it_is_replaced() {
+fn it_finds_what_a_plain_scan_finds() {
+    let lives = if is_long() { 4_000 } else { 60 };
+    let mut matches = 0;
+    for seed in 0..lives {
+        matches += live(seed, 60, 70, 40);
+        matches += live(seed + 1_000_000, 60, 55, 6);
+    }
+    assert!(matches > 10_000, "{matches}");
+}
+
+/// Enough entries under few topics that chains are divided, more than once, and come together.
+#[test]
+fn it_finds_what_a_plain_scan_finds_among_many() {
+    let lives = if is_long() { 100 } else { 2 };
+    for seed in 0..lives {
+        live(seed + 2_000_000, 2_000, 80, 5_000);
+        live(seed + 3_000_000, 2_000, 60, 300);
+    }
+}
+
+fn number(n: i64) -> Event {
+    vec![("n", Value::Int(n))]
+}
+
+#[test]
+fn a_route_is_made_anew_only_where_topics_decide_otherwise() {
     let index = Index::new();
-    let first = index.insert(selector_of("a"), "first");
-    index.insert(selector_of("a"), "second");
-    assert!(index.replace(first, selector_of("#")));
-    let route = index.route(&parse_topic("a"));
-    let destinations: Vec<_> = route.candidates().iter().map(|c| c.destination).collect();
-    assert_eq!(destinations, ["first", "second"]);
-    assert!(!index.replace(first, selector_of("b")) || index.len() == 2);
-    assert_eq!(index.remove(first), Some("first"));
-    assert_eq!(index.remove(first), None);
-    assert!(!index.replace(first, selector_of("a")));
+    let topic = parse_topic("a/b");
+    index.insert(filtered("a/#", "n > 1"), 0);
+    let mut route = index.route(&topic);
+    assert!(route.needs_attributes() && route.always().is_empty());
+    index.insert(filtered("a/#", "n > 2"), 1);
+    index.insert(selector_of("b/#"), 2);
+    assert!(route.is_current(&index));
+    assert_eq!(found(&index, &mut route, &number(3)).len(), 2);
+    let id = index.insert(selector_of("a/+"), 3);
+    assert!(!route.is_current(&index));
+    assert_eq!(found(&index, &mut route, &number(3)).len(), 3);
+    assert_eq!(route.always(), [(id, 3)]);
+    assert!(route.is_current(&index));
+    index.remove(id);
+    assert_eq!(found(&index, &mut route, &number(3)).len(), 2);
 }
 
-/// Writers announce an entry after `insert` returned. Whatever a reader saw announced must be in
-/// the route that it makes, and in every older route that still says it is current.
 #[test]
-fn an_entry_is_routed_once_insert_has_returned() {
+fn a_topic_alone_needs_no_attributes() {
+    let index = Index::new();
+    index.insert(selector_of("a"), "all");
+    let route = index.route(&parse_topic("a"));
+    assert!(!route.needs_attributes() && !route.is_empty());
+    assert_eq!(route.always().len(), 1);
+}
+
+/// Writers announce an entry after `insert` returned. Whatever a reader saw announced must be
+/// found in every match that begins then.
+#[test]
+fn an_entry_is_found_once_insert_has_returned() {
     const WRITERS: usize = 2;
-    const INSERTS: usize = 400;
+    const INSERTS: usize = 600;
     let index = Index::new();
     let announced = AtomicUsize::new(0);
     let done = AtomicBool::new(false);
@@ -173,26 +197,25 @@ fn an_entry_is_routed_once_insert_has_returned() {
             .map(|_| {
                 scope.spawn(|| {
                     for insert in 0..INSERTS {
-                        let filter = ["a/b", "a/+", "a/#", "#"][insert % 4];
-                        let id = index.insert(selector_of(filter), insert);
+                        let topic = ["a/b", "a/+", "a/#", "#"][insert % 4];
+                        let filter = ["n > 0", "n = 1", "n IN (1, 2) AND s = 'x'"][insert % 3];
+                        let selector =
+                            if insert % 5 == 0 { selector_of(topic) } else { filtered(topic, filter) };
+                        index.insert(selector, insert);
                         announced.fetch_add(1, Ordering::Release);
-                        let route = index.route(&topic);
-                        assert!(route.candidates().iter().any(|c| c.id == id));
                     }
                 })
             })
             .collect();
         for _ in 0..2 {
             scope.spawn(|| {
-                let mut held = index.route(&topic);
+                let mut route = index.route(&topic);
+                let event = vec![("n", Value::Int(1)), ("s", Value::Str("x"))];
                 while !done.load(Ordering::Relaxed) {
                     let least = announced.load(Ordering::Acquire);
-                    if held.is_current(&index) {
-                        assert!(held.candidates().len() >= least);
-                    } else {
-                        held = index.route(&topic);
-                        assert!(held.candidates().len() >= least);
-                    }
+                    let mut ids = Vec::new();
+                    index.collect(&mut route, &event, &mut ids);
+                    assert!(ids.len() >= least, "{} of {least}", ids.len());
                 }
             });
         }
@@ -201,35 +224,144 @@ fn an_entry_is_routed_once_insert_has_returned() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(index.route(&topic).candidates().len(), WRITERS * INSERTS);
+    let mut route = index.route(&topic);
+    let event = vec![("n", Value::Int(1)), ("s", Value::Str("x"))];
+    assert_eq!(found(&index, &mut route, &event).len(), WRITERS * INSERTS);
 }
 
+/// Entries that stay are found exactly once in every match, and none that never wants the event,
+/// while others come, go and push them about.
 #[test]
-fn routes_never_hold_a_replaced_entry_twice_or_not_at_all() {
+fn what_stays_is_found_once_while_others_come_and_go() {
+    let rounds = if is_long() { 300_000 } else { 15_000 };
     let index = Index::new();
-    let id = index.insert(selector_of("a/#"), 0);
     let topic = parse_topic("a/b");
+    let filter = |n: usize| match n % 5 {
+        0 => format!("k = {}", n % 3),
+        1 => format!("k = {} AND n >= 0", n % 3),
+        2 => format!("k IN ({}, 7) AND t LIKE 'x%'", n % 3),
+        3 => format!("(k = {} AND n = 1) OR (s = 'x' AND k < 9)", n % 3),
+        _ => "n BETWEEN 0 AND 2".to_owned(),
+    };
+    let event = vec![("k", Value::Int(1)), ("n", Value::Int(1)), ("s", Value::Str("x")), ("t", Value::Str("xy"))];
+    let stay: Vec<usize> = (0..200).collect();
+    let mut expected = Vec::new();
+    for n in &stay {
+        let selector = filtered("a/#", &filter(*n));
+        let wanted = selector.matches(&topic, &event);
+        index.insert(selector, *n);
+        if wanted {
+            expected.push(*n);
+        }
+    }
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                assert_eq!(index.route(&topic).candidates().len(), 1);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut route = index.route(&topic);
+                while !done.load(Ordering::Relaxed) {
+                    let mut staying = Vec::new();
+                    index.visit(&mut route, &event, |_, destination| {
+                        assert_ne!(*destination, 9_999, "this one never wants the event");
+                        if *destination < 1_000 {
+                            staying.push(*destination);
+                        }
+                    });
+                    staying.sort_unstable();
+                    assert_eq!(staying, expected);
+                }
+            });
+        }
+        let mut generator = Generator::new(7);
+        let mut coming = Vec::new();
+        for round in 0..rounds {
+            if coming.len() < 400 && generator.percent(52) {
+                let never = generator.percent(30);
+                let n = generator.below(40);
+                let text = if never { format!("k = {} AND n = 5", n % 3) } else { filter(n) };
+                let destination = if never { 9_999 } else { 1_000 + round };
+                let place = if generator.percent(20) { "a/b" } else { "a/#" };
+                coming.push(index.insert(filtered(place, &text), destination));
+            } else if !coming.is_empty() {
+                let at = generator.below(coming.len());
+                index.remove(coming.swap_remove(at));
             }
-        });
-        for round in 0..5_000 {
-            assert!(index.replace(id, selector_of(["a/b", "a/+", "#", "a/#"][round % 4])));
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Both selectors want the event: each match finds the destination, once.
+#[test]
+fn a_replaced_entry_is_found_once_in_every_match() {
+    let index = Index::new();
+    let topic = parse_topic("a/b");
+    let event = number(1);
+    let selectors = [
+        selector_of("a/b"),
+        filtered("#", "n = 1"),
+        filtered("a/+", "n > 0"),
+        filtered("a/b", "n = 1"),
+        selector_of("#"),
+        filtered("a/b", "n > 2 OR n = 1"),
+    ];
+    (0..60).for_each(|n| drop(index.insert(filtered("a/b", &format!("n = {}", n + 5)), 1)));
+    let mut id = index.insert(selectors[0].clone(), 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut route = index.route(&topic);
+            while !done.load(Ordering::Relaxed) {
+                let mut times = 0;
+                index.visit(&mut route, &event, |_, _| times += 1);
+                assert_eq!(times, 1);
+                let mut ids = vec![EntryId::default(); 3];
+                index.collect(&mut route, &event, &mut ids);
+                assert_eq!(ids.len(), 4);
+            }
+        });
+        for round in 0..20_000 {
+            id = index.replace(id, selectors[round % selectors.len()].clone()).expect("it is there");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(index.remove(id), Some(0));
+    assert_eq!(index.replace(id, selector_of("a")), None);
 }
 
 #[test]
 fn a_deep_filter_is_inserted_and_removed() {
     let index = Index::new();
     let text = vec!["+"; 64].join("/");
-    let id = index.insert(selector_of(&text), ());
+    let id = index.insert(selector_of(&text), 1);
     let topic = parse_topic(&vec!["x"; 64].join("/"));
-    assert_eq!(index.route(&topic).candidates().len(), 1);
-    assert_eq!(index.remove(id), Some(()));
+    assert_eq!(index.route(&topic).always().len(), 1);
+    assert_eq!(index.remove(id), Some(1));
     assert!(index.route(&topic).is_empty());
+}
+
+#[test]
+fn what_goes_gives_its_memory_back() {
+    let index = Index::new();
+    let fill = |offset: usize| -> Vec<EntryId> {
+        (0..20_000)
+            .map(|n| {
+                let n = n + offset;
+                let filter = format!("customer = 'c{}' AND amount > {} AND name LIKE 'p{}%'", n % 5_000, n, n % 30);
+                index.insert(filtered(&format!("orders/{}/#", n % 50), &filter), n)
+            })
+            .collect()
+    };
+    let ids = fill(0);
+    let full = index.bytes();
+    ids.into_iter().for_each(|id| drop(index.remove(id)));
+    // Each round has names, topics and constants of its own.
+    for round in 1..6 {
+        fill(round * 1_000_000).into_iter().for_each(|id| drop(index.remove(id)));
+    }
+    let rest = index.bytes();
+    assert!(rest < full, "{rest} of {full} bytes");
+    let again = fill(0);
+    assert!(index.bytes() < full + full / 4, "{} after {full} bytes", index.bytes());
+    again.into_iter().for_each(|id| drop(index.remove(id)));
 }

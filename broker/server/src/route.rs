@@ -1,8 +1,8 @@
 //! From an event to its destinations, on the edge's own thread.
 //!
 //! Invariants:
-//! 1. In the steady state routing takes no lock: a topic's candidates are kept beside its alias
-//!    and asked once per event whether they are current.
+//! 1. Routing waits for no change of a subscription: what a topic decides is kept beside its alias
+//!    and asked once per event whether it is current, the rest is the index's.
 //! 2. A destination appears once, however many of its asks match (contract: one copy per
 //!    subscription, one per path of a link).
 //! 3. What came over a link goes to local subscriptions of its class only (the core's rule, `decide_path`).
@@ -50,20 +50,31 @@ enum Place<'a> {
 }
 
 impl Destinations {
-    fn contains(&self, place: &Place<'_>) -> bool {
+    /// Adds a place. A subscription has one entry; a peer's asks all lead to the same two places,
+    /// of which `peers` knows those that were added.
+    fn add(&mut self, target: &Target, place: Place<'_>, peers: &mut PeerPlaces) {
+        let is_peer = matches!(target, Target::PeerLive(_) | Target::PeerDurable(_));
         match place {
-            Place::Mailbox(mailbox) => self.mailboxes.iter().any(|known| Arc::ptr_eq(known, mailbox)),
-            Place::Live(queue) => self.live.iter().any(|known| Arc::ptr_eq(known, queue)),
-            Place::Nowhere => true,
+            Place::Mailbox(mailbox) if !is_peer || peers.is_new(Arc::as_ptr(mailbox).cast()) => {
+                self.mailboxes.push(Arc::clone(mailbox));
+            }
+            Place::Live(queue) if !is_peer || peers.is_new(Arc::as_ptr(&queue).cast()) => self.live.push(queue),
+            _ => {}
         }
     }
+}
 
-    fn add(&mut self, place: Place<'_>) {
-        match place {
-            Place::Mailbox(mailbox) => self.mailboxes.push(Arc::clone(mailbox)),
-            Place::Live(queue) => self.live.push(queue),
-            Place::Nowhere => {}
+/// Where asks of peers led already: two places for each peer at most.
+#[derive(Default)]
+struct PeerPlaces(SmallVec<[*const (); 8]>);
+
+impl PeerPlaces {
+    fn is_new(&mut self, place: *const ()) -> bool {
+        let is_new = !self.0.contains(&place);
+        if is_new {
+            self.0.push(place);
         }
+        is_new
     }
 }
 
@@ -97,9 +108,8 @@ impl Peer {
     }
 }
 
-/// A topic and its memoised candidates.
+/// A topic and its memoised route.
 pub(crate) struct TopicRoute {
-    pub(crate) topic: Topic,
     pub(crate) text: Arc<str>,
     route: Route<Target>,
 }
@@ -113,8 +123,7 @@ pub(crate) struct Subject<'a> {
 
 impl TopicRoute {
     pub(crate) fn new(topic: Topic, index: &Index<Target>) -> Self {
-        let route = index.route(&topic);
-        TopicRoute { text: Arc::from(topic.as_str()), topic, route }
+        TopicRoute { text: Arc::from(topic.as_str()), route: index.route(&topic) }
     }
 
     /// The destinations of an event. The body is checked whether or not anybody wants it.
@@ -127,29 +136,19 @@ impl TopicRoute {
         scope: Scope,
         subject: &Subject<'_>,
     ) -> Result<Destinations, WireError> {
-        if !self.route.is_current(index) {
-            self.route = index.route(&self.topic);
-        }
         let body = BodyView::parse(subject.body)?;
         let mut out = Destinations::default();
-        if self.route.candidates().is_empty() {
-            return Ok(out);
-        }
-        let mut view = None;
-        for candidate in self.route.candidates() {
-            let place = place(&candidate.destination, scope);
-            if out.contains(&place) {
-                continue;
+        let mut peers = PeerPlaces::default();
+        let mut take = |target: &Target| out.add(target, place(target, scope), &mut peers);
+        if self.route.needs_attributes() {
+            let view = EventView::of_body(&self.text, subject.origin, subject.sequence, body);
+            index.visit(&mut self.route, &view, |_, target| take(target));
+        } else {
+            if !self.route.is_current(index) {
+                self.route = index.route(self.route.topic());
+                return self.resolve(index, scope, subject);
             }
-            let matches = candidate.predicate.is_none() || {
-                let view = view.get_or_insert_with(|| {
-                    EventView::of_body(&self.text, subject.origin, subject.sequence, body)
-                });
-                candidate.matches(view)
-            };
-            if matches {
-                out.add(place);
-            }
+            self.route.always().iter().for_each(|(_, target)| take(target));
         }
         Ok(out)
     }

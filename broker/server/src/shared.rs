@@ -150,7 +150,7 @@ impl Shared {
             mailbox,
             principal: subscription.principal.clone(),
             name: subscription.name.clone(),
-            entry,
+            entry: Mutex::new(Some(entry)),
             ask: Mutex::new((subscription.ask.clone(), interest_version)),
         });
         durables.insert(id, Arc::clone(&handle));
@@ -163,7 +163,7 @@ impl Shared {
         let durable = self.durables.get(id)?;
         let mut current = durable.ask.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.interest.add(interest_entry(&ask, INTEREST_DURABLE));
-        self.index.replace(durable.entry, selector);
+        durable.with_entry(|entry| *entry = entry.and_then(|old| self.index.replace(old, selector)));
         let (before, _) = std::mem::replace(&mut *current, (ask, version));
         self.interest.remove(interest_entry(&before, INTEREST_DURABLE));
         Some(version)
@@ -172,7 +172,7 @@ impl Shared {
     /// Takes a durable subscription out of routing and interest.
     pub(crate) fn forget_durable(&self, id: MailboxId) -> Option<Arc<DurableHandle>> {
         let durable = self.durables.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
-        self.index.remove(durable.entry);
+        durable.with_entry(|entry| entry.take().map(|entry| self.index.remove(entry)));
         self.interest.remove(interest_entry(&durable.ask().0, INTEREST_DURABLE));
         Some(durable)
     }
@@ -183,11 +183,16 @@ pub(crate) struct DurableHandle {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) principal: PublisherId,
     pub(crate) name: String,
-    entry: EntryId,
+    /// Its entry in the index, until it is forgotten.
+    entry: Mutex<Option<EntryId>>,
     ask: Mutex<(Ask, u64)>,
 }
 
 impl DurableHandle {
+    fn with_entry<R>(&self, with: impl FnOnce(&mut Option<EntryId>) -> R) -> R {
+        with(&mut self.entry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What it asks for, and the version of the own interest from which on that is part of it.
     pub(crate) fn ask(&self) -> (Ask, u64) {
         self.ask.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -256,7 +256,7 @@ impl Node {
             return self.ask_log(ctx, conn, Command::PutSubscription(wanted), request.into());
         }
         let live = self.new_live(ctx, conn, request.channel);
-        let entry = self.index.insert(selector, Target::Live(live));
+        let entry = self.route_to(selector, Target::Live(live));
         let version = self.interest.add(interest_entry(&ask, INTEREST_LIVE));
         if let Some(state) = self.lives.get_mut(&live) {
             (state.entry, state.ask, state.version) = (Some(entry), Some(ask), version);
@@ -331,7 +331,9 @@ impl Node {
         let Ok((_, selector)) = parse_ask(&ask.filter, ask.predicate.as_deref(), &ask.except) else { return };
         let Some(durable) = self.durables.get_mut(&id) else { return };
         durable.version = self.interest.add(interest_entry(ask, INTEREST_DURABLE));
-        self.index.replace(durable.entry, selector);
+        if let Some(entry) = self.index.replace(durable.entry, selector) {
+            durable.entry = entry;
+        }
         let before = std::mem::replace(&mut durable.ask, ask.clone());
         self.interest.remove(interest_entry(&before, INTEREST_DURABLE));
         self.interest_changed(ctx);

@@ -176,10 +176,13 @@ impl Node {
             INTEREST_DURABLE => Target::PeerDurable(number),
             _ => Target::PeerLive(number),
         };
-        let index = &self.index;
-        if let Some(peer) = self.peers.get_mut(&number) {
-            let key = InterestEntry { id: 0, ..entry };
-            peer.installed.entry(key).or_insert_with(|| index.insert(selector, target));
+        let key = InterestEntry { id: 0, ..entry };
+        let is_new = self.peers.get(&number).is_some_and(|peer| !peer.installed.contains_key(&key));
+        if is_new {
+            let entry = self.route_to(selector, target);
+            if let Some(peer) = self.peers.get_mut(&number) {
+                peer.installed.insert(key, entry);
+            }
         }
     }
 

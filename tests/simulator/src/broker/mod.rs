@@ -90,6 +90,8 @@ pub(crate) struct Node {
     /// Which life.
     pub life: u64,
     pub(crate) disk: SimulatedDisk,
+    /// The deliberate mistake of this run.
+    pub(crate) mutant: Option<Mutant>,
     pub(crate) log: Log,
     pub(crate) reader: Reader,
     pub(crate) incarnation: Incarnation,
@@ -159,6 +161,7 @@ impl Broker {
         }
         match Node::new(self, store, &recovery, peers) {
             Ok(mut node) => {
+                node.mutant = ctx.mutant;
                 node.restore(ctx, &recovery);
                 self.node = Some(Box::new(node));
             }
@@ -232,6 +235,7 @@ impl Node {
             log: Log::new(store, home, ledger.collect()),
             incarnation,
             index: Index::new(),
+            mutant: None,
             interest: OwnInterest::default(),
             durables: BTreeMap::new(),
             lives: BTreeMap::new(),
@@ -408,7 +412,7 @@ impl Node {
             return known.version;
         }
         let tail = self.reader.mailbox(log::store_id(id)).map_or(1, |stats| stats.next.0);
-        let entry = self.index.insert(selector, Target::Durable(id));
+        let entry = self.route_to(selector, Target::Durable(id));
         let version = self.interest.add(interest_entry(&subscription.ask, INTEREST_DURABLE));
         let ask = subscription.ask.clone();
         self.durables.insert(id, Durable { mailbox: Mailbox::new(id, tail), entry, ask, version });

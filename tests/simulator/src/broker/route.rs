@@ -2,7 +2,7 @@
 
 use fanal_core::route::{Asker, Path, Scope, decide_path};
 use fanal_core::{EventView, MailboxId};
-use fanal_matching::{Route, Topic};
+use fanal_matching::{EntryId, Route, Selector, Topic};
 use fanal_protocol::stream::Origin;
 use std::sync::Arc;
 
@@ -41,18 +41,25 @@ pub(crate) struct Destinations {
     pub live: Vec<Near>,
 }
 
-/// A topic and its memoised candidates.
+/// A topic and its memoised route.
 pub(crate) struct TopicRoute {
     pub(crate) text: Arc<str>,
-    topic: Topic,
     route: Route<Target>,
 }
 
 impl Node {
+    /// Puts a selector into the index.
+    pub(crate) fn route_to(&self, mut selector: Selector, target: Target) -> EntryId {
+        if self.mutant == Some(Mutant::IgnorePredicate) {
+            selector.predicate = None;
+        }
+        self.index.insert(selector, target)
+    }
+
     /// A topic of a stream.
     pub(crate) fn topic_route(&self, text: &str) -> Option<TopicRoute> {
         let topic = Topic::parse(text).ok()?;
-        Some(TopicRoute { text: Arc::from(text), route: self.index.route(&topic), topic })
+        Some(TopicRoute { text: Arc::from(text), route: self.index.route(&topic) })
     }
 
     /// The destinations of an event; `None`: its body is malformed.
@@ -65,16 +72,9 @@ impl Node {
         sequence: u64,
         body: &[u8],
     ) -> Option<Destinations> {
-        if !topic.route.is_current(&self.index) {
-            topic.route = self.index.route(&topic.topic);
-        }
         let view = EventView::new(&topic.text, origin, sequence, body).ok()?;
         let mut out = Destinations::default();
-        for candidate in topic.route.candidates() {
-            if ctx.is_mutant(Mutant::IgnorePredicate) || candidate.matches(&view) {
-                self.place(ctx, candidate.destination, scope, &mut out);
-            }
-        }
+        self.index.visit(&mut topic.route, &view, |_, target| self.place(ctx, *target, scope, &mut out));
         Some(out)
     }
 

@@ -1,0 +1,250 @@
+//! The memory of the index: words in chunks that never move, addressed by a [`Handle`].
+//!
+//! 1. A word is an atomic `u32`: readers and the one writer touch it without a lock and without
+//!    `unsafe`. What a reader finds is old or new, never torn.
+//! 2. A chunk, once made, stays where it is until the arena goes. Growing copies nothing.
+//! 3. A block is filled before its handle is stored anywhere with `Release`; readers load handles
+//!    with `Acquire`. From then on only words that say so in their layout change.
+//! 4. A block is used again only after every reader that may hold its handle has left
+//!    (`super::epoch`).
+//!
+//! Sizes grow in steps of at most an eighth beyond 16 words, so that little is lost to rounding.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The place of a block: the number of its first word. Zero is no block.
+pub(super) type Handle = u32;
+
+/// Words of the first chunk; each later one doubles the arena until chunks have their full size.
+const CHUNK_BITS_MIN: u32 = 10;
+const CHUNK_BITS_MAX: u32 = 20;
+const CHUNKS_SMALL: usize = (CHUNK_BITS_MAX - CHUNK_BITS_MIN) as usize + 1;
+/// 2 billion words in all: the highest bit of a word is free for a mark.
+const CHUNKS_MAX: usize = CHUNKS_SMALL + (1 << (31 - CHUNK_BITS_MAX)) - 1;
+
+/// The largest block, in words.
+pub(super) const BLOCK_WORDS_MAX: usize = 1 << CHUNK_BITS_MAX;
+
+/// All words. Shared by readers and the writer.
+pub(super) struct Arena {
+    chunks: Box<[OnceLock<Box<[AtomicU32]>>]>,
+}
+
+impl Arena {
+    pub(super) fn new() -> Arena {
+        Arena { chunks: (0..CHUNKS_MAX).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The words from `handle` to the end of its chunk.
+    ///
+    /// # Panics
+    /// If no block was ever given out there, which is a fault of this module's callers.
+    #[inline]
+    pub(super) fn words(&self, handle: Handle) -> &[AtomicU32] {
+        let (chunk, offset) = place(handle);
+        match self.chunks[chunk].get() {
+            Some(words) => &words[offset..],
+            None => &[],
+        }
+    }
+
+    #[inline]
+    pub(super) fn word(&self, handle: Handle) -> &AtomicU32 {
+        &self.words(handle)[0]
+    }
+
+    /// The word `at` places behind `handle`, as its last `Release` store left it.
+    #[inline]
+    pub(super) fn load(&self, handle: Handle, at: usize) -> u32 {
+        self.words(handle)[at].load(Ordering::Acquire)
+    }
+
+    pub(super) fn store(&self, handle: Handle, at: usize, value: u32) {
+        self.words(handle)[at].store(value, Ordering::Release);
+    }
+
+    fn make_chunk(&self, chunk: usize) {
+        let words = chunk_words(chunk);
+        self.chunks[chunk].get_or_init(|| bytemuck::allocation::zeroed_slice_box(words));
+    }
+}
+
+#[inline]
+fn place(handle: Handle) -> (usize, usize) {
+    if handle >> CHUNK_BITS_MAX == 0 {
+        let chunk = (u32::BITS - (handle >> CHUNK_BITS_MIN).leading_zeros()) as usize;
+        let start = if chunk == 0 { 0 } else { 1 << (CHUNK_BITS_MIN as usize + chunk - 1) };
+        (chunk, handle as usize - start)
+    } else {
+        let chunk = CHUNKS_SMALL - 1 + (handle >> CHUNK_BITS_MAX) as usize;
+        (chunk, (handle & ((1 << CHUNK_BITS_MAX) - 1)) as usize)
+    }
+}
+
+fn chunk_words(chunk: usize) -> usize {
+    match chunk {
+        0 => 1 << CHUNK_BITS_MIN,
+        1..CHUNKS_SMALL => 1 << (CHUNK_BITS_MIN as usize + chunk - 1),
+        _ => 1 << CHUNK_BITS_MAX,
+    }
+}
+
+/// Which words are in use. Belongs to the writer.
+pub(super) struct Allocator {
+    /// Blocks that may be used again, by class.
+    free: Vec<Vec<Handle>>,
+    next: Handle,
+    chunk: usize,
+    used_words: usize,
+}
+
+impl Allocator {
+    /// The first words are given to nobody: small numbers are no handles.
+    pub(super) fn new(arena: &Arena) -> Allocator {
+        arena.make_chunk(0);
+        Allocator { free: vec![Vec::new(); class_of(BLOCK_WORDS_MAX) + 1], next: 16, chunk: 0, used_words: 0 }
+    }
+
+    /// A block of at least `words` words, all zero or left from its last use; and how many it has.
+    /// `None` if the index is at its limit of 8 GiB.
+    pub(super) fn take(&mut self, arena: &Arena, words: usize) -> Option<(Handle, usize)> {
+        let class = class_of(words);
+        let words = class_words(class);
+        let handle = match self.free[class].pop() {
+            Some(handle) => handle,
+            None => self.extend(arena, words)?,
+        };
+        self.used_words += words;
+        Some((handle, words))
+    }
+
+    /// Gives back a block that was taken for `words` words and that no reader can reach.
+    pub(super) fn give(&mut self, handle: Handle, words: usize) {
+        let class = class_of(words);
+        self.used_words -= class_words(class);
+        self.free[class].push(handle);
+    }
+
+    /// Bytes of the blocks that are in use.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.used_words * 4
+    }
+
+    /// Bytes of all chunks.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        (0..=self.chunk).map(|chunk| chunk_words(chunk) * 4).sum()
+    }
+
+    fn extend(&mut self, arena: &Arena, words: usize) -> Option<Handle> {
+        loop {
+            let (_, offset) = place(self.next);
+            let left = chunk_words(self.chunk) - offset;
+            if words <= left {
+                let handle = self.next;
+                if words == left { self.next_chunk(arena, words)? } else { self.next += words as u32 }
+                return Some(handle);
+            }
+            self.recycle(left);
+            self.next_chunk(arena, left)?;
+        }
+    }
+
+    fn next_chunk(&mut self, arena: &Arena, words: usize) -> Option<()> {
+        let next = self.next.checked_add(words as u32)?;
+        if self.chunk + 1 == CHUNKS_MAX {
+            return None;
+        }
+        self.next = next;
+        self.chunk += 1;
+        arena.make_chunk(self.chunk);
+        Some(())
+    }
+
+    /// Makes blocks of what is left of a chunk.
+    fn recycle(&mut self, mut left: usize) {
+        let mut handle = self.next;
+        while left > 0 {
+            let class = class_within(left);
+            self.free[class].push(handle);
+            handle += class_words(class) as u32;
+            left -= class_words(class);
+        }
+    }
+}
+
+/// Classes 0 to 15 have 1 to 16 words; from there on eight to each doubling.
+fn class_of(words: usize) -> usize {
+    if words <= 16 {
+        return words.max(1) - 1;
+    }
+    let bits = usize::BITS - (words - 1).leading_zeros();
+    let step = 1usize << (bits - 4);
+    16 + (bits as usize - 5) * 8 + (words - (1 << (bits - 1))).div_ceil(step) - 1
+}
+
+fn class_words(class: usize) -> usize {
+    if class < 16 {
+        return class + 1;
+    }
+    let (doubling, eighth) = ((class - 16) / 8, (class - 16) % 8);
+    let base = 16usize << doubling;
+    base + (eighth + 1) * (base / 8)
+}
+
+/// The largest class of at most `words` words.
+fn class_within(words: usize) -> usize {
+    let class = class_of(words);
+    if class_words(class) > words { class - 1 } else { class }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_holds_its_size_and_wastes_at_most_an_eighth() {
+        for words in 1..=BLOCK_WORDS_MAX {
+            let got = class_words(class_of(words));
+            assert!(got >= words && got - words <= words / 8, "{words}: {got}");
+            assert_eq!(class_of(got), class_of(words));
+        }
+    }
+
+    #[test]
+    fn every_handle_has_a_place_of_its_own() {
+        let mut seen = std::collections::HashSet::new();
+        for handle in (0..1 << 21).chain((1 << 30)..(1 << 30) + 10).chain((1 << 31) - 10..1 << 31) {
+            let (chunk, offset) = place(handle);
+            assert!(chunk < CHUNKS_MAX && offset < chunk_words(chunk), "{handle}");
+            assert!(seen.insert((chunk, offset)), "{handle}");
+        }
+    }
+
+    #[test]
+    fn blocks_do_not_overlap_and_come_back() {
+        let arena = Arena::new();
+        let mut allocator = Allocator::new(&arena);
+        let sizes = [1, 3, 17, 100, 1_000, 5_000, 70_000, 1 << 20, 7, 64];
+        let mut taken = std::collections::BTreeMap::new();
+        for round in 0..400 {
+            let (handle, words) = allocator.take(&arena, sizes[round % sizes.len()]).unwrap();
+            assert!(arena.words(handle).len() >= words, "within one chunk");
+            taken.insert(handle, words);
+        }
+        let mut end = 0;
+        for (handle, words) in &taken {
+            assert!(*handle >= end, "{handle} begins before {end}");
+            end = handle + *words as u32;
+        }
+        let chunks = allocator.chunk_bytes();
+        for (handle, words) in taken {
+            allocator.give(handle, words);
+        }
+        assert_eq!(allocator.used_bytes(), 0);
+        for round in 0..400 {
+            allocator.take(&arena, sizes[round % sizes.len()]).unwrap();
+        }
+        assert_eq!(allocator.chunk_bytes(), chunks, "what came back is used again");
+    }
+}

@@ -1,0 +1,136 @@
+//! The layout of the blocks that the index is made of.
+//!
+//! Every block has its kind and size in its second word.
+//!
+//! | block | words |
+//! |---|---|
+//! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
+//! | ids | used, meta, next, owner (2), previous, numbers of entries |
+//! | inner | rest, meta, attributes of children (2), owner (2), children, boxes, derived children |
+//! | list | first block of ids, meta, home, numbers |
+//! | homes | how many, meta, blocks |
+//!
+//! 1. *Entries* and *ids* form chains. A chain's words change in two ways while readers are at
+//!    them: `used` grows after what it covers was written, and a target becomes `NOBODY`.
+//! 2. *Inner* divides entries by a code that they ask for: a child is found in the table of links
+//!    by (inner, code). `rest` is a chain of those that ask for no more codes.
+//! 3. The owner says where the handle of a chain or of an inner block is kept.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::arena::{Arena, Handle};
+use super::table::Key;
+use super::trie::Slot;
+
+pub(super) const META: usize = 1;
+pub(super) const NEXT: usize = 2;
+/// Of inner blocks; of chains it is `CHAIN_OWNER`.
+pub(super) const INNER_OWNER: usize = 4;
+pub(super) const CHAIN_OWNER: usize = 3;
+pub(super) const PREVIOUS: usize = 5;
+pub(super) const CHAIN_HEAD: usize = 6;
+
+pub(super) const REST: usize = 0;
+pub(super) const ATTRIBUTES: usize = 2;
+pub(super) const CHILDREN: usize = 6;
+pub(super) const BOXES: usize = 7;
+pub(super) const DERIVED: usize = 8;
+pub(super) const INNER_WORDS: usize = 9;
+
+pub(super) const LIST_HOME: usize = 2;
+pub(super) const LIST_COUNT: usize = 3;
+pub(super) const LIST_WORDS: usize = 4;
+
+/// The longest block of a chain.
+pub(super) const CHAIN_WORDS_MAX: usize = 1_024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Entries,
+    Ids,
+    Inner,
+    List,
+    Homes,
+}
+
+const KINDS: [Kind; 5] = [Kind::Entries, Kind::Ids, Kind::Inner, Kind::List, Kind::Homes];
+
+/// Kind, size in words and how many of them hold what was removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meta(pub(super) u32);
+
+impl Meta {
+    pub(super) fn new(kind: Kind, size: usize) -> Meta {
+        Meta(kind as u32 | (size as u32) << 3)
+    }
+
+    #[inline]
+    pub(super) fn kind(self) -> Kind {
+        KINDS.get((self.0 & 7) as usize).copied().unwrap_or(Kind::Entries)
+    }
+
+    pub(super) fn size(self) -> usize {
+        (self.0 >> 3 & 0x3fff) as usize
+    }
+
+    pub(super) fn dead(self) -> usize {
+        (self.0 >> 17) as usize
+    }
+
+    pub(super) fn add_dead(self, words: usize) -> Meta {
+        Meta(self.0 + ((words as u32) << 17))
+    }
+}
+
+/// Who holds the handle of a chain or of an inner block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// A node of topics.
+    Slot(Slot),
+    /// The rest of an inner block.
+    Rest(Handle),
+    /// A list of entries with the same filter.
+    List(Handle),
+    /// The table of links.
+    Link(Key),
+}
+
+impl Owner {
+    pub(super) fn words(self) -> [u32; 2] {
+        match self {
+            Owner::Slot(slot) => [0, slot.0],
+            Owner::Rest(inner) => [1, inner],
+            Owner::List(list) => [2, list],
+            Owner::Link(key) => [key.first, key.second],
+        }
+    }
+
+    pub(super) fn read(arena: &Arena, block: Handle, at: usize) -> Owner {
+        let words = arena.words(block);
+        let [first, second] = [at, at + 1].map(|at| words[at].load(Ordering::Relaxed));
+        match first {
+            0 => Owner::Slot(Slot(second)),
+            1 => Owner::Rest(second),
+            2 => Owner::List(second),
+            _ => Owner::Link(Key { first, second }),
+        }
+    }
+}
+
+pub(super) fn meta(arena: &Arena, block: Handle) -> Meta {
+    Meta(arena.words(block)[META].load(Ordering::Relaxed))
+}
+
+/// The words of a chain's block that are in use, and the next block.
+#[inline]
+pub(super) fn chain_words(arena: &Arena, block: Handle) -> (&[AtomicU32], Handle) {
+    let words = arena.words(block);
+    let used = words[0].load(Ordering::Acquire) as usize;
+    (&words[CHAIN_HEAD..used], words[NEXT].load(Ordering::Acquire))
+}
+
+/// The bit of an attribute in an inner block: word and mask.
+#[inline]
+pub(super) fn attribute_bit(attribute: u16) -> (usize, u32) {
+    (ATTRIBUTES + usize::from(attribute >> 5 & 1), 1 << (attribute & 31))
+}

@@ -1,0 +1,557 @@
+//! What subscriptions ask about, as numbers: an *attribute* has a number, and each thing that may
+//! be true of an event's attribute (it is there, it equals this constant, it begins or ends with
+//! this text) has a *code*.
+//!
+//! 1. Reading an event looks each of its values up once. From then on a predicate is a test of a
+//!    bit or a comparison of numbers; no text is touched again.
+//! 2. A code is set exactly if what it stands for is true: names and constants are compared byte
+//!    by byte behind their hashes.
+//! 3. Numbers that are equal have one code, be they integers or floats.
+//! 4. A code or an attribute that nobody uses is forgotten; its number comes back when no reader
+//!    can hold it.
+//!
+//! An attribute's record: number, code of its presence, lengths of prefixes, lengths of suffixes,
+//! bytes of its name, the name. A constant's record: code, kind and attribute, bytes, the bytes.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use foldhash::fast::FixedState;
+
+use super::arena::{Arena, Handle};
+use super::memory::{Leaving, Memory};
+use super::seen::Seen;
+use super::table::{Key, Parts, Table};
+use crate::normal::Constant;
+use crate::value::{Attributes, Value};
+
+const PRESENCE: usize = 1;
+const PREFIXES: usize = 2;
+const SUFFIXES: usize = 3;
+const ATTRIBUTE_HEAD: usize = 5;
+const CONSTANT_HEAD: usize = 3;
+
+/// The fields that are not attributes (PROTOCOL.md 4.2): asked for by name.
+const CORE_FIELDS: [&str; 4] = ["id", "source", "time", "topic"];
+
+/// What a code stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CodeKind {
+    /// The attribute has a value.
+    Presence,
+    /// It equals a constant, begins or ends with a text.
+    Constant,
+    /// A shared part of filters holds.
+    Derived,
+}
+
+/// How a constant's bytes are meant. Part of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Bool,
+    Int,
+    Float,
+    Str,
+    Timestamp,
+    Prefix,
+    Suffix,
+}
+
+/// The reading side.
+pub(super) struct Vocabulary {
+    names: Table,
+    constants: Table,
+    hasher: FixedState,
+    /// One bit for each of [`CORE_FIELDS`] that is asked about.
+    core_fields: AtomicU32,
+}
+
+/// The writing side.
+pub(super) struct Dictionary {
+    names: Parts,
+    constants: Parts,
+    attributes: Vec<AttributeUse>,
+    attributes_free: Vec<u16>,
+    codes: Vec<CodeUse>,
+    codes_free: Vec<u32>,
+    /// How many constants use a length: (attribute, whether of suffixes, bytes).
+    lengths: HashMap<(u16, bool, u32), u32>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct AttributeUse {
+    record: Handle,
+    words: u32,
+    uses: u32,
+    /// Filters that ask about its value.
+    asks: u32,
+}
+
+#[derive(Clone, Copy)]
+struct CodeUse {
+    record: Handle,
+    uses: u32,
+    attribute: u16,
+    kind: CodeKind,
+    form: Form,
+}
+
+/// A constant's bytes, without memory of their own for numbers.
+struct Bytes<'v> {
+    form: Form,
+    small: [u8; 12],
+    count: usize,
+    text: Option<&'v [u8]>,
+}
+
+impl<'v> Bytes<'v> {
+    fn new(form: Form, bytes: &[u8]) -> Bytes<'v> {
+        let mut small = [0; 12];
+        small[..bytes.len()].copy_from_slice(bytes);
+        Bytes { form, small, count: bytes.len(), text: None }
+    }
+
+    fn text(form: Form, text: &'v [u8]) -> Bytes<'v> {
+        Bytes { form, small: [0; 12], count: 0, text: Some(text) }
+    }
+
+    /// `None` for what no constant equals.
+    fn of_value(value: &Value<'v>) -> Option<Bytes<'v>> {
+        Some(match value {
+            Value::Bool(known) => Bytes::new(Form::Bool, &[u8::from(*known)]),
+            Value::Int(number) => Bytes::new(Form::Int, &number.to_le_bytes()),
+            Value::Float(number) if number.is_nan() => return None,
+            Value::Float(number) => match Constant::float(*number) {
+                Constant::Int(number) => Bytes::new(Form::Int, &number.to_le_bytes()),
+                _ => Bytes::new(Form::Float, &number.to_bits().to_le_bytes()),
+            },
+            Value::Str(text) => Bytes::text(Form::Str, text.as_bytes()),
+            Value::Timestamp(time) => {
+                let mut bytes = [0; 12];
+                bytes[..8].copy_from_slice(&time.seconds.to_le_bytes());
+                bytes[8..].copy_from_slice(&time.nanos.to_le_bytes());
+                Bytes::new(Form::Timestamp, &bytes)
+            }
+            Value::Bytes(_) => return None,
+        })
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.text.unwrap_or(&self.small[..self.count])
+    }
+}
+
+impl Vocabulary {
+    fn key_of_name(&self, name: &[u8]) -> Key {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(name);
+        Key::of_hash(hasher.finish())
+    }
+
+    fn key_of_constant(&self, attribute: u16, bytes: &Bytes<'_>) -> Key {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(bytes.as_slice());
+        hasher.write_u32(head_of(attribute, bytes.form));
+        Key::of_hash(hasher.finish())
+    }
+
+    /// A hash of some text, of 32 bits.
+    pub(super) fn hash(&self, text: &str) -> u32 {
+        self.key_of_name(text.as_bytes()).second
+    }
+
+    fn attribute(&self, arena: &Arena, name: &str) -> Handle {
+        self.names.find(arena, self.key_of_name(name.as_bytes()), |record| {
+            is_text(&arena.words(record)[ATTRIBUTE_HEAD - 1..], name.as_bytes())
+        })
+    }
+
+    /// The code of a constant, or 0 if nobody asks for it.
+    #[inline]
+    fn code(&self, arena: &Arena, attribute: u16, bytes: &Bytes<'_>) -> u32 {
+        let head = head_of(attribute, bytes.form);
+        let record = self.constants.find(arena, self.key_of_constant(attribute, bytes), |record| {
+            let words = arena.words(record);
+            words[1].load(Ordering::Relaxed) == head
+                && is_text(&words[CONSTANT_HEAD - 1..], bytes.as_slice())
+        });
+        if record == 0 { 0 } else { arena.words(record)[0].load(Ordering::Relaxed) }
+    }
+
+    /// Sets what is true of the event. `O(attributes × lengths of prefixes in use)`.
+    pub(super) fn read<A: Attributes + ?Sized>(&self, arena: &Arena, event: &A, seen: &mut Seen) {
+        event.visit(&mut |name, value| self.read_field(arena, name, &value, seen));
+        let core = self.core_fields.load(Ordering::Acquire);
+        if core != 0 {
+            let asked = CORE_FIELDS.iter().enumerate().filter(|(bit, _)| core >> bit & 1 == 1);
+            for (_, name) in asked {
+                if let Some(value) = event.get(name) {
+                    self.read_field(arena, name, &value, seen);
+                }
+            }
+        }
+    }
+
+    fn read_field(&self, arena: &Arena, name: &str, value: &Value<'_>, seen: &mut Seen) {
+        let record = self.attribute(arena, name);
+        if record == 0 {
+            return;
+        }
+        let words = arena.words(record);
+        let attribute = words[0].load(Ordering::Relaxed) as u16;
+        // What an event names twice counts once, as `Attributes::get` finds it.
+        if !seen.value(attribute, value) {
+            return;
+        }
+        let presence = words[PRESENCE].load(Ordering::Acquire);
+        if presence != 0 {
+            seen.set(presence, attribute);
+        }
+        if let Some(bytes) = Bytes::of_value(value) {
+            let code = self.code(arena, attribute, &bytes);
+            if code != 0 {
+                seen.set(code, attribute);
+            }
+        }
+        if let Value::Str(text) = value {
+            self.read_ends(arena, attribute, words, text.as_bytes(), seen);
+        }
+    }
+
+    fn read_ends(&self, arena: &Arena, attribute: u16, words: &[AtomicU32], text: &[u8], seen: &mut Seen) {
+        for (at, form) in [(PREFIXES, Form::Prefix), (SUFFIXES, Form::Suffix)] {
+            let lengths = words[at].load(Ordering::Acquire);
+            if lengths == 0 {
+                continue;
+            }
+            let lengths = arena.words(lengths);
+            let count = lengths[0].load(Ordering::Relaxed) as usize;
+            for length in &lengths[1..=count] {
+                let length = length.load(Ordering::Relaxed) as usize;
+                if length > text.len() {
+                    break;
+                }
+                let end = if form == Form::Prefix { &text[..length] } else { &text[text.len() - length..] };
+                let code = self.code(arena, attribute, &Bytes::text(form, end));
+                if code != 0 {
+                    seen.set(code, attribute);
+                }
+            }
+        }
+    }
+}
+
+fn head_of(attribute: u16, form: Form) -> u32 {
+    u32::from(attribute) | (form as u32) << 16
+}
+
+/// Whether the record's text, a count of bytes and the bytes, is `text`.
+#[inline]
+pub(super) fn is_text(words: &[AtomicU32], text: &[u8]) -> bool {
+    if words[0].load(Ordering::Relaxed) as usize != text.len() {
+        return false;
+    }
+    let (whole, rest) = text.as_chunks::<4>();
+    let same = |word: &AtomicU32, bytes: [u8; 4]| word.load(Ordering::Relaxed) == u32::from_le_bytes(bytes);
+    whole.iter().zip(&words[1..]).all(|(bytes, word)| same(word, *bytes))
+        && (rest.is_empty() || same(&words[1 + whole.len()], padded(rest)))
+}
+
+fn padded(rest: &[u8]) -> [u8; 4] {
+    let mut bytes = [0; 4];
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes
+}
+
+pub(super) fn write_text(words: &[AtomicU32], text: &[u8]) {
+    words[0].store(text.len() as u32, Ordering::Relaxed);
+    for (bytes, word) in text.chunks(4).zip(&words[1..]) {
+        word.store(u32::from_le_bytes(padded(bytes)), Ordering::Relaxed);
+    }
+}
+
+impl Dictionary {
+    pub(super) fn new(memory: &mut Memory, seed: u64) -> (Vocabulary, Dictionary) {
+        let (names_table, names) = Parts::new(memory);
+        let (constants_table, constants) = Parts::new(memory);
+        let vocabulary = Vocabulary {
+            names: names_table,
+            constants: constants_table,
+            hasher: FixedState::with_seed(seed),
+            core_fields: AtomicU32::new(0),
+        };
+        let unused = CodeUse { record: 0, uses: 1, attribute: 0, kind: CodeKind::Derived, form: Form::Bool };
+        let dictionary = Dictionary {
+            names,
+            constants,
+            attributes: Vec::new(),
+            attributes_free: Vec::new(),
+            codes: vec![unused],
+            codes_free: Vec::new(),
+            lengths: HashMap::new(),
+        };
+        (vocabulary, dictionary)
+    }
+
+    pub(super) fn kind(&self, code: u32) -> CodeKind {
+        self.codes[code as usize].kind
+    }
+
+    pub(super) fn attribute_of(&self, code: u32) -> u16 {
+        self.codes[code as usize].attribute
+    }
+
+    /// How many entries ask for the code.
+    pub(super) fn uses(&self, code: u32) -> u32 {
+        self.codes[code as usize].uses
+    }
+
+    /// How often the attribute of a code is asked about.
+    pub(super) fn attribute_uses(&self, code: u32) -> u32 {
+        self.attributes[usize::from(self.attribute_of(code))].uses
+    }
+
+    /// How many codes were ever in use at a time, and one more.
+    pub(super) fn codes_end(&self) -> usize {
+        self.codes.len()
+    }
+
+    /// The share of filters about this attribute that ask for this code, above 0 and at most 1.
+    pub(super) fn share(&self, code: u32) -> f32 {
+        let code = &self.codes[code as usize];
+        let asks = self.attributes.get(usize::from(code.attribute)).map_or(1, |attribute| attribute.asks);
+        (code.uses as f32 / asks.max(1) as f32).min(1.0)
+    }
+
+    /// The number of an attribute, which is used once more; `None` if there are 65,536 already.
+    pub(super) fn use_attribute(&mut self, memory: &mut Memory, words: &Vocabulary, name: &str) -> Option<u16> {
+        let record = words.attribute(memory.arena(), name);
+        if record != 0 {
+            let number = memory.arena().load(record, 0) as u16;
+            self.attributes[usize::from(number)].uses += 1;
+            return Some(number);
+        }
+        let number = match self.attributes_free.pop() {
+            Some(number) => number,
+            None => {
+                let number = u16::try_from(self.attributes.len()).ok()?;
+                self.attributes.push(AttributeUse::default());
+                number
+            }
+        };
+        let (record, size) = memory.take(ATTRIBUTE_HEAD + name.len().div_ceil(4));
+        let block = memory.arena().words(record);
+        block[0].store(u32::from(number), Ordering::Relaxed);
+        block[1..ATTRIBUTE_HEAD].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        write_text(&block[ATTRIBUTE_HEAD - 1..], name.as_bytes());
+        self.attributes[usize::from(number)] = AttributeUse { record, words: size as u32, uses: 1, asks: 0 };
+        self.names.insert(memory, words.names, words.key_of_name(name.as_bytes()), record);
+        if let Some(bit) = CORE_FIELDS.iter().position(|core| *core == name) {
+            words.core_fields.fetch_or(1 << bit, Ordering::Release);
+        }
+        Some(number)
+    }
+
+    pub(super) fn use_attribute_again(&mut self, number: u16) {
+        self.attributes[usize::from(number)].uses += 1;
+    }
+
+    pub(super) fn release_attribute(&mut self, memory: &mut Memory, words: &Vocabulary, number: u16) {
+        let attribute = &mut self.attributes[usize::from(number)];
+        attribute.uses -= 1;
+        if attribute.uses > 0 {
+            return;
+        }
+        let (record, size) = (attribute.record, attribute.words as usize);
+        let name = read_text(&memory.arena().words(record)[ATTRIBUTE_HEAD - 1..]);
+        self.names.remove(memory, words.names, words.key_of_name(&name), record);
+        if let Some(bit) = CORE_FIELDS.iter().position(|core| core.as_bytes() == name) {
+            words.core_fields.fetch_and(!(1 << bit), Ordering::Release);
+        }
+        memory.retire(record, size);
+        memory.retire_thing(Leaving::Attribute(number));
+    }
+
+    /// The code that the attribute has a value; used once more.
+    pub(super) fn use_presence(&mut self, memory: &mut Memory, number: u16) -> u32 {
+        let attribute = &mut self.attributes[usize::from(number)];
+        attribute.uses += 1;
+        let record = attribute.record;
+        let code = memory.arena().load(record, PRESENCE);
+        if code != 0 {
+            self.codes[code as usize].uses += 1;
+            return code;
+        }
+        let code = self.new_code(CodeUse { record, uses: 1, attribute: number, kind: CodeKind::Presence, form: Form::Bool });
+        memory.arena().store(record, PRESENCE, code);
+        code
+    }
+
+    /// The code of equality with a constant; used once more.
+    pub(super) fn use_constant(&mut self, memory: &mut Memory, words: &Vocabulary, number: u16, constant: &Constant) -> u32 {
+        let value = constant.value();
+        match Bytes::of_value(&value) {
+            Some(bytes) => self.use_bytes(memory, words, number, &bytes),
+            // No constant is a NaN or bytes.
+            None => 0,
+        }
+    }
+
+    /// The code of a beginning or an end; used once more.
+    pub(super) fn use_end(&mut self, memory: &mut Memory, words: &Vocabulary, number: u16, text: &str, is_suffix: bool) -> u32 {
+        let form = if is_suffix { Form::Suffix } else { Form::Prefix };
+        self.use_bytes(memory, words, number, &Bytes::text(form, text.as_bytes()))
+    }
+
+    fn use_bytes(&mut self, memory: &mut Memory, words: &Vocabulary, number: u16, bytes: &Bytes<'_>) -> u32 {
+        self.attributes[usize::from(number)].uses += 1;
+        self.attributes[usize::from(number)].asks += 1;
+        let code = words.code(memory.arena(), number, bytes);
+        if code != 0 {
+            self.codes[code as usize].uses += 1;
+            return code;
+        }
+        let text = bytes.as_slice();
+        let (record, _) = memory.take(CONSTANT_HEAD + text.len().div_ceil(4));
+        let form = bytes.form;
+        let code = self.new_code(CodeUse { record, uses: 1, attribute: number, kind: CodeKind::Constant, form });
+        let block = memory.arena().words(record);
+        block[0].store(code, Ordering::Relaxed);
+        block[1].store(head_of(number, form), Ordering::Relaxed);
+        write_text(&block[CONSTANT_HEAD - 1..], text);
+        self.constants.insert(memory, words.constants, words.key_of_constant(number, bytes), record);
+        if matches!(form, Form::Prefix | Form::Suffix) {
+            self.use_length(memory, number, form == Form::Suffix, text.len() as u32);
+        }
+        code
+    }
+
+    /// A code of no attribute.
+    pub(super) fn use_derived(&mut self) -> u32 {
+        self.new_code(CodeUse { record: 0, uses: 1, attribute: 0, kind: CodeKind::Derived, form: Form::Bool })
+    }
+
+    /// One more use of a code that is in use.
+    pub(super) fn use_again(&mut self, code: u32) {
+        let code = &mut self.codes[code as usize];
+        code.uses += 1;
+        if code.kind != CodeKind::Derived {
+            let attribute = &mut self.attributes[usize::from(code.attribute)];
+            attribute.uses += 1;
+            attribute.asks += u32::from(code.kind == CodeKind::Constant);
+        }
+    }
+
+    fn new_code(&mut self, code: CodeUse) -> u32 {
+        match self.codes_free.pop() {
+            Some(number) => {
+                self.codes[number as usize] = code;
+                number
+            }
+            None => {
+                self.codes.push(code);
+                self.codes.len() as u32 - 1
+            }
+        }
+    }
+
+    /// One use less; forgets the code with its last. True if it was the last.
+    pub(super) fn release(&mut self, memory: &mut Memory, words: &Vocabulary, code: u32) -> bool {
+        let used = &mut self.codes[code as usize];
+        used.uses -= 1;
+        let CodeUse { record, uses, attribute, kind, form } = *used;
+        if uses == 0 {
+            match kind {
+                CodeKind::Presence => memory.arena().store(record, PRESENCE, 0),
+                CodeKind::Constant => self.forget_constant(memory, words, attribute, record, form),
+                CodeKind::Derived => {}
+            }
+            memory.retire_thing(Leaving::Code(code));
+        }
+        if kind == CodeKind::Constant {
+            self.attributes[usize::from(attribute)].asks -= 1;
+        }
+        if kind != CodeKind::Derived {
+            self.release_attribute(memory, words, attribute);
+        }
+        uses == 0
+    }
+
+    fn forget_constant(&mut self, memory: &mut Memory, words: &Vocabulary, attribute: u16, record: Handle, form: Form) {
+        let text = read_text(&memory.arena().words(record)[CONSTANT_HEAD - 1..]);
+        let key = words.key_of_constant(attribute, &Bytes::text(form, &text));
+        self.constants.remove(memory, words.constants, key, record);
+        if matches!(form, Form::Prefix | Form::Suffix) {
+            self.release_length(memory, attribute, form == Form::Suffix, text.len() as u32);
+        }
+        memory.retire(record, CONSTANT_HEAD + text.len().div_ceil(4));
+    }
+
+    fn use_length(&mut self, memory: &mut Memory, attribute: u16, is_suffix: bool, length: u32) {
+        let uses = self.lengths.entry((attribute, is_suffix, length)).or_insert(0);
+        *uses += 1;
+        if *uses == 1 {
+            self.change_lengths(memory, attribute, is_suffix, |lengths| lengths.push(length));
+        }
+    }
+
+    fn release_length(&mut self, memory: &mut Memory, attribute: u16, is_suffix: bool, length: u32) {
+        let Some(uses) = self.lengths.get_mut(&(attribute, is_suffix, length)) else { return };
+        *uses -= 1;
+        if *uses == 0 {
+            self.lengths.remove(&(attribute, is_suffix, length));
+            self.change_lengths(memory, attribute, is_suffix, |lengths| lengths.retain(|known| *known != length));
+        }
+    }
+
+    /// Puts another list of lengths, in ascending order, in the place of the one that is there.
+    fn change_lengths(&mut self, memory: &mut Memory, attribute: u16, is_suffix: bool, change: impl FnOnce(&mut Vec<u32>)) {
+        let record = self.attributes[usize::from(attribute)].record;
+        let at = if is_suffix { SUFFIXES } else { PREFIXES };
+        let old = memory.arena().load(record, at);
+        let mut lengths = Vec::new();
+        if old != 0 {
+            let words = memory.arena().words(old);
+            let count = words[0].load(Ordering::Relaxed) as usize;
+            lengths.extend(words[1..=count].iter().map(|word| word.load(Ordering::Relaxed)));
+            memory.retire(old, 1 + count);
+        }
+        change(&mut lengths);
+        lengths.sort_unstable();
+        let new = if lengths.is_empty() { 0 } else { write_list(memory, &lengths) };
+        memory.arena().store(record, at, new);
+    }
+
+    /// Numbers that no reader can hold any more.
+    pub(super) fn take_back(&mut self, thing: Leaving) {
+        match thing {
+            Leaving::Code(code) => self.codes_free.push(code),
+            Leaving::Attribute(number) => self.attributes_free.push(number),
+            _ => {}
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.codes.capacity() * size_of::<CodeUse>()
+            + self.attributes.capacity() * size_of::<AttributeUse>()
+            + self.lengths.capacity() * 16
+    }
+}
+
+/// A block with the count of the numbers and the numbers.
+fn write_list(memory: &mut Memory, numbers: &[u32]) -> Handle {
+    let (handle, _) = memory.take(1 + numbers.len());
+    let words = memory.arena().words(handle);
+    words[0].store(numbers.len() as u32, Ordering::Relaxed);
+    numbers.iter().zip(&words[1..]).for_each(|(number, word)| word.store(*number, Ordering::Relaxed));
+    handle
+}
+
+pub(super) fn read_text(words: &[AtomicU32]) -> Vec<u8> {
+    let count = words[0].load(Ordering::Relaxed) as usize;
+    let mut text: Vec<u8> =
+        words[1..=count.div_ceil(4)].iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+    text.truncate(count);
+    text
+}

@@ -1,0 +1,269 @@
+//! How the rest of a filter is written in words, and read against an event.
+//!
+//! An entry is: its target, its head (words in all, codes, flags), the codes that must be set,
+//! the rarest first, and then operations. Every code and every operation must hold.
+//!
+//! | operation | words behind it | holds if |
+//! |---|---|---|
+//! | `CODE` | code | the code is set |
+//! | `NOT` | code | the code is not set |
+//! | `ANY` n | n codes | one is set |
+//! | `NONE` n, attribute, rank | n codes | the value is of that rank and none is set |
+//! | `INT` attribute, flags | low, high as far as flags say | the number is between them |
+//! | `FLOAT` attribute, flags | low, high, two words each | the number is between them |
+//! | `TEST` | number | the shared test holds |
+//! | `EITHER` n | words, then n times: words, operations | all operations of one of the n hold |
+//!
+//! Nothing here allocates when read; reading ends at the first thing that does not hold.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::seen::{Rank, Reading, Seen};
+use crate::value::Value;
+
+/// Words of an entry before its codes.
+pub(super) const ENTRY_HEAD: usize = 2;
+/// The longest entry. What is longer becomes one test.
+pub(super) const ENTRY_WORDS_MAX: usize = 240;
+/// The most codes that an operation lists.
+pub(super) const CODES_MAX: usize = 64;
+
+/// A target that was removed.
+pub(super) const NOBODY: u32 = 0x7fff_ffff;
+/// A target is a list of entries rather than one.
+pub(super) const IS_LIST: u32 = 0x8000_0000;
+
+/// The entry holds for every event of the topic, but for exclusions.
+const ALWAYS: u32 = 1 << 30;
+/// The target stands in several places: it may be found twice.
+const SEVERAL: u32 = 1 << 31;
+
+pub(super) const CODE: u32 = 1;
+pub(super) const NOT: u32 = 2;
+pub(super) const ANY: u32 = 3;
+pub(super) const NONE: u32 = 4;
+pub(super) const INT: u32 = 5;
+pub(super) const FLOAT: u32 = 6;
+pub(super) const TEST: u32 = 7;
+pub(super) const EITHER: u32 = 8;
+
+/// Flags of ranges.
+pub(super) const HAS_LOW: u32 = 1;
+pub(super) const HAS_HIGH: u32 = 2;
+/// `INT`: the ceiling is compared with the low bound. `FLOAT`: the bound is not in the range.
+pub(super) const LOW_STRICT: u32 = 4;
+/// `INT`: the floor is compared with the high bound. `FLOAT`: the bound is not in the range.
+pub(super) const HIGH_STRICT: u32 = 8;
+
+/// An operation's first word.
+#[derive(Clone, Copy)]
+pub(super) struct Operation(pub(super) u32);
+
+impl Operation {
+    pub(super) fn new(operation: u32, flags: u32, attribute: u16, count: usize) -> Operation {
+        Operation(operation | flags << 4 | u32::from(attribute) << 8 | (count as u32) << 24)
+    }
+
+    #[inline]
+    pub(super) fn kind(self) -> u32 {
+        self.0 & 15
+    }
+
+    #[inline]
+    pub(super) fn flags(self) -> u32 {
+        self.0 >> 4 & 15
+    }
+
+    #[inline]
+    pub(super) fn attribute(self) -> u16 {
+        (self.0 >> 8) as u16
+    }
+
+    #[inline]
+    pub(super) fn count(self) -> usize {
+        (self.0 >> 24) as usize
+    }
+
+    /// Words behind this one; `second` is the next word.
+    #[inline]
+    pub(super) fn behind(self, second: u32) -> usize {
+        match self.kind() {
+            ANY | NONE => self.count(),
+            INT => (self.flags() & 3).count_ones() as usize,
+            FLOAT => 2 * (self.flags() & 3).count_ones() as usize,
+            EITHER => 1 + second as usize,
+            _ => 1,
+        }
+    }
+}
+
+/// An entry's second word.
+#[derive(Clone, Copy)]
+pub(super) struct Head(pub(super) u32);
+
+impl Head {
+    pub(super) fn new(words: usize, codes: usize, is_always: bool, is_several: bool) -> Head {
+        let flags = if is_always { ALWAYS } else { 0 } | if is_several { SEVERAL } else { 0 };
+        Head(words as u32 | (codes as u32) << 12 | flags)
+    }
+
+    #[inline]
+    pub(super) fn words(self) -> usize {
+        (self.0 & 0xfff) as usize
+    }
+
+    #[inline]
+    pub(super) fn codes(self) -> usize {
+        (self.0 >> 12 & 0xfff) as usize
+    }
+
+    #[inline]
+    pub(super) fn is_always(self) -> bool {
+        self.0 & ALWAYS != 0
+    }
+
+    #[inline]
+    pub(super) fn is_several(self) -> bool {
+        self.0 & SEVERAL != 0
+    }
+}
+
+/// Answers the shared tests for one event.
+pub(super) trait Tests {
+    fn holds(&self, test: u32) -> bool;
+}
+
+#[inline]
+fn get(words: &[AtomicU32], at: usize) -> u32 {
+    words[at].load(Ordering::Relaxed)
+}
+
+/// Whether the codes and operations behind an entry's head hold.
+#[inline]
+pub(super) fn holds<T: Tests>(words: &[AtomicU32], codes: usize, seen: &Seen, tests: &T) -> bool {
+    let (codes, operations) = words.split_at(codes);
+    codes.iter().all(|code| seen.has(code.load(Ordering::Relaxed)))
+        && (operations.is_empty() || all_hold(operations, seen, tests))
+}
+
+fn all_hold<T: Tests>(mut words: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
+    while let [first, rest @ ..] = words {
+        let operation = Operation(first.load(Ordering::Relaxed));
+        let second = rest.first().map_or(0, |word| word.load(Ordering::Relaxed));
+        let (own, next) = rest.split_at(operation.behind(second));
+        if !operation_holds(operation, own, seen, tests) {
+            return false;
+        }
+        words = next;
+    }
+    true
+}
+
+#[inline]
+fn operation_holds<T: Tests>(operation: Operation, own: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
+    match operation.kind() {
+        CODE => seen.has(get(own, 0)),
+        NOT => !seen.has(get(own, 0)),
+        ANY => any_set(own, seen),
+        NONE => {
+            let reading = seen.reading(operation.attribute());
+            reading.is_some_and(|reading| reading.rank as u32 == operation.flags()) && !any_set(own, seen)
+        }
+        INT => seen.reading(operation.attribute()).is_some_and(|reading| is_within(operation, own, reading)),
+        FLOAT => seen.reading(operation.attribute()).is_some_and(|reading| is_between(operation, own, reading)),
+        TEST => tests.holds(get(own, 0)),
+        EITHER => one_holds(own, seen, tests),
+        _ => false,
+    }
+}
+
+fn any_set(codes: &[AtomicU32], seen: &Seen) -> bool {
+    codes.iter().any(|code| seen.has(code.load(Ordering::Relaxed)))
+}
+
+/// Between two integers. `x > c` is `ceiling(x) >= c + 1`, and the bound is written as `c + 1`.
+#[inline]
+fn is_within(operation: Operation, own: &[AtomicU32], reading: &Reading) -> bool {
+    let flags = operation.flags();
+    if reading.rank != Rank::Number {
+        return false;
+    }
+    let mut at = 0;
+    if flags & HAS_LOW != 0 {
+        let value = if flags & LOW_STRICT != 0 { reading.ceiling } else { reading.floor };
+        if value < i64::from(get(own, 0) as i32) {
+            return false;
+        }
+        at = 1;
+    }
+    if flags & HAS_HIGH != 0 {
+        let value = if flags & HIGH_STRICT != 0 { reading.floor } else { reading.ceiling };
+        return value <= i64::from(get(own, at) as i32);
+    }
+    true
+}
+
+/// Between two floats, exactly also for integers that a float rounds.
+fn is_between(operation: Operation, own: &[AtomicU32], reading: &Reading) -> bool {
+    let flags = operation.flags();
+    if reading.rank != Rank::Number {
+        return false;
+    }
+    let bound = |at: usize| f64::from_bits(u64::from(get(own, at)) | u64::from(get(own, at + 1)) << 32);
+    let mut at = 0;
+    if flags & HAS_LOW != 0 {
+        let order = compare(reading, bound(0));
+        if order.is_lt() || (order.is_eq() && flags & LOW_STRICT != 0) {
+            return false;
+        }
+        at = 2;
+    }
+    if flags & HAS_HIGH != 0 {
+        let order = compare(reading, bound(at));
+        return order.is_lt() || (order.is_eq() && flags & HIGH_STRICT == 0);
+    }
+    true
+}
+
+/// Rounding keeps the order, so only where the rounded integer meets the bound is more to ask.
+fn compare(reading: &Reading, bound: f64) -> std::cmp::Ordering {
+    match reading.float.partial_cmp(&bound) {
+        Some(std::cmp::Ordering::Equal) if reading.is_rounded => {
+            let exact = Value::Int(reading.floor).compare(&Value::Float(bound));
+            exact.unwrap_or(std::cmp::Ordering::Equal)
+        }
+        order => order.unwrap_or(std::cmp::Ordering::Less),
+    }
+}
+
+fn one_holds<T: Tests>(own: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
+    let mut words = &own[1..];
+    while let [count, rest @ ..] = words {
+        let (alternative, next) = rest.split_at(count.load(Ordering::Relaxed) as usize);
+        if all_hold(alternative, seen, tests) {
+            return true;
+        }
+        words = next;
+    }
+    false
+}
+
+/// Calls `see` for each operation with its words, also for those within `EITHER`: the writer's
+/// way to what an entry uses.
+pub(super) fn each_operation(mut words: &[u32], see: &mut impl FnMut(Operation, &[u32])) {
+    while let [first, rest @ ..] = words {
+        let operation = Operation(*first);
+        let (own, next) = rest.split_at(operation.behind(rest.first().copied().unwrap_or(0)));
+        if operation.kind() == EITHER {
+            let mut alternatives = &own[1..];
+            while let [count, rest @ ..] = alternatives {
+                let (alternative, next) = rest.split_at(*count as usize);
+                each_operation(alternative, see);
+                alternatives = next;
+            }
+        } else {
+            see(operation, own);
+        }
+        words = next;
+    }
+}

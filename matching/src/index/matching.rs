@@ -1,0 +1,232 @@
+//! Which entries an event meets: the reading side.
+//!
+//! 1. Nothing is locked. What a reader loads stays what it is while the reader is inside
+//!    (`super::epoch`).
+//! 2. An event is read once into codes and numbers. An inner block is asked only for the codes
+//!    that are set, and only if some child has a code of that attribute.
+//! 3. The blocks of one level are looked up together before any of them is read, so that the
+//!    memory fetches them at the same time.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::arena::{Arena, Handle};
+use super::blocks::{CHAIN_HEAD, CHILDREN, DERIVED, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words};
+use super::entry::{self, ENTRY_HEAD, Head, IS_LIST, NOBODY, Tests};
+use super::seen::Seen;
+use super::table::Key;
+use super::trie::Slot;
+use super::EntryId;
+use super::writer::View;
+use crate::topic::Topic;
+use crate::value::Attributes;
+
+/// A reader's own memory, used for one event after another.
+pub(super) struct Scratch {
+    seen: Seen,
+    queue: Vec<Step>,
+    /// For who resolves what was found.
+    pub(super) found: Vec<EntryId>,
+}
+
+/// A block that is to be read.
+#[derive(Clone, Copy)]
+struct Step {
+    block: Handle,
+    first: u32,
+    meta: Meta,
+}
+
+/// What was found.
+pub(super) enum Hit<'a> {
+    /// One entry.
+    One(u32),
+    /// A block of entries with one filter; those that say `NOBODY` were removed.
+    Many(&'a [AtomicU32]),
+}
+
+impl Scratch {
+    pub(super) fn new() -> Scratch {
+        Scratch { seen: Seen::new(), queue: Vec::new(), found: Vec::new() }
+    }
+}
+
+/// Answers shared tests for one event.
+struct Asking<'r, A: ?Sized> {
+    view: &'r View,
+    topic: &'r Topic,
+    event: &'r A,
+    seen: &'r Seen,
+}
+
+impl<A: Attributes + ?Sized> Tests for Asking<'_, A> {
+    fn holds(&self, test: u32) -> bool {
+        self.seen.answer(test, || {
+            let question = self.view.questions.get(test).map(|slot| slot.load());
+            question.is_some_and(|question| {
+                question.as_ref().is_some_and(|question| question.holds(self.topic, self.event))
+            })
+        })
+    }
+}
+
+/// Hands the entries below `slots` that want the event to `found`; of several places each once.
+pub(super) fn find<A: Attributes + ?Sized>(
+    view: &View,
+    slots: &[Slot],
+    (topic, event): (&Topic, &A),
+    scratch: &mut Scratch,
+    tests_end: u32,
+    found: &mut impl FnMut(Hit<'_>),
+) {
+    let arena = &view.common.arena;
+    let Scratch { seen, queue, .. } = scratch;
+    seen.expect_tests(tests_end as usize);
+    view.vocabulary.read(arena, event, seen);
+    queue.clear();
+    slots.iter().for_each(|slot| push(arena, queue, slot.load(arena)));
+    let mut next = 0;
+    while let Some(step) = queue.get(next).copied() {
+        next += 1;
+        if step.meta.kind() == Kind::Inner {
+            open(view, step, seen, queue);
+        } else {
+            scan(view, step, (topic, event), seen, found);
+        }
+    }
+    seen.clear();
+}
+
+#[inline]
+fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle) {
+    if block != 0 {
+        let words = arena.words(block);
+        let first = words[0].load(Ordering::Acquire);
+        queue.push(Step { block, first, meta: Meta(words[META].load(Ordering::Relaxed)) });
+    }
+}
+
+/// Queues what is below an inner block.
+fn open(view: &View, step: Step, seen: &Seen, queue: &mut Vec<Step>) {
+    let arena = &view.common.arena;
+    let words = arena.words(step.block);
+    push(arena, queue, words[REST].load(Ordering::Acquire));
+    if words[CHILDREN].load(Ordering::Relaxed) != 0 {
+        for set in seen.codes() {
+            let (word, bit) = attribute_bit(set.attribute);
+            if words[word].load(Ordering::Relaxed) & bit != 0 {
+                push(arena, queue, child(view, step.block, set.code));
+            }
+        }
+    }
+    if words[DERIVED].load(Ordering::Relaxed) != 0 {
+        for code in seen.derived() {
+            push(arena, queue, child(view, step.block, *code));
+        }
+    }
+}
+
+#[inline]
+fn child(view: &View, inner: Handle, code: u32) -> Handle {
+    view.links.find(&view.common.arena, Key { first: inner, second: code }, |_| true)
+}
+
+/// Reads a chain of entries.
+fn scan<A: Attributes + ?Sized>(
+    view: &View,
+    step: Step,
+    (topic, event): (&Topic, &A),
+    seen: &mut Seen,
+    found: &mut impl FnMut(Hit<'_>),
+) {
+    let arena = &view.common.arena;
+    let words = arena.words(step.block);
+    let mut next = words[NEXT].load(Ordering::Acquire);
+    let mut words = &words[CHAIN_HEAD..step.first as usize];
+    loop {
+        let mut at = 0;
+        while at + ENTRY_HEAD <= words.len() {
+            let head = Head(words[at + 1].load(Ordering::Relaxed));
+            let entry = &words[at + ENTRY_HEAD..at + head.words()];
+            let asking = Asking { view, topic, event, seen };
+            if !head.is_always() && entry::holds(entry, head.codes(), seen, &asking) {
+                let target = words[at].load(Ordering::Acquire);
+                if target != NOBODY && (!head.is_several() || seen.mark(target)) {
+                    hit(arena, target, found);
+                }
+            }
+            at += head.words();
+        }
+        if next == 0 {
+            return;
+        }
+        (words, next) = chain_words(arena, next);
+    }
+}
+
+fn hit(arena: &Arena, target: u32, found: &mut impl FnMut(Hit<'_>)) {
+    if target & IS_LIST == 0 {
+        found(Hit::One(target));
+        return;
+    }
+    let mut block = arena.load(target & !IS_LIST, 0);
+    while block != 0 {
+        let (ids, next) = chain_words(arena, block);
+        found(Hit::Many(ids));
+        block = next;
+    }
+}
+
+/// Hands over the entries below `slot` that want every event of the topic, and says whether there
+/// are others.
+pub(super) fn find_always(view: &View, slot: Slot, topic: &Topic, found: &mut impl FnMut(Hit<'_>)) -> bool {
+    let arena = &view.common.arena;
+    let mut block = slot.load(arena);
+    if block == 0 {
+        return false;
+    }
+    let is_divided = Meta(arena.words(block)[META].load(Ordering::Relaxed)).kind() == Kind::Inner;
+    if is_divided {
+        block = arena.load(block, REST);
+    }
+    let mut has_others = is_divided;
+    let seen = Seen::new();
+    while block != 0 {
+        let (words, next) = chain_words(arena, block);
+        let mut at = 0;
+        while at + ENTRY_HEAD <= words.len() {
+            let head = Head(words[at + 1].load(Ordering::Relaxed));
+            let target = words[at].load(Ordering::Acquire);
+            has_others |= !head.is_always() && target != NOBODY;
+            let asking = Asking { view, topic, event: &(), seen: &seen };
+            let entry = &words[at + ENTRY_HEAD..at + head.words()];
+            if head.is_always() && target != NOBODY && entry::holds(entry, head.codes(), &seen, &asking) {
+                hit(arena, target, found);
+            }
+            at += head.words();
+        }
+        block = next;
+    }
+    has_others
+}
+
+/// Whether the entries below a slot are such that routes lead there: some ask for more than the
+/// topic.
+pub(super) fn has_filtered(view: &View, slot: Slot) -> bool {
+    let arena = &view.common.arena;
+    let mut block = slot.load(arena);
+    if block != 0 && Meta(arena.words(block)[META].load(Ordering::Relaxed)).kind() == Kind::Inner {
+        return true;
+    }
+    while block != 0 {
+        let (mut words, next) = chain_words(arena, block);
+        while let [target, head, ..] = words {
+            let head = Head(head.load(Ordering::Relaxed));
+            if !head.is_always() && target.load(Ordering::Relaxed) != NOBODY {
+                return true;
+            }
+            words = &words[head.words()..];
+        }
+        block = next;
+    }
+    false
+}

@@ -1,0 +1,101 @@
+//! The writer's side of the arena: taking blocks, and giving them back when no reader can see
+//! them.
+
+use std::sync::Arc;
+
+use super::arena::{Allocator, Arena, Handle};
+use super::epoch::{Epochs, Retired};
+
+/// What readers and the writer share.
+pub(super) struct Common {
+    pub(super) arena: Arena,
+    pub(super) epochs: Epochs,
+}
+
+/// What leaves the index and may be used again later.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Leaving {
+    Block { handle: Handle, words: u32 },
+    /// A code that nobody uses any more.
+    Code(u32),
+    /// The number of an attribute that nobody asks for any more.
+    Attribute(u16),
+    /// The number of an entry.
+    Entry(u32),
+    /// The number of a test.
+    Test(u32),
+    /// The number of an entry that took the place of another.
+    Replacement(u32),
+}
+
+pub(super) struct Memory {
+    common: Arc<Common>,
+    allocator: Allocator,
+    retired: Retired<Leaving>,
+    /// Numbers that may be used again, for whom they belong to.
+    pub(super) freed: Vec<Leaving>,
+}
+
+/// After so many retired things the writer looks which of them came free.
+const DRAIN_AT: usize = 64;
+
+impl Memory {
+    pub(super) fn new() -> Memory {
+        let common = Arc::new(Common { arena: Arena::new(), epochs: Epochs::new() });
+        let allocator = Allocator::new(&common.arena);
+        Memory { common, allocator, retired: Retired::new(), freed: Vec::new() }
+    }
+
+    pub(super) fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    pub(super) fn arena(&self) -> &Arena {
+        &self.common.arena
+    }
+
+    /// A block of at least `words` words, and how many it has.
+    ///
+    /// # Panics
+    /// When the index has grown to 8 GiB.
+    pub(super) fn take(&mut self, words: usize) -> (Handle, usize) {
+        match self.allocator.take(&self.common.arena, words) {
+            Some(block) => block,
+            None => panic!("the subscription index has reached its limit of 8 GiB"),
+        }
+    }
+
+    /// Gives back a block that readers may still see.
+    pub(super) fn retire(&mut self, handle: Handle, words: usize) {
+        self.retire_thing(Leaving::Block { handle, words: words as u32 });
+    }
+
+    pub(super) fn retire_thing(&mut self, thing: Leaving) {
+        self.retired.push(&self.common.epochs, thing);
+        if self.retired.len() % DRAIN_AT == 0 {
+            self.drain();
+        }
+    }
+
+    /// Looks what came free.
+    pub(super) fn drain(&mut self) {
+        let (allocator, freed) = (&mut self.allocator, &mut self.freed);
+        self.retired.drain(&self.common.epochs, |thing| match thing {
+            Leaving::Block { handle, words } => allocator.give(handle, words as usize),
+            number => freed.push(number),
+        });
+    }
+
+    /// Gives back at once a block that no reader has ever seen.
+    pub(super) fn give(&mut self, handle: Handle, words: usize) {
+        self.allocator.give(handle, words);
+    }
+
+    pub(super) fn used_bytes(&self) -> usize {
+        self.allocator.used_bytes()
+    }
+
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.allocator.chunk_bytes()
+    }
+}

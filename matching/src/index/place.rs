@@ -1,0 +1,335 @@
+//! From what a filter needs to hold to what is written into the index.
+//!
+//! A condition becomes one draft, or several if any of its parts is enough: each is put where the
+//! events are that could fulfil it.
+//!
+//! 1. A draft holds for an event exactly if its condition does.
+//! 2. A draft has used each of its codes, attributes and tests once more; who drops one releases
+//!    them.
+//! 3. What does not fit an entry becomes one shared test of the whole.
+
+use super::checks::{Checks, Question, Questions};
+use super::codes::{CodeKind, Dictionary, Vocabulary};
+use super::entry::{
+    ANY, CODE, CODES_MAX, EITHER, ENTRY_HEAD, ENTRY_WORDS_MAX, FLOAT, HAS_HIGH, HAS_LOW, HIGH_STRICT, INT,
+    LOW_STRICT, NONE, NOT, Operation, TEST, each_operation,
+};
+use super::memory::Memory;
+use crate::normal::{Bound, Check, Condition, Constant, Field, Kind, Test};
+
+/// The most places that one filter takes.
+const DRAFTS_MAX: usize = 1_024;
+
+/// The most bytes of a prefix or suffix that is looked up rather than tried.
+const END_BYTES_MAX: usize = 64;
+
+/// An attribute that more than one in so many filters asks about is too common to divide by its
+/// presence.
+const PRESENCE_SHARE: u32 = 5;
+
+/// An entry that has no place yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Draft {
+    pub(super) codes: Vec<u32>,
+    pub(super) operations: Vec<u32>,
+}
+
+/// Everything that encoding uses.
+pub(super) struct Encoder<'w> {
+    pub(super) memory: &'w mut Memory,
+    pub(super) dictionary: &'w mut Dictionary,
+    pub(super) vocabulary: &'w Vocabulary,
+    pub(super) checks: &'w mut Checks,
+    pub(super) questions: &'w Questions,
+    /// How many entries there are.
+    pub(super) entries: u32,
+}
+
+impl Encoder<'_> {
+    /// The drafts of a condition; none if it never holds.
+    pub(super) fn drafts(&mut self, condition: &Condition) -> Vec<Draft> {
+        match condition {
+            Condition::Never => Vec::new(),
+            Condition::Always => vec![Draft::default()],
+            Condition::Any(parts) if parts.len() <= DRAFTS_MAX => {
+                parts.iter().map(|part| self.draft(part)).collect()
+            }
+            condition => vec![self.draft(condition)],
+        }
+    }
+
+    fn draft(&mut self, condition: &Condition) -> Draft {
+        let mut draft = Draft::default();
+        match condition {
+            Condition::All(parts) => parts.iter().for_each(|part| self.part(&mut draft, part)),
+            part => self.part(&mut draft, part),
+        }
+        if ENTRY_HEAD + draft.codes.len() + draft.operations.len() > ENTRY_WORDS_MAX {
+            self.release(&draft.codes, &draft.operations);
+            draft = Draft::default();
+            self.question(&mut draft.operations, condition);
+        }
+        self.add_presence(&mut draft, condition);
+        draft
+    }
+
+    /// Adds one of the things that must all hold.
+    fn part(&mut self, draft: &mut Draft, part: &Condition) {
+        match self.code(part) {
+            Some(code) => draft.codes.push(code),
+            None => self.operation(&mut draft.operations, part),
+        }
+    }
+
+    /// The code that stands for the whole of a part, used once more.
+    fn code(&mut self, part: &Condition) -> Option<u32> {
+        let Condition::Test(Test { field: Field::Name(name), check }) = part else { return None };
+        let has_code = match check {
+            Check::OneOf(set) => set.len() == 1,
+            Check::Prefix(text) | Check::Suffix(text) => text.len() <= END_BYTES_MAX,
+            Check::Present => true,
+            _ => false,
+        };
+        if !has_code {
+            return None;
+        }
+        let number = self.attribute(name)?;
+        let code = match check {
+            Check::OneOf(set) => self.constant(number, &set[0]),
+            Check::Prefix(text) => self.dictionary.use_end(self.memory, self.vocabulary, number, text, false),
+            Check::Suffix(text) => self.dictionary.use_end(self.memory, self.vocabulary, number, text, true),
+            _ => self.dictionary.use_presence(self.memory, number),
+        };
+        // The code itself uses the attribute.
+        self.dictionary.release_attribute(self.memory, self.vocabulary, number);
+        Some(code)
+    }
+
+    fn attribute(&mut self, name: &str) -> Option<u16> {
+        self.dictionary.use_attribute(self.memory, self.vocabulary, name)
+    }
+
+    fn constant(&mut self, number: u16, constant: &Constant) -> u32 {
+        self.dictionary.use_constant(self.memory, self.vocabulary, number, constant)
+    }
+
+    fn operation(&mut self, operations: &mut Vec<u32>, part: &Condition) {
+        match part {
+            Condition::Test(Test { field: Field::Name(name), check }) => {
+                if !self.test(operations, name, check) {
+                    self.question(operations, part);
+                }
+            }
+            Condition::Any(parts) => self.either(operations, parts),
+            Condition::All(parts) => parts.iter().for_each(|part| self.nested(operations, part)),
+            part => self.question(operations, part),
+        }
+    }
+
+    fn nested(&mut self, operations: &mut Vec<u32>, part: &Condition) {
+        match self.code(part) {
+            Some(code) => operations.extend([Operation::new(CODE, 0, 0, 0).0, code]),
+            None => self.operation(operations, part),
+        }
+    }
+
+    fn either(&mut self, operations: &mut Vec<u32>, parts: &[Condition]) {
+        let start = operations.len();
+        operations.extend([Operation::new(EITHER, 0, 0, 0).0, 0]);
+        for part in parts {
+            let count = operations.len();
+            operations.push(0);
+            self.nested(operations, part);
+            operations[count] = (operations.len() - count - 1) as u32;
+        }
+        operations[start + 1] = (operations.len() - start - 2) as u32;
+    }
+
+    /// Writes a check of an attribute. False if there is no operation for it.
+    fn test(&mut self, operations: &mut Vec<u32>, name: &str, check: &Check) -> bool {
+        match check {
+            Check::OneOf(set) if set.len() <= CODES_MAX => {
+                let Some(number) = self.attribute(name) else { return false };
+                operations.push(Operation::new(ANY, 0, 0, set.len()).0);
+                operations.extend(set.iter().map(|constant| self.constant(number, constant)));
+                self.dictionary.release_attribute(self.memory, self.vocabulary, number);
+                true
+            }
+            Check::NoneOf(set) if set.len() <= CODES_MAX => {
+                let Some(number) = self.attribute(name) else { return false };
+                let rank = check.kind().map_or(0, |kind| kind as u32);
+                operations.push(Operation::new(NONE, rank, number, set.len()).0);
+                operations.extend(set.iter().map(|constant| self.constant(number, constant)));
+                true
+            }
+            Check::Absent => {
+                let Some(number) = self.attribute(name) else { return false };
+                let code = self.dictionary.use_presence(self.memory, number);
+                operations.extend([Operation::new(NOT, 0, 0, 0).0, code]);
+                self.dictionary.release_attribute(self.memory, self.vocabulary, number);
+                true
+            }
+            Check::Range { low, high } if check.kind() == Some(Kind::Number) => {
+                let Some((kind, flags, words)) = range(low, high) else { return false };
+                let Some(number) = self.attribute(name) else { return false };
+                operations.push(Operation::new(kind, flags, number, 0).0);
+                operations.extend(words);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn question(&mut self, operations: &mut Vec<u32>, part: &Condition) {
+        self.ask(operations, Question::Condition(part.clone()));
+    }
+
+    /// Writes a shared test.
+    pub(super) fn ask(&mut self, operations: &mut Vec<u32>, question: Question) {
+        let number = self.checks.use_question(self.questions, question);
+        operations.extend([Operation::new(TEST, 0, 0, 0).0, number]);
+    }
+
+    /// A draft without any code divides nothing: the presence of the rarest attribute that must be
+    /// there may.
+    fn add_presence(&mut self, draft: &mut Draft, condition: &Condition) {
+        if !draft.codes.is_empty() {
+            return;
+        }
+        let parts = match condition {
+            Condition::All(parts) => parts.as_slice(),
+            part => std::slice::from_ref(part),
+        };
+        let mut rarest: Option<u32> = None;
+        for part in parts {
+            let Condition::Test(Test { field: Field::Name(name), check }) = part else { continue };
+            if *check == Check::Absent {
+                continue;
+            }
+            let Some(number) = self.attribute(name) else { continue };
+            let code = self.dictionary.use_presence(self.memory, number);
+            self.dictionary.release_attribute(self.memory, self.vocabulary, number);
+            let worse = match rarest {
+                Some(known) if self.dictionary.attribute_uses(known) <= self.dictionary.attribute_uses(code) => Some(code),
+                known => {
+                    rarest = Some(code);
+                    known
+                }
+            };
+            if let Some(worse) = worse {
+                self.dictionary.release(self.memory, self.vocabulary, worse);
+            }
+        }
+        if let Some(code) = rarest {
+            if self.dictionary.attribute_uses(code) < 64 + self.entries / PRESENCE_SHARE {
+                draft.codes.push(code);
+            } else {
+                self.dictionary.release(self.memory, self.vocabulary, code);
+            }
+        }
+    }
+
+    /// Gives back what a draft or an entry used.
+    pub(super) fn release(&mut self, codes: &[u32], operations: &[u32]) {
+        for code in codes {
+            self.release_code(*code);
+        }
+        let mut used = Vec::new();
+        each_operation(operations, &mut |operation, own| used.push((operation, own.to_vec())));
+        for (operation, own) in used {
+            match operation.kind() {
+                CODE | NOT | ANY => own.iter().for_each(|code| self.release_code(*code)),
+                NONE => {
+                    own.iter().for_each(|code| self.release_code(*code));
+                    self.dictionary.release_attribute(self.memory, self.vocabulary, operation.attribute());
+                }
+                INT | FLOAT => {
+                    self.dictionary.release_attribute(self.memory, self.vocabulary, operation.attribute());
+                }
+                TEST => self.checks.release(self.memory, self.questions, own[0]),
+                _ => {}
+            }
+        }
+    }
+
+    /// Uses everything that a draft uses once more.
+    pub(super) fn use_again(&mut self, codes: &[u32], operations: &[u32]) {
+        codes.iter().for_each(|code| self.dictionary.use_again(*code));
+        each_operation(operations, &mut |operation, own| match operation.kind() {
+            CODE | NOT | ANY => own.iter().for_each(|code| self.dictionary.use_again(*code)),
+            NONE => {
+                own.iter().for_each(|code| self.dictionary.use_again(*code));
+                self.dictionary.use_attribute_again(operation.attribute());
+            }
+            INT | FLOAT => self.dictionary.use_attribute_again(operation.attribute()),
+            TEST => self.checks.use_again(self.questions, own[0]),
+            _ => {}
+        });
+    }
+
+    fn release_code(&mut self, code: u32) {
+        self.dictionary.release(self.memory, self.vocabulary, code);
+    }
+}
+
+/// A range of numbers as an operation: its kind, flags and words.
+fn range(low: &Bound, high: &Bound) -> Option<(u32, u32, Vec<u32>)> {
+    int_range(low, high).or_else(|| float_range(low, high))
+}
+
+fn int_range(low: &Bound, high: &Bound) -> Option<(u32, u32, Vec<u32>)> {
+    let (mut flags, mut words) = (0, Vec::new());
+    match low {
+        Bound::Open => {}
+        Bound::Included(Constant::Int(number)) => {
+            flags |= HAS_LOW;
+            words.push(i32::try_from(*number).ok()? as u32);
+        }
+        Bound::Excluded(Constant::Int(number)) => {
+            flags |= HAS_LOW | LOW_STRICT;
+            words.push(i32::try_from(number.checked_add(1)?).ok()? as u32);
+        }
+        _ => return None,
+    }
+    match high {
+        Bound::Open => {}
+        Bound::Included(Constant::Int(number)) => {
+            flags |= HAS_HIGH;
+            words.push(i32::try_from(*number).ok()? as u32);
+        }
+        Bound::Excluded(Constant::Int(number)) => {
+            flags |= HAS_HIGH | HIGH_STRICT;
+            words.push(i32::try_from(number.checked_sub(1)?).ok()? as u32);
+        }
+        _ => return None,
+    }
+    Some((INT, flags, words))
+}
+
+fn float_range(low: &Bound, high: &Bound) -> Option<(u32, u32, Vec<u32>)> {
+    let (mut flags, mut words) = (0, Vec::new());
+    for (bound, has, strict) in [(low, HAS_LOW, LOW_STRICT), (high, HAS_HIGH, HIGH_STRICT)] {
+        let Some(constant) = bound.constant() else { continue };
+        flags |= has;
+        if matches!(bound, Bound::Excluded(_)) {
+            flags |= strict;
+        }
+        let bits = exact_float(constant)?.to_bits();
+        words.extend([bits as u32, (bits >> 32) as u32]);
+    }
+    Some((FLOAT, flags, words))
+}
+
+/// The float that is this number, if there is one.
+fn exact_float(constant: &Constant) -> Option<f64> {
+    match constant {
+        Constant::Float(number) => Some(*number),
+        Constant::Int(number) => (number.unsigned_abs() <= 1 << 53).then_some(*number as f64),
+        _ => None,
+    }
+}
+
+/// Whether entries may be divided by the code below the first level: events list such codes.
+pub(super) fn divides(dictionary: &Dictionary, code: u32) -> bool {
+    dictionary.kind(code) != CodeKind::Derived
+}

@@ -1,0 +1,271 @@
+//! From a key of two words to a handle: a hash table that readers probe while the writer changes
+//! it.
+//!
+//! 1. A slot's key is written before its value, and never changes while the slot lives: a reader
+//!    that finds a value finds the key that it belongs to.
+//! 2. A removed key keeps its slot, with [`GONE`] as its value, until its part is rebuilt.
+//! 3. The table has [`PARTS`] parts that grow on their own: one growth copies one part, aside, and
+//!    swaps it. The one that was is retired.
+//!
+//! Keys need not be unique: `find` takes a judge, as hashes of names need one.
+
+use std::sync::atomic::Ordering;
+
+use super::arena::{Arena, Handle};
+use super::memory::Memory;
+
+const PARTS: usize = 64;
+const SLOT: usize = 4;
+/// Words before the slots of a part: how many slots there are.
+const HEAD: usize = 4;
+const SLOTS_MIN: usize = 4;
+
+/// The value of a slot whose key was removed.
+const GONE: u32 = 1;
+
+/// What readers need: where the parts are. The words of `directory` change.
+#[derive(Clone, Copy)]
+pub(super) struct Table {
+    directory: Handle,
+}
+
+/// What the writer knows of each part.
+pub(super) struct Parts {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Part {
+    words: usize,
+    /// Slots with a key, those included whose key was removed.
+    taken: usize,
+    live: usize,
+}
+
+/// Two words, and a mix of them in which every bit of the key counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) first: u32,
+    pub(super) second: u32,
+}
+
+impl Key {
+    pub(super) fn of_hash(hash: u64) -> Key {
+        Key { first: (hash >> 32) as u32, second: hash as u32 }
+    }
+
+    #[inline]
+    fn mixed(self) -> u64 {
+        let key = u64::from(self.first) << 32 | u64::from(self.second);
+        let wide = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xd6e8_feb8_6659_fd93_u64 ^ key.rotate_left(29));
+        (wide as u64) ^ (wide >> 64) as u64
+    }
+}
+
+impl Table {
+    /// The value of `key` that `is_it` takes, or 0. Values of other keys are never shown to it.
+    #[inline]
+    pub(super) fn find(self, arena: &Arena, key: Key, mut is_it: impl FnMut(u32) -> bool) -> u32 {
+        let mixed = key.mixed();
+        let part = arena.load(self.directory, part_of(mixed));
+        let words = arena.words(part);
+        let slots = words[0].load(Ordering::Relaxed) as usize;
+        let mut slot = first_slot(mixed, slots);
+        loop {
+            let slot_words = &words[HEAD + slot * SLOT..][..SLOT];
+            let value = slot_words[0].load(Ordering::Acquire);
+            if value == 0 {
+                return 0;
+            }
+            let is_key = slot_words[1].load(Ordering::Relaxed) == key.first
+                && slot_words[2].load(Ordering::Relaxed) == key.second;
+            if is_key && value != GONE && is_it(value) {
+                return value;
+            }
+            slot = after(slot, slots);
+        }
+    }
+}
+
+fn part_of(mixed: u64) -> usize {
+    (mixed >> 58) as usize
+}
+
+/// Spreads 32 bits of the key over any number of slots.
+fn first_slot(mixed: u64, slots: usize) -> usize {
+    ((u64::from(mixed as u32) * slots as u64) >> 32) as usize
+}
+
+fn after(slot: usize, slots: usize) -> usize {
+    if slot + 1 == slots { 0 } else { slot + 1 }
+}
+
+impl Parts {
+    pub(super) fn new(memory: &mut Memory) -> (Table, Parts) {
+        let (directory, _) = memory.take(PARTS);
+        let mut parts = Parts { parts: vec![Part::default(); PARTS] };
+        for (number, part) in parts.parts.iter_mut().enumerate() {
+            let (handle, words) = empty_part(memory, SLOTS_MIN);
+            memory.arena().store(directory, number, handle);
+            part.words = words;
+        }
+        (Table { directory }, parts)
+    }
+
+    /// Gives `key` a further value. Amortised `O(1)`; at worst a copy of one part in 64.
+    pub(super) fn insert(&mut self, memory: &mut Memory, table: Table, key: Key, value: u32) {
+        debug_assert!(value > GONE);
+        let number = part_of(key.mixed());
+        let part = &mut self.parts[number];
+        let handle = memory.arena().load(table.directory, number);
+        let slots = memory.arena().load(handle, 0) as usize;
+        part.live += 1;
+        if reuse(memory.arena(), handle, key, value) {
+            return;
+        }
+        part.taken += 1;
+        if part.taken * 5 <= slots * 4 {
+            put(memory.arena(), handle, key, value);
+            return;
+        }
+        let wanted = if part.live * 5 > slots * 3 { slots + slots / 4 + 1 } else { slots };
+        let (bigger, words) = empty_part(memory, wanted);
+        let mut taken = 1;
+        each(memory.arena(), handle, |key, value| {
+            put(memory.arena(), bigger, key, value);
+            taken += 1;
+        });
+        put(memory.arena(), bigger, key, value);
+        memory.arena().store(table.directory, number, bigger);
+        memory.retire(handle, part.words);
+        part.taken = taken;
+        part.words = words;
+    }
+
+    /// Gives the one `value` of `key` another. `O(1)`.
+    pub(super) fn change(&self, memory: &Memory, table: Table, key: Key, value: u32, to: u32) {
+        let handle = memory.arena().load(table.directory, part_of(key.mixed()));
+        let arena = memory.arena();
+        if let Some(slot) = slot_of(arena, handle, key, value) {
+            arena.store(handle, HEAD + slot * SLOT, to);
+        }
+    }
+
+    pub(super) fn remove(&mut self, memory: &Memory, table: Table, key: Key, value: u32) {
+        self.change(memory, table, key, value, GONE);
+        self.parts[part_of(key.mixed())].live -= 1;
+    }
+}
+
+/// A part without keys. Parts are rebuilt into memory that was used before: it is cleared.
+fn empty_part(memory: &mut Memory, slots: usize) -> (Handle, usize) {
+    let (handle, words) = memory.take(HEAD + slots * SLOT);
+    let part = memory.arena().words(handle);
+    for slot in 0..slots {
+        part[HEAD + slot * SLOT].store(0, Ordering::Relaxed);
+    }
+    part[0].store(slots as u32, Ordering::Relaxed);
+    (handle, words)
+}
+
+/// Gives the value to a slot of the same key that is [`GONE`].
+fn reuse(arena: &Arena, part: Handle, key: Key, value: u32) -> bool {
+    match slot_of(arena, part, key, GONE) {
+        Some(slot) => {
+            arena.store(part, HEAD + slot * SLOT, value);
+            true
+        }
+        None => false,
+    }
+}
+
+fn slot_of(arena: &Arena, part: Handle, key: Key, value: u32) -> Option<usize> {
+    let words = arena.words(part);
+    let slots = words[0].load(Ordering::Relaxed) as usize;
+    let mut slot = first_slot(key.mixed(), slots);
+    loop {
+        let slot_words = &words[HEAD + slot * SLOT..][..SLOT];
+        let [found, first, second] = [0, 1, 2].map(|at: usize| slot_words[at].load(Ordering::Relaxed));
+        match found {
+            0 => return None,
+            _ if found == value && first == key.first && second == key.second => return Some(slot),
+            _ => slot = after(slot, slots),
+        }
+    }
+}
+
+/// Writes into the first empty slot; there is one.
+fn put(arena: &Arena, part: Handle, key: Key, value: u32) {
+    let words = arena.words(part);
+    let slots = words[0].load(Ordering::Relaxed) as usize;
+    let mut slot = first_slot(key.mixed(), slots);
+    while words[HEAD + slot * SLOT].load(Ordering::Relaxed) != 0 {
+        slot = after(slot, slots);
+    }
+    words[HEAD + slot * SLOT + 1].store(key.first, Ordering::Relaxed);
+    words[HEAD + slot * SLOT + 2].store(key.second, Ordering::Relaxed);
+    words[HEAD + slot * SLOT].store(value, Ordering::Release);
+}
+
+fn each(arena: &Arena, part: Handle, mut see: impl FnMut(Key, u32)) {
+    let words = arena.words(part);
+    let slots = words[0].load(Ordering::Relaxed) as usize;
+    for slot in words[HEAD..HEAD + slots * SLOT].chunks_exact(SLOT) {
+        let [value, first, second] = [0, 1, 2].map(|at: usize| slot[at].load(Ordering::Relaxed));
+        if value > GONE {
+            see(Key { first, second }, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn it_holds_what_a_map_holds() {
+        let mut memory = Memory::new();
+        let (table, mut parts) = Parts::new(&mut memory);
+        let mut oracle: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut seed = 1_u64;
+        for step in 0..60_000_u32 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (first, second) = ((seed >> 60) as u32, (seed >> 48) as u32 % 700);
+            let key = Key { first, second };
+            match oracle.get(&(first, second)).copied() {
+                Some(value) if seed % 3 == 0 => {
+                    parts.change(&memory, table, key, value, step + 2);
+                    oracle.insert((first, second), step + 2);
+                }
+                Some(value) => {
+                    parts.remove(&memory, table, key, value);
+                    oracle.remove(&(first, second));
+                }
+                None => {
+                    parts.insert(&mut memory, table, key, step + 2);
+                    oracle.insert((first, second), step + 2);
+                }
+            }
+            let found = table.find(memory.arena(), key, |_| true);
+            assert_eq!(found, oracle.get(&(first, second)).copied().unwrap_or(0));
+        }
+        for first in 0..16 {
+            for second in 0..700 {
+                let found = table.find(memory.arena(), Key { first, second }, |_| true);
+                assert_eq!(found, oracle.get(&(first, second)).copied().unwrap_or(0));
+            }
+        }
+    }
+
+    #[test]
+    fn one_key_may_have_several_values() {
+        let mut memory = Memory::new();
+        let (table, mut parts) = Parts::new(&mut memory);
+        let key = Key { first: 1, second: 2 };
+        (10..30).for_each(|value| parts.insert(&mut memory, table, key, value));
+        parts.remove(&memory, table, key, 15);
+        assert_eq!(table.find(memory.arena(), key, |value| value == 29), 29);
+        assert_eq!(table.find(memory.arena(), key, |value| value == 15), 0);
+    }
+}

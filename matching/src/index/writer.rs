@@ -1,0 +1,858 @@
+//! Putting entries into the index and taking them out, while readers match.
+//!
+//! 1. There is one writer. What readers see changes by single words, each stored after all that it
+//!    leads to: a reader finds an entry that stays in the index exactly once, whatever moves.
+//! 2. An entry goes under the rarest code that it asks for, so that an event meets few entries in
+//!    vain. A chain that gets long is divided by the next rarest.
+//! 3. A change moves at most one block, and at a division one chain of a block; nothing else is
+//!    copied but a part of a table that grows.
+//! 4. Equal filters are one entry with a list of numbers.
+//! 5. What an entry uses (codes, attributes, tests) is counted, and forgotten with its last user.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::arena::{Arena, Handle};
+use super::blocks::{
+    BOXES, CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind, LIST_COUNT,
+    LIST_HOME, LIST_WORDS, META, Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
+};
+use super::checks::{Checks, Question, Questions};
+use super::codes::{CodeKind, Dictionary, Vocabulary};
+use super::entry::{ANY, ENTRY_HEAD, Head, IS_LIST, NOBODY, Operation};
+use super::equals::Equals;
+use super::memory::{Common, Leaving, Memory};
+use super::place::{Draft, Encoder, divides};
+use super::table::{Key, Parts, Table};
+use super::trie::Slot;
+use crate::normal::Condition;
+use crate::topic::TopicFilter;
+
+/// A chain with so many entries is divided.
+const DIVIDE_AT: usize = 24;
+
+/// An entry whose alternatives are at most so many is put under each of them.
+const CHOICES_MAX: usize = 8;
+
+/// `home` leads to a block of several.
+const IS_SEVERAL: u32 = 0x8000_0000;
+
+/// What readers use.
+pub(super) struct View {
+    pub(super) common: Arc<Common>,
+    pub(super) vocabulary: Vocabulary,
+    pub(super) links: Table,
+    pub(super) questions: Questions,
+}
+
+/// What the writer knows beyond the view.
+pub(super) struct Writer {
+    pub(super) memory: Memory,
+    dictionary: Dictionary,
+    links: Parts,
+    checks: Checks,
+    pub(super) homes: Homes,
+    equals: Equals,
+    /// Entries that took the place of others which no reader can find any more.
+    pub(super) settled: Vec<u32>,
+}
+
+/// Where each entry stands.
+pub(super) struct Homes {
+    pages: Vec<Box<[u32; PAGE]>>,
+    free: Vec<u32>,
+    end: u32,
+    pub(super) live: usize,
+}
+
+const PAGE: usize = 1_024;
+
+impl Homes {
+    fn new() -> Homes {
+        Homes { pages: Vec::new(), free: Vec::new(), end: 0, live: 0 }
+    }
+
+    /// A number that no reader can hold; `None` if there are two billion entries.
+    fn take(&mut self) -> Option<u32> {
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None if self.end == NOBODY => return None,
+            None => {
+                self.end += 1;
+                self.end - 1
+            }
+        };
+        if number as usize / PAGE == self.pages.len() {
+            self.pages.push(Box::new([0; PAGE]));
+        }
+        self.live += 1;
+        self.set(number, 0);
+        Some(number)
+    }
+
+    fn get(&self, number: u32) -> u32 {
+        self.pages[number as usize / PAGE][number as usize % PAGE]
+    }
+
+    fn set(&mut self, number: u32, home: u32) {
+        self.pages[number as usize / PAGE][number as usize % PAGE] = home;
+    }
+
+    fn bytes(&self) -> usize {
+        self.pages.len() * PAGE * 4 + self.free.capacity() * 4
+    }
+}
+
+/// An entry on its way to another block.
+struct Moving {
+    target: u32,
+    is_always: bool,
+    is_several: bool,
+    draft: Draft,
+}
+
+impl Moving {
+    fn words(&self) -> Vec<u32> {
+        let count = ENTRY_HEAD + self.draft.codes.len() + self.draft.operations.len();
+        let head = Head::new(count, self.draft.codes.len(), self.is_always, self.is_several);
+        let mut words = Vec::with_capacity(count);
+        words.extend([self.target, head.0]);
+        words.extend(&self.draft.codes);
+        words.extend(&self.draft.operations);
+        words
+    }
+}
+
+impl Writer {
+    pub(super) fn new(seed: u64) -> (View, Writer) {
+        let mut memory = Memory::new();
+        let (links, parts) = Parts::new(&mut memory);
+        let (vocabulary, dictionary) = Dictionary::new(&mut memory, seed);
+        let view =
+            View { common: Arc::clone(memory.common()), vocabulary, links, questions: Questions::new() };
+        let writer = Writer {
+            memory,
+            dictionary,
+            links: parts,
+            checks: Checks::new(),
+            homes: Homes::new(),
+            equals: Equals::new(),
+            settled: Vec::new(),
+        };
+        (view, writer)
+    }
+
+    /// A number for an entry that is to come.
+    pub(super) fn number(&mut self) -> Option<u32> {
+        self.homes.take()
+    }
+
+    /// Takes back what no reader can hold any more.
+    pub(super) fn recycle(&mut self, view: &View) {
+        self.memory.drain();
+        while let Some(thing) = self.memory.freed.pop() {
+            match thing {
+                Leaving::Entry(number) => self.homes.free.push(number),
+                Leaving::Test(number) => self.checks.take_back(&view.questions, number),
+                Leaving::Replacement(number) => self.settled.push(number),
+                thing => self.dictionary.take_back(thing),
+            }
+        }
+    }
+
+    /// Puts an entry below `slot`.
+    ///
+    /// `fingerprint` is of everything that the entry asks for, `slot` included.
+    pub(super) fn insert(
+        &mut self,
+        view: &View,
+        slot: Slot,
+        number: u32,
+        condition: &Condition,
+        except: &[TopicFilter],
+        fingerprint: [u32; 3],
+    ) {
+        if let Some(target) = self.equals.find(fingerprint) {
+            let list = self.list_of(view, target, fingerprint);
+            self.add_to_list(list, number);
+            return;
+        }
+        let is_always = *condition == Condition::Always;
+        let mut drafts = self.encoder(view).drafts(condition);
+        if !except.is_empty() {
+            for draft in &mut drafts {
+                self.encoder(view).ask(&mut draft.operations, Question::Except(except.to_vec()));
+            }
+        }
+        let is_several = drafts.len() > 1;
+        for mut draft in drafts {
+            self.sort_codes(&mut draft.codes);
+            self.put(view, Owner::Slot(slot), Moving { target: number, is_always, is_several, draft });
+        }
+        self.equals.insert(fingerprint, number);
+    }
+
+    /// Where an entry stands, and whether it wants every event there; `None` if its filter never
+    /// holds.
+    pub(super) fn slot_of(&self, number: u32) -> Option<(Slot, bool)> {
+        let mut target = number;
+        let mut block = *self.blocks_of(self.homes.get(number)).first()?;
+        if let Owner::List(list) = Owner::read(self.arena(), block, CHAIN_OWNER) {
+            target = list | IS_LIST;
+            block = *self.blocks_of(self.home(target)).first()?;
+        }
+        let entry = self.entries(block).into_iter().find(|entry| entry[0] == target)?;
+        let mut owner = Owner::read(self.arena(), block, CHAIN_OWNER);
+        loop {
+            let inner = match owner {
+                Owner::Slot(slot) => return Some((slot, Head(entry[1]).is_always())),
+                Owner::Link(key) => key.first,
+                Owner::Rest(inner) => inner,
+                Owner::List(_) => return None,
+            };
+            owner = Owner::read(self.arena(), inner, INNER_OWNER);
+        }
+    }
+
+    /// Takes an entry out. Its number comes back when no reader can hold it.
+    pub(super) fn remove(&mut self, view: &View, number: u32) {
+        let home = self.homes.get(number);
+        let is_listed = home != 0 && home & IS_SEVERAL == 0 && meta(self.arena(), home).kind() == Kind::Ids;
+        if is_listed {
+            self.remove_from_list(view, home, number);
+        } else {
+            self.equals.remove(number);
+            self.remove_target(view, number);
+        }
+        self.homes.live -= 1;
+        self.memory.retire_thing(Leaving::Entry(number));
+    }
+
+    /// Bytes of all that is needed to match and to remove by number.
+    pub(super) fn bytes(&self) -> usize {
+        self.memory.used_bytes() + self.homes.bytes() + self.dictionary.bytes() + self.checks.bytes() + self.equals.bytes()
+    }
+
+    pub(super) fn tests_end(&self) -> u32 {
+        self.checks.end()
+    }
+
+    /// Adds a link that is none of an inner block.
+    pub(super) fn link(&mut self, view: &View, key: Key, to: Handle) {
+        self.links.insert(&mut self.memory, view.links, key, to);
+    }
+
+    /// Takes out what `link` added.
+    pub(super) fn unlink_key(&mut self, view: &View, key: Key, to: Handle) {
+        self.links.remove(&self.memory, view.links, key, to);
+    }
+
+    fn arena(&self) -> &Arena {
+        self.memory.arena()
+    }
+
+    pub(super) fn encoder<'w>(&'w mut self, view: &'w View) -> Encoder<'w> {
+        Encoder {
+            memory: &mut self.memory,
+            dictionary: &mut self.dictionary,
+            vocabulary: &view.vocabulary,
+            checks: &mut self.checks,
+            questions: &view.questions,
+            entries: self.homes.live as u32,
+        }
+    }
+
+    /// The rarest first: the others are rarely looked at.
+    fn sort_codes(&self, codes: &mut [u32]) {
+        codes.sort_by(|a, b| self.dictionary.share(*a).total_cmp(&self.dictionary.share(*b)).then(a.cmp(b)));
+    }
+}
+
+/// Places.
+impl Writer {
+    /// Puts an entry where its owner leads to, or below.
+    fn put(&mut self, view: &View, owner: Owner, mut moving: Moving) {
+        let mut owner = owner;
+        loop {
+            let block = self.block_of(view, owner);
+            if block == 0 {
+                self.new_chain(view, owner, Kind::Entries, &[moving.words()]);
+                return;
+            }
+            if meta(self.arena(), block).kind() == Kind::Entries {
+                self.append(view, owner, block, moving);
+                return;
+            }
+            let is_root = matches!(Owner::read(self.arena(), block, INNER_OWNER), Owner::Slot(_));
+            if let Some(at) = self.divider(&moving.draft.codes, is_root) {
+                let code = moving.draft.codes.remove(at);
+                owner = Owner::Link(Key { first: block, second: code });
+            } else if let Some((at, count)) = choices(&moving.draft) {
+                self.put_choices(view, block, moving, at, count);
+                return;
+            } else {
+                owner = Owner::Rest(block);
+            }
+        }
+    }
+
+    /// Puts an entry under each of the codes of the operation `at`, one of which must be set.
+    fn put_choices(&mut self, view: &View, block: Handle, moving: Moving, at: usize, count: usize) {
+        let Moving { target, is_always, is_several, mut draft } = moving;
+        let codes: Vec<u32> = draft.operations.drain(at..=at + count).skip(1).collect();
+        for _ in 1..count {
+            self.use_again(view, &draft);
+        }
+        for code in codes {
+            let moving = Moving { target, is_always, is_several, draft: draft.clone() };
+            self.put(view, Owner::Link(Key { first: block, second: code }), moving);
+        }
+    }
+
+    fn use_again(&mut self, view: &View, draft: &Draft) {
+        self.encoder(view).use_again(&draft.codes, &draft.operations);
+    }
+
+    /// Which of the codes divides best.
+    fn divider(&self, codes: &[u32], is_root: bool) -> Option<usize> {
+        let usable = codes.iter().enumerate().filter(|(_, code)| is_root || divides(&self.dictionary, **code));
+        let share = |code: u32| self.dictionary.share(code);
+        usable.min_by(|(_, a), (_, b)| share(**a).total_cmp(&share(**b))).map(|(at, _)| at)
+    }
+
+    fn block_of(&self, view: &View, owner: Owner) -> Handle {
+        match owner {
+            Owner::Slot(slot) => slot.load(self.arena()),
+            Owner::Rest(inner) => self.arena().load(inner, REST),
+            Owner::List(list) => self.arena().load(list, 0),
+            Owner::Link(key) => view.links.find(self.arena(), key, |_| true),
+        }
+    }
+
+    /// Lets the owner lead to `block` rather than to `old`; either may be none.
+    fn lead(&mut self, view: &View, owner: Owner, old: Handle, block: Handle) {
+        match owner {
+            Owner::Slot(slot) => slot.store(self.arena(), block),
+            Owner::Rest(inner) => self.arena().store(inner, REST, block),
+            Owner::List(list) => self.arena().store(list, 0, block),
+            Owner::Link(key) if old == 0 => {
+                self.count_child(key, 1);
+                self.links.insert(&mut self.memory, view.links, key, block);
+            }
+            Owner::Link(key) if block == 0 => {
+                self.links.remove(&self.memory, view.links, key, old);
+                self.count_child(key, -1);
+            }
+            Owner::Link(key) => self.links.change(&self.memory, view.links, key, old, block),
+        }
+    }
+
+    fn count_child(&mut self, key: Key, change: i32) {
+        let words = self.memory.arena().words(key.first);
+        let derived = self.dictionary.kind(key.second) == CodeKind::Derived;
+        let at = if derived { DERIVED } else { CHILDREN };
+        words[at].store(words[at].load(Ordering::Relaxed).wrapping_add_signed(change), Ordering::Release);
+        if change > 0 && !derived {
+            let (word, bit) = attribute_bit(self.dictionary.attribute_of(key.second));
+            words[word].fetch_or(bit, Ordering::Release);
+        }
+    }
+
+    /// Makes the first block of a chain.
+    fn new_chain(&mut self, view: &View, owner: Owner, kind: Kind, entries: &[Vec<u32>]) -> Handle {
+        let used = CHAIN_HEAD + entries.iter().map(Vec::len).sum::<usize>();
+        let block = self.new_block(owner, kind, used);
+        let mut at = CHAIN_HEAD;
+        for entry in entries {
+            self.write(block, at, entry);
+            at += entry.len();
+        }
+        self.arena().store(block, 0, used as u32);
+        for entry in entries {
+            self.add_home(entry[0], block);
+        }
+        self.lead(view, owner, 0, block);
+        block
+    }
+
+    /// A block of a chain without entries.
+    fn new_block(&mut self, owner: Owner, kind: Kind, words: usize) -> Handle {
+        let (block, size) = self.memory.take(words);
+        let [first, second] = owner.words();
+        let head = [CHAIN_HEAD as u32, Meta::new(kind, size).0, 0, first, second, 0];
+        self.write(block, 0, &head);
+        block
+    }
+
+    fn write(&self, block: Handle, at: usize, words: &[u32]) {
+        let block = &self.arena().words(block)[at..];
+        words.iter().zip(block).for_each(|(word, place)| place.store(*word, Ordering::Relaxed));
+    }
+
+    /// Adds an entry to a chain whose first block is `block`.
+    fn append(&mut self, view: &View, owner: Owner, block: Handle, moving: Moving) {
+        let target = moving.target;
+        let words = moving.words();
+        if self.append_in_place(block, &words) {
+            self.add_home(target, block);
+            return;
+        }
+        if matches!(owner, Owner::Slot(_) | Owner::Link(_)) && self.divide(view, owner, block) {
+            self.put(view, owner, moving);
+            return;
+        }
+        self.append_grown(view, owner, block, &words);
+    }
+
+    fn append_in_place(&mut self, block: Handle, words: &[u32]) -> bool {
+        let used = self.arena().load(block, 0) as usize;
+        if used + words.len() > meta(self.arena(), block).size() {
+            return false;
+        }
+        self.write(block, used, words);
+        self.arena().store(block, 0, (used + words.len()) as u32);
+        true
+    }
+
+    /// Adds an entry to a chain whose first block has no room: in a copy of it, or in a new block
+    /// before it.
+    fn append_grown(&mut self, view: &View, owner: Owner, block: Handle, words: &[u32]) -> Handle {
+        let kind = meta(self.arena(), block).kind();
+        let used = self.arena().load(block, 0) as usize;
+        let live = used - meta(self.arena(), block).dead();
+        if live + words.len() > CHAIN_WORDS_MAX {
+            let before = self.new_block(owner, kind, CHAIN_WORDS_MAX / 4);
+            self.arena().store(before, NEXT, block);
+            self.arena().store(block, PREVIOUS, before);
+            self.append_in_place(before, words);
+            self.add_home(words[0], before);
+            self.lead(view, owner, block, before);
+            return before;
+        }
+        let wanted = (live + words.len()).max((live + live / 2).min(CHAIN_WORDS_MAX));
+        let copy = self.copy(owner, kind, block, wanted);
+        self.append_in_place(copy, words);
+        self.add_home(words[0], copy);
+        self.replace(view, owner, block, copy);
+        copy
+    }
+
+    /// A copy of a block of a chain, with room for `words` words, without what was removed.
+    fn copy(&mut self, owner: Owner, kind: Kind, block: Handle, words: usize) -> Handle {
+        let copy = self.new_block(owner, kind, words);
+        for at in [NEXT, PREVIOUS] {
+            self.arena().store(copy, at, self.arena().load(block, at));
+        }
+        for entry in self.entries(block) {
+            self.append_in_place(copy, &entry);
+            self.move_home(entry[0], block, copy);
+        }
+        copy
+    }
+
+    /// Puts a copy in the place of a block.
+    fn replace(&mut self, view: &View, owner: Owner, block: Handle, copy: Handle) {
+        let [next, previous] = [NEXT, PREVIOUS].map(|at| self.arena().load(block, at));
+        if next != 0 {
+            self.arena().store(next, PREVIOUS, copy);
+        }
+        if previous == 0 {
+            self.lead(view, owner, block, copy);
+        } else {
+            self.arena().store(previous, NEXT, copy);
+        }
+        self.retire(block);
+    }
+
+    fn retire(&mut self, block: Handle) {
+        let size = meta(self.arena(), block).size();
+        self.memory.retire(block, size);
+    }
+
+    /// The words of each entry that was not removed.
+    fn entries(&self, block: Handle) -> Vec<Vec<u32>> {
+        let words = self.arena().words(block);
+        let used = words[0].load(Ordering::Relaxed) as usize;
+        let is_ids = meta(self.arena(), block).kind() == Kind::Ids;
+        let mut entries = Vec::new();
+        let mut at = CHAIN_HEAD;
+        while at < used {
+            let count = if is_ids { 1 } else { Head(words[at + 1].load(Ordering::Relaxed)).words() };
+            if words[at].load(Ordering::Relaxed) != NOBODY {
+                entries.push(words[at..at + count].iter().map(|word| word.load(Ordering::Relaxed)).collect());
+            }
+            at += count;
+        }
+        entries
+    }
+
+    fn moving(entry: &[u32]) -> Moving {
+        let head = Head(entry[1]);
+        let (codes, operations) = entry[ENTRY_HEAD..].split_at(head.codes());
+        let draft = Draft { codes: codes.to_vec(), operations: operations.to_vec() };
+        Moving { target: entry[0], is_always: head.is_always(), is_several: head.is_several(), draft }
+    }
+
+    /// Divides a chain of one block by codes, if enough of its entries have one.
+    fn divide(&mut self, view: &View, owner: Owner, block: Handle) -> bool {
+        let entries = self.entries(block);
+        if entries.len() < DIVIDE_AT || self.arena().load(block, NEXT) != 0 {
+            return false;
+        }
+        let is_root = matches!(owner, Owner::Slot(_));
+        let moving: Vec<Moving> = entries.iter().map(|entry| Writer::moving(entry)).collect();
+        let divided = moving.iter().filter(|moving| {
+            self.divider(&moving.draft.codes, is_root).is_some() || choices(&moving.draft).is_some()
+        });
+        if divided.count() * 4 < entries.len() {
+            return false;
+        }
+        let (inner, _) = self.memory.take(INNER_WORDS);
+        let [first, second] = owner.words();
+        let mut words = [0; INNER_WORDS];
+        words[META] = Meta::new(Kind::Inner, INNER_WORDS).0;
+        words[INNER_OWNER] = first;
+        words[INNER_OWNER + 1] = second;
+        self.write(inner, 0, &words);
+        for moving in &moving {
+            self.drop_home(moving.target, block);
+        }
+        self.fill(view, inner, is_root, moving);
+        self.lead(view, owner, block, inner);
+        self.retire(block);
+        true
+    }
+
+    /// Puts entries below an inner block that no reader sees yet.
+    fn fill(&mut self, view: &View, inner: Handle, is_root: bool, entries: Vec<Moving>) {
+        let mut groups: BTreeMap<u32, Vec<Vec<u32>>> = BTreeMap::new();
+        for mut moving in entries {
+            if let Some(at) = self.divider(&moving.draft.codes, is_root) {
+                let code = moving.draft.codes.remove(at);
+                groups.entry(code).or_default().push(moving.words());
+            } else if let Some((at, count)) = choices(&moving.draft) {
+                let codes: Vec<u32> = moving.draft.operations.drain(at..=at + count).skip(1).collect();
+                (1..count).for_each(|_| self.use_again(view, &moving.draft));
+                for code in codes {
+                    groups.entry(code).or_default().push(moving.words());
+                }
+            } else {
+                // No code is 0.
+                groups.entry(0).or_default().push(moving.words());
+            }
+        }
+        for (code, entries) in groups {
+            let owner = if code == 0 { Owner::Rest(inner) } else { Owner::Link(Key { first: inner, second: code }) };
+            self.new_chain_of_many(view, owner, &entries);
+        }
+    }
+
+    fn new_chain_of_many(&mut self, view: &View, owner: Owner, entries: &[Vec<u32>]) {
+        let mut rest = entries;
+        let mut words = 0;
+        let first = rest.iter().take_while(|entry| {
+            words += entry.len();
+            words + CHAIN_HEAD <= CHAIN_WORDS_MAX
+        });
+        let (now, later) = rest.split_at(first.count().max(1));
+        self.new_chain(view, owner, Kind::Entries, now);
+        rest = later;
+        for entry in rest {
+            let block = self.block_of(view, owner);
+            if self.append_in_place(block, entry) {
+                self.add_home(entry[0], block);
+            } else {
+                self.append_grown(view, owner, block, entry);
+            }
+        }
+    }
+}
+
+/// The operation of a draft that lists few codes one of which must be set: where it begins and how
+/// many they are.
+fn choices(draft: &Draft) -> Option<(usize, usize)> {
+    let mut at = 0;
+    let mut best: Option<(usize, usize)> = None;
+    while let Some(first) = draft.operations.get(at) {
+        let operation = Operation(*first);
+        if operation.kind() == ANY
+            && operation.count() <= CHOICES_MAX
+            && best.is_none_or(|(_, count)| operation.count() < count)
+        {
+            best = Some((at, operation.count()));
+        }
+        at += 1 + operation.behind(draft.operations.get(at + 1).copied().unwrap_or(0));
+    }
+    best
+}
+
+/// Removal.
+impl Writer {
+    fn remove_target(&mut self, view: &View, target: u32) {
+        for block in self.take_homes(target) {
+            self.remove_from_block(view, block, target);
+        }
+    }
+
+    /// Takes all that stands for `target` out of a block.
+    fn remove_from_block(&mut self, view: &View, block: Handle, target: u32) {
+        let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
+        let words = self.arena().words(block);
+        let used = words[0].load(Ordering::Relaxed) as usize;
+        let is_ids = meta(self.arena(), block).kind() == Kind::Ids;
+        let mut at = CHAIN_HEAD;
+        let mut removed = Vec::new();
+        while at < used {
+            let count = if is_ids { 1 } else { Head(words[at + 1].load(Ordering::Relaxed)).words() };
+            if words[at].load(Ordering::Relaxed) == target {
+                removed.push(words[at..at + count].iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>());
+                words[at].store(NOBODY, Ordering::Release);
+            }
+            at += count;
+        }
+        let count: usize = removed.iter().map(Vec::len).sum();
+        let changed = meta(self.arena(), block).add_dead(count);
+        words[META].store(changed.0, Ordering::Relaxed);
+        if !is_ids {
+            for entry in removed {
+                self.release_entry(view, owner, &entry);
+            }
+        }
+        self.tidy(view, owner, block);
+    }
+
+    fn release_entry(&mut self, view: &View, owner: Owner, entry: &[u32]) {
+        let Moving { mut draft, .. } = Writer::moving(entry);
+        let mut owner = owner;
+        loop {
+            let inner = match owner {
+                Owner::Link(key) => {
+                    draft.codes.push(key.second);
+                    key.first
+                }
+                Owner::Rest(inner) => inner,
+                Owner::Slot(_) | Owner::List(_) => break,
+            };
+            owner = Owner::read(self.arena(), inner, INNER_OWNER);
+        }
+        self.encoder(view).release(&draft.codes, &draft.operations);
+    }
+
+    /// Takes a block without entries out of its chain, and copies one that is mostly dead.
+    fn tidy(&mut self, view: &View, owner: Owner, block: Handle) {
+        let used = self.arena().load(block, 0) as usize;
+        let dead = meta(self.arena(), block).dead();
+        if CHAIN_HEAD + dead == used {
+            self.unlink(view, owner, block);
+        } else if dead * 2 > used {
+            let kind = meta(self.arena(), block).kind();
+            let copy = self.copy(owner, kind, block, used - dead);
+            self.replace(view, owner, block, copy);
+        }
+    }
+
+    fn unlink(&mut self, view: &View, owner: Owner, block: Handle) {
+        let [next, previous] = [NEXT, PREVIOUS].map(|at| self.arena().load(block, at));
+        if next != 0 {
+            self.arena().store(next, PREVIOUS, previous);
+        }
+        if previous != 0 {
+            self.arena().store(previous, NEXT, next);
+        } else {
+            self.lead(view, owner, block, next);
+        }
+        self.retire(block);
+        if next == 0 && previous == 0 {
+            self.on_chain_gone(view, owner);
+        }
+    }
+
+    /// Takes an inner block out that has nothing below it any more.
+    fn on_chain_gone(&mut self, view: &View, owner: Owner) {
+        let inner = match owner {
+            Owner::Link(key) => key.first,
+            Owner::Rest(inner) => inner,
+            Owner::Slot(_) | Owner::List(_) => return,
+        };
+        let words = self.arena().words(inner);
+        let is_empty = [REST, CHILDREN, BOXES, DERIVED].iter().all(|at| words[*at].load(Ordering::Relaxed) == 0);
+        if is_empty {
+            let owner = Owner::read(self.arena(), inner, INNER_OWNER);
+            self.lead(view, owner, inner, 0);
+            self.memory.retire(inner, INNER_WORDS);
+            self.on_chain_gone(view, owner);
+        }
+    }
+}
+
+/// Lists of entries with equal filters.
+impl Writer {
+    /// The list that stands for a target, made if it is one entry so far.
+    fn list_of(&mut self, view: &View, target: u32, fingerprint: [u32; 3]) -> Handle {
+        if target & IS_LIST != 0 {
+            return target & !IS_LIST;
+        }
+        let (list, _) = self.memory.take(LIST_WORDS);
+        let home = self.homes.get(target);
+        self.write(list, 0, &[0, Meta::new(Kind::List, LIST_WORDS).0, home, 1]);
+        self.homes.set(target, 0);
+        self.new_chain(view, Owner::List(list), Kind::Ids, &[vec![target]]);
+        self.equals.change(fingerprint, target, list | IS_LIST);
+        for block in self.blocks_of(home) {
+            self.retarget(block, target, list | IS_LIST);
+        }
+        list
+    }
+
+    /// Lets the entries of a block that stand for `old` stand for `new`.
+    fn retarget(&self, block: Handle, old: u32, new: u32) {
+        let words = self.arena().words(block);
+        let used = words[0].load(Ordering::Relaxed) as usize;
+        let mut at = CHAIN_HEAD;
+        while at < used {
+            if words[at].load(Ordering::Relaxed) == old {
+                words[at].store(new, Ordering::Release);
+            }
+            at += Head(words[at + 1].load(Ordering::Relaxed)).words();
+        }
+    }
+
+    fn add_to_list(&mut self, list: Handle, number: u32) {
+        let block = self.arena().load(list, 0);
+        let count = self.arena().load(list, LIST_COUNT);
+        self.arena().store(list, LIST_COUNT, count + 1);
+        if self.append_in_place(block, &[number]) {
+            self.homes.set(number, block);
+            return;
+        }
+        self.append_ids(list, block, number);
+    }
+
+    fn append_ids(&mut self, list: Handle, block: Handle, number: u32) {
+        let owner = Owner::List(list);
+        let used = self.arena().load(block, 0) as usize;
+        let live = used - meta(self.arena(), block).dead();
+        if live == CHAIN_WORDS_MAX {
+            let before = self.new_block(owner, Kind::Ids, CHAIN_WORDS_MAX / 8);
+            self.arena().store(before, NEXT, block);
+            self.arena().store(block, PREVIOUS, before);
+            self.append_in_place(before, &[number]);
+            self.homes.set(number, before);
+            self.arena().store(list, 0, before);
+            return;
+        }
+        let wanted = (live + 1).max((live + live / 4).min(CHAIN_WORDS_MAX));
+        let copy = self.copy(owner, Kind::Ids, block, wanted);
+        self.append_in_place(copy, &[number]);
+        self.homes.set(number, copy);
+        let next = self.arena().load(block, NEXT);
+        if next != 0 {
+            self.arena().store(next, PREVIOUS, copy);
+        }
+        self.arena().store(list, 0, copy);
+        self.retire(block);
+    }
+
+    fn remove_from_list(&mut self, view: &View, block: Handle, number: u32) {
+        let Owner::List(list) = Owner::read(self.arena(), block, CHAIN_OWNER) else { return };
+        let count = self.arena().load(list, LIST_COUNT) - 1;
+        self.arena().store(list, LIST_COUNT, count);
+        if count == 0 {
+            self.equals.remove(list | IS_LIST);
+            self.remove_target(view, list | IS_LIST);
+        }
+        self.remove_from_block(view, block, number);
+        if count == 0 {
+            self.memory.retire(list, LIST_WORDS);
+        }
+    }
+}
+
+/// Homes of targets.
+impl Writer {
+    fn home(&self, target: u32) -> u32 {
+        if target & IS_LIST != 0 { self.arena().load(target & !IS_LIST, LIST_HOME) } else { self.homes.get(target) }
+    }
+
+    fn set_home(&mut self, target: u32, home: u32) {
+        if target & IS_LIST != 0 {
+            self.arena().store(target & !IS_LIST, LIST_HOME, home);
+        } else {
+            self.homes.set(target, home);
+        }
+    }
+
+    fn blocks_of(&self, home: u32) -> Vec<Handle> {
+        if home == 0 {
+            return Vec::new();
+        }
+        if home & IS_SEVERAL == 0 {
+            return vec![home];
+        }
+        let words = self.arena().words(home & !IS_SEVERAL);
+        let count = words[0].load(Ordering::Relaxed) as usize;
+        words[2..2 + count].iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    fn write_homes(&mut self, target: u32, blocks: &[Handle]) {
+        let old = self.home(target);
+        let home = match blocks {
+            [] => 0,
+            [one] => *one,
+            many => {
+                let (handle, size) = self.memory.take(2 + many.len());
+                self.write(handle, 0, &[many.len() as u32, Meta::new(Kind::Homes, size.min(0x3fff)).0]);
+                self.write(handle, 2, many);
+                handle | IS_SEVERAL
+            }
+        };
+        self.set_home(target, home);
+        if old & IS_SEVERAL != 0 {
+            // Only the writer reads these.
+            let old = old & !IS_SEVERAL;
+            let count = self.arena().load(old, 0) as usize;
+            self.memory.give(old, 2 + count);
+        }
+    }
+
+    fn add_home(&mut self, target: u32, block: Handle) {
+        let home = self.home(target);
+        if home == 0 {
+            self.set_home(target, block);
+            return;
+        }
+        let mut blocks = self.blocks_of(home);
+        if !blocks.contains(&block) {
+            blocks.push(block);
+            self.write_homes(target, &blocks);
+        }
+    }
+
+    fn drop_home(&mut self, target: u32, block: Handle) {
+        let mut blocks = self.blocks_of(self.home(target));
+        blocks.retain(|known| *known != block);
+        self.write_homes(target, &blocks);
+    }
+
+    fn move_home(&mut self, target: u32, from: Handle, to: Handle) {
+        let home = self.home(target);
+        if home == from {
+            self.set_home(target, to);
+        } else if home & IS_SEVERAL != 0 {
+            let words = self.arena().words(home & !IS_SEVERAL);
+            let count = words[0].load(Ordering::Relaxed) as usize;
+            for word in &words[2..2 + count] {
+                if word.load(Ordering::Relaxed) == from {
+                    word.store(to, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn take_homes(&mut self, target: u32) -> Vec<Handle> {
+        let blocks = self.blocks_of(self.home(target));
+        self.write_homes(target, &[]);
+        blocks
+    }
+}
