@@ -38,7 +38,7 @@ use crate::value::Attributes;
 pub use error::{Expected, FilterError, FilterErrorReason};
 pub use types::Type;
 
-pub(crate) use pattern::Pattern;
+pub(crate) use pattern::{Element as PatternElement, Pattern};
 
 mod error;
 mod evaluate;

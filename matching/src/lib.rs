@@ -20,6 +20,7 @@ pub mod selector;
 pub mod topic;
 pub mod value;
 
+mod cover;
 mod normal;
 
 // Tests inside the crate share the generator of those outside, which names it.

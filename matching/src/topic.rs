@@ -103,6 +103,59 @@ impl TopicFilter {
         }
     }
 
+    /// Whether each topic that `other` matches is matched by this filter. Exact, but for filters so
+    /// long that no topic within the bounds makes a difference. `O(levels)`.
+    pub fn covers(&self, other: &TopicFilter) -> bool {
+        if self.0.starts_with(['+', '#']) && other.0.starts_with(RESERVED) {
+            return false;
+        }
+        // Every topic has a first level.
+        let narrow = if &*other.0 == THE_REST { "+/#" } else { &other.0 };
+        let mut wide = split_levels(&self.0);
+        let mut narrow = split_levels(narrow);
+        loop {
+            match (wide.next(), narrow.next()) {
+                (Some(THE_REST), _) | (None, None) => return true,
+                (_, Some(THE_REST)) => return false,
+                (Some(ONE_LEVEL), Some(_)) => {}
+                (Some(wide), Some(narrow)) if wide == narrow => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// The topics that both filters match, which one filter can always say; `None` if there are
+    /// none. `O(levels)`.
+    pub fn intersection(&self, other: &TopicFilter) -> Option<TopicFilter> {
+        let is_wild = |filter: &TopicFilter| filter.0.starts_with(['+', '#']);
+        let is_reserved = |filter: &TopicFilter| filter.0.starts_with(RESERVED);
+        if (is_wild(self) && is_reserved(other)) || (is_reserved(self) && is_wild(other)) {
+            return None;
+        }
+        let mut ours = split_levels(&self.0);
+        let mut theirs = split_levels(&other.0);
+        let mut both: Vec<&str> = Vec::new();
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => break,
+                (Some(THE_REST), rest) => {
+                    both.extend(rest);
+                    both.extend(theirs);
+                    break;
+                }
+                (rest, Some(THE_REST)) => {
+                    both.extend(rest);
+                    both.extend(ours);
+                    break;
+                }
+                (Some(ONE_LEVEL), Some(level)) | (Some(level), Some(ONE_LEVEL)) => both.push(level),
+                (Some(ours), Some(theirs)) if ours == theirs => both.push(ours),
+                _ => return None,
+            }
+        }
+        TopicFilter::parse(&both.join("/")).ok()
+    }
+
     /// The text that was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -315,6 +368,39 @@ mod tests {
         let topic: Vec<_> = topic.split('/').collect();
         let reserved = topic[0].starts_with('$') && (filter[0] == "+" || filter[0] == "#");
         !reserved && oracle(&filter, &topic)
+    }
+
+    fn all_topics() -> Vec<Topic> {
+        const LEVELS: [&str; 5] = ["a", "b", "x", "$a", ""];
+        let mut texts: Vec<String> = vec![String::new()];
+        for _ in 0..4 {
+            let longer = texts.iter().flat_map(|text| LEVELS.map(|level| format!("{text}/{level}")));
+            texts = longer.chain(texts.iter().cloned()).collect();
+        }
+        texts.iter().filter_map(|text| Topic::parse(text.strip_prefix('/')?).ok()).collect()
+    }
+
+    /// Over topics of all levels that occur and one that does not, covering and intersection are
+    /// exact.
+    #[test]
+    fn covering_and_intersection_agree_with_the_topics() {
+        let levels = ["a", "$a", "+", "#", "a/a", "a/b", "a/+", "a/#", "+/a", "+/+", "+/#", "$a/a", "$a/#"];
+        let longer =
+            ["a/+/a", "+/a/#", "a/a/#", "+/+/b", "a/b/+", "a//#", "/a", "/+", "$a/+/a", "+/$a", "a/$a"];
+        let filters: Vec<_> =
+            levels.iter().chain(&longer).map(|text| TopicFilter::parse(text).unwrap()).collect();
+        let topics = all_topics();
+        for (one, other) in filters.iter().flat_map(|one| filters.iter().map(move |other| (one, other))) {
+            let both = one.intersection(other);
+            let mut is_covered = true;
+            for topic in &topics {
+                let (by_one, by_other) = (one.matches(topic), other.matches(topic));
+                is_covered &= by_one || !by_other;
+                let by_both = both.as_ref().is_some_and(|both| both.matches(topic));
+                assert_eq!(by_both, by_one && by_other, "{topic}: {one} and {other} make {both:?}");
+            }
+            assert_eq!(one.covers(other), is_covered, "{one} {other}");
+        }
     }
 
     #[test]

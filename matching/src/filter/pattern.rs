@@ -14,7 +14,7 @@ pub(super) const FLOATING_CHARACTERS_MAX: usize = 64;
 
 /// One character of a pattern as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
+pub(crate) enum Element {
     /// This character.
     Exact(char),
     /// `_`
@@ -94,6 +94,18 @@ impl Pattern {
         floating.middle.is_empty().then_some(ends)
     }
 
+    /// The pattern as it was written.
+    pub(crate) fn elements(&self) -> Vec<Element> {
+        let mut elements = self.first.elements();
+        for segment in
+            self.floating.iter().flat_map(|floating| floating.middle.iter().chain([&floating.last]))
+        {
+            elements.push(Element::AnyText);
+            elements.extend(segment.elements());
+        }
+        elements
+    }
+
     fn floating_characters_max(&self) -> usize {
         let middle = self.floating.iter().flat_map(|floating| floating.middle.iter());
         middle.map(Segment::hole_characters).max().unwrap_or(0)
@@ -131,6 +143,16 @@ impl Segment {
             Segment::Empty => Some(""),
             Segment::Plain(plain) => Some(plain),
             Segment::Holed(_) => None,
+        }
+    }
+
+    fn elements(&self) -> Vec<Element> {
+        match self {
+            Segment::Empty => Vec::new(),
+            Segment::Plain(plain) => plain.chars().map(Element::Exact).collect(),
+            Segment::Holed(holed) => {
+                holed.iter().map(|wanted| wanted.map_or(Element::AnyOne, Element::Exact)).collect()
+            }
         }
     }
 

@@ -260,26 +260,38 @@ fn shut(bound: Bound, none_of: &mut Vec<Constant>) -> Bound {
     }
 }
 
+impl Bound {
+    /// Whether a range with this low bound begins no earlier.
+    pub(crate) fn is_tighter_low_than(&self, other: &Bound) -> bool {
+        low_key(self) >= low_key(other)
+    }
+
+    /// Whether a range with this high bound ends no later.
+    pub(crate) fn is_tighter_high_than(&self, other: &Bound) -> bool {
+        high_key(self) <= high_key(other)
+    }
+}
+
 /// Orders low bounds: the tighter is the greater.
-pub(super) fn low_key(bound: &Bound) -> (Option<&Constant>, bool) {
+fn low_key(bound: &Bound) -> (Option<&Constant>, bool) {
     (bound.constant(), matches!(bound, Bound::Excluded(_)))
 }
 
 /// Orders high bounds: the tighter is the less.
-pub(super) fn high_key(bound: &Bound) -> (bool, Option<&Constant>, bool) {
+fn high_key(bound: &Bound) -> (bool, Option<&Constant>, bool) {
     (*bound == Bound::Open, bound.constant(), matches!(bound, Bound::Included(_)))
 }
 
 fn tighter_low(a: Bound, b: Bound) -> Bound {
-    if low_key(&a) >= low_key(&b) { a } else { b }
+    if a.is_tighter_low_than(&b) { a } else { b }
 }
 
 fn tighter_high(a: Bound, b: Bound) -> Bound {
-    if high_key(&a) <= high_key(&b) { a } else { b }
+    if a.is_tighter_high_than(&b) { a } else { b }
 }
 
 fn wider_high(a: Bound, b: Bound) -> Bound {
-    if high_key(&a) >= high_key(&b) { a } else { b }
+    if b.is_tighter_high_than(&a) { a } else { b }
 }
 
 /// The checks one of which holds when one of `checks` does; `None` if one always does.

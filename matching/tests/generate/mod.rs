@@ -164,9 +164,23 @@ impl Generator {
         }
     }
 
-    /// A filter of one condition on a name.
-    pub fn simple_filter(&mut self) -> Filter {
-        self.filter(0)
+    /// One condition on one name and literals, or two.
+    pub fn filter_on(&mut self, name: &'static str) -> Filter {
+        loop {
+            self.focus = Some(name);
+            let text = match self.below(4) {
+                0 => format!("({}) AND ({})", self.leaf(), self.leaf()),
+                1 => format!("({}) OR ({})", self.leaf(), self.leaf()),
+                _ => self.leaf(),
+            };
+            let others = NAMES.iter().filter(|other| **other != name);
+            let speaks_of = |other: &str| text.split([' ', '(', ')', ',']).any(|word| word == other);
+            if let (Ok(filter), false) =
+                (Filter::parse(&text), others.into_iter().any(|other| speaks_of(other)))
+            {
+                return filter;
+            }
+        }
     }
 
     fn condition(&mut self, depth: usize) -> String {
