@@ -198,6 +198,11 @@ impl<D: Clone + Send + Sync> Index<D> {
     /// Takes an entry out and returns its destination, or `None` if there is no such entry and
     /// nothing changed. Costs as `insert`.
     pub fn remove(&self, id: EntryId) -> Option<D> {
+        self.take(id, Leaving::Entry(id.0)).map(|entry| entry.destination.clone())
+    }
+
+    /// Takes an entry out; `leaving` says what comes free with it.
+    fn take(&self, id: EntryId, leaving: Leaving) -> Option<Arc<Entry<D>>> {
         let mut writer = self.write();
         self.recycle(&mut writer);
         let entry = self.entries.get(id.0)?.swap(None)?;
@@ -211,8 +216,8 @@ impl<D: Clone + Send + Sync> Index<D> {
         }
         self.versions.all.fetch_add(1, Ordering::Release);
         self.live.fetch_sub(1, Ordering::Release);
-        drop(writer);
-        Some(entry.destination.clone())
+        writer.memory.retire_thing(leaving);
+        Some(entry)
     }
 
     /// Puts an entry with the same destination and another selector in the place of one: every
@@ -228,8 +233,12 @@ impl<D: Clone + Send + Sync> Index<D> {
         let new = self.add(selector, entry);
         // Who began before the new one was there must still find the old one.
         self.view.common.epochs.wait_for_readers();
-        self.remove(id);
-        self.write().memory.retire_thing(Leaving::Replacement(new.0));
+        if self.take(id, Leaving::Replaced { old: id.0, new: new.0 }).is_none() {
+            // Somebody removed it meanwhile: so is the new one.
+            self.replacements.fetch_sub(1, Ordering::SeqCst);
+            self.remove(new);
+            return None;
+        }
         Some(new)
     }
 

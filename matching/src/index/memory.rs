@@ -24,8 +24,8 @@ pub(super) enum Leaving {
     Entry(u32),
     /// The number of a test.
     Test(u32),
-    /// The number of an entry that took the place of another.
-    Replacement(u32),
+    /// The number of an entry whose place another took, and that one's.
+    Replaced { old: u32, new: u32 },
 }
 
 pub(super) struct Memory {

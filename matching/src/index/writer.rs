@@ -155,7 +155,10 @@ impl Writer {
             match thing {
                 Leaving::Entry(number) => self.homes.free.push(number),
                 Leaving::Test(number) => self.checks.take_back(&view.questions, number),
-                Leaving::Replacement(number) => self.settled.push(number),
+                Leaving::Replaced { old, new } => {
+                    self.homes.free.push(old);
+                    self.settled.push(new);
+                }
                 thing => self.dictionary.take_back(thing),
             }
         }
@@ -215,7 +218,7 @@ impl Writer {
         }
     }
 
-    /// Takes an entry out. Its number comes back when no reader can hold it.
+    /// Takes an entry out. Its number is still to be retired.
     pub(super) fn remove(&mut self, view: &View, number: u32) {
         let home = self.homes.get(number);
         let is_listed = home != 0 && home & IS_SEVERAL == 0 && meta(self.arena(), home).kind() == Kind::Ids;
@@ -226,7 +229,6 @@ impl Writer {
             self.remove_target(view, number);
         }
         self.homes.live -= 1;
-        self.memory.retire_thing(Leaving::Entry(number));
     }
 
     /// Bytes of all that is needed to match and to remove by number.
