@@ -14,6 +14,7 @@
 
 mod check;
 mod error;
+pub mod matching;
 mod pace;
 mod payload;
 mod plan;
