@@ -93,8 +93,11 @@ impl Coded {
 }
 
 impl Asked {
-    /// The conjunction of `predicates`, of which there is one at least, on all topics of the
-    /// workload.
+    pub(super) fn new(schema: &Arc<Schema>, topic: &TopicFilter, condition: Option<Condition>) -> Asked {
+        Asked { schema: Arc::clone(schema), topic: topic.clone(), levels: Levels::default(), condition }
+    }
+
+    /// The conjunction of `predicates`.
     pub(super) fn conjunction(
         schema: &Arc<Schema>,
         topic: &TopicFilter,
@@ -102,7 +105,7 @@ impl Asked {
     ) -> Asked {
         let mut all: Vec<Condition> = predicates.into_iter().map(Condition::Is).collect();
         let condition = if all.len() > 1 { Some(Condition::All(all)) } else { all.pop() };
-        Asked { schema: Arc::clone(schema), topic: topic.clone(), levels: Levels::default(), condition }
+        Asked::new(schema, topic, condition)
     }
 
     /// Attributes and their names.
@@ -112,9 +115,7 @@ impl Asked {
 
     /// The predicate as a filter of the default mode.
     pub fn text(&self) -> Option<String> {
-        let mut text = String::new();
-        self.condition.as_ref()?.write(&self.schema, &mut text);
-        Some(text)
+        Some(self.condition.as_ref()?.text(&self.schema))
     }
 
     /// Topic filter and predicate, parsed.
@@ -150,6 +151,13 @@ fn is_topic_wanted(wanted: &Levels, given: &Levels) -> bool {
 }
 
 impl Condition {
+    /// As a filter of the default mode.
+    pub(super) fn text(&self, schema: &Schema) -> String {
+        let mut text = String::new();
+        self.write(schema, &mut text);
+        text
+    }
+
     fn decide(&self, values: &[Option<Code>]) -> Option<bool> {
         match self {
             Condition::Is(predicate) => predicate.decide(values),

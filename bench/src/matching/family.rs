@@ -8,7 +8,7 @@
 //!
 //! Parameters stand in each family's file. Matches per event that they give at 1,000,000
 //! subscriptions, by the oracle over 200 events of seed 1 (a tenth of it at 100,000): a 688, b 9.1,
-//! c 9,677, e 104,046.
+//! c 9,677, d 27,647, e 104,046, f 2.1.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +19,12 @@ use super::asked::Asked;
 use super::event::{Event, Schema};
 use super::random::Random;
 
+mod boolean;
 mod high_match;
 mod orders;
 mod ranges;
 mod sparse;
+mod topics;
 
 /// A workload family; `fanal-bench match --family` takes the letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,8 +35,12 @@ pub enum Family {
     B,
     /// Ranges: 2 to 4 intervals on 10 numeric attributes.
     C,
+    /// Boolean: trees of AND, OR and NOT that share predicates and inner expressions.
+    D,
     /// High match: 1 or 2 equalities on 40 attributes of few values.
     E,
+    /// Topics: topic filters over a tree of 6 levels, half of them with a predicate of family a.
+    F,
 }
 
 /// Draws subscriptions and events of one family.
@@ -47,10 +53,11 @@ trait Workload: Send + Sync {
 /// Streams of randomness under a seed.
 const SUBSCRIPTIONS: u64 = 1;
 const EVENTS: u64 = 2;
+const POOLS: u64 = 3;
 
 impl Family {
     /// All families in the order of their letters.
-    pub const ALL: [Family; 4] = [Family::A, Family::B, Family::C, Family::E];
+    pub const ALL: [Family; 6] = [Family::A, Family::B, Family::C, Family::D, Family::E, Family::F];
 
     /// The letter.
     pub fn letter(self) -> char {
@@ -58,7 +65,9 @@ impl Family {
             Family::A => 'a',
             Family::B => 'b',
             Family::C => 'c',
+            Family::D => 'd',
             Family::E => 'e',
+            Family::F => 'f',
         }
     }
 
@@ -68,7 +77,9 @@ impl Family {
             Family::A => "a orders",
             Family::B => "b sparse",
             Family::C => "c ranges",
+            Family::D => "d boolean",
             Family::E => "e high match",
+            Family::F => "f topics",
         }
     }
 
@@ -79,27 +90,29 @@ impl Family {
 
     /// The subscriptions as they are drawn, before they become text.
     pub fn asked(self, seed: u64) -> impl Iterator<Item = Asked> + Send {
-        let (workload, mut random) = (self.workload(), Random::new(seed, SUBSCRIPTIONS));
+        let (workload, mut random) = (self.workload(seed), Random::new(seed, SUBSCRIPTIONS));
         std::iter::repeat_with(move || workload.asked(&mut random))
     }
 
     /// The events without end.
     pub fn events(self, seed: u64) -> impl Iterator<Item = Event> + Send {
-        let (workload, mut random) = (self.workload(), Random::new(seed, EVENTS));
+        let (workload, mut random) = (self.workload(seed), Random::new(seed, EVENTS));
         std::iter::repeat_with(move || workload.event(&mut random))
     }
 
     /// The attributes that its filters and events name.
     pub fn schema(self) -> Arc<Schema> {
-        Arc::clone(self.workload().schema())
+        Arc::clone(self.workload(0).schema())
     }
 
-    fn workload(self) -> Box<dyn Workload> {
+    fn workload(self, seed: u64) -> Box<dyn Workload> {
         match self {
             Family::A => Box::new(orders::Orders::new()),
             Family::B => Box::new(sparse::Sparse::new()),
             Family::C => Box::new(ranges::Ranges::new()),
+            Family::D => Box::new(boolean::Boolean::new(Random::new(seed, POOLS))),
             Family::E => Box::new(high_match::HighMatch::new()),
+            Family::F => Box::new(topics::Topics::new()),
         }
     }
 }

@@ -39,13 +39,14 @@ mod tests {
     #[test]
     fn the_oracle_agrees_with_the_filters_that_are_written() {
         for family in Family::ALL {
-            let events: Vec<Event> = family.events(3).take(40).collect();
-            let answers = answers(family, 3, 3_000, &events);
-            let mut matches = 0;
-            for (id, selector) in (0..3_000).zip(family.subscriptions(3)) {
+            // Where little matches, more must be asked to see it.
+            let (subscriptions, count) =
+                if matches!(family, Family::B | Family::F) { (20_000, 100) } else { (2_000, 40) };
+            let events: Vec<Event> = family.events(3).take(count).collect();
+            let answers = answers(family, 3, subscriptions, &events);
+            for (id, selector) in (0..subscriptions).zip(family.subscriptions(3)) {
                 for (event, ids) in events.iter().zip(&answers) {
                     let expected = ids.binary_search(&id).is_ok();
-                    matches += u32::from(expected);
                     assert_eq!(
                         selector.matches(&event.topic, event),
                         expected,
@@ -53,7 +54,7 @@ mod tests {
                     );
                 }
             }
-            assert!(matches > 0 || family == Family::B, "{family} is never wanted");
+            assert!(answers.iter().any(|ids| !ids.is_empty()), "{family} is never wanted");
         }
     }
 }
