@@ -10,12 +10,22 @@
 //! Used by `fanal-bench match` and by whoever wants workloads for a test.
 
 mod asked;
+mod beside;
+mod cell;
+mod clock;
+mod engine;
 mod event;
 mod family;
+mod figures;
 pub mod oracle;
 mod random;
+mod run;
+mod table;
+mod targets;
 
 pub use asked::{Asked, Condition, Predicate, Test};
 pub use event::{AttributeKind, Code, Event, Schema};
 pub use family::Family;
+pub use figures::{Beside, Figures, Longest};
 pub use random::{Random, Zipf};
+pub use run::{EngineKind, Options, run};

@@ -19,13 +19,13 @@ use super::event::{AttributeIndex, Code, Event, PATH_DIGITS, Schema};
 pub struct Asked {
     pub(super) schema: Arc<Schema>,
     pub(super) topic: TopicFilter,
-    /// The same topic filter as codes, in family f.
-    pub(super) levels: Levels,
+    /// The same topic filter as codes, in family f; elsewhere all events have the topic asked for.
+    pub(super) levels: Option<Levels>,
     /// What the attributes must fulfil.
     pub condition: Option<Condition>,
 }
 
-/// Levels of a topic or topic filter of family f by code; all 0 in the other families.
+/// Levels of a topic or topic filter of family f by code.
 pub(super) type Levels = [u8; 6];
 
 /// Stands for `+` in [`Levels`].
@@ -81,7 +81,7 @@ pub enum Test {
 #[derive(Debug)]
 pub(super) struct Coded {
     values: Box<[Option<Code>]>,
-    levels: Levels,
+    levels: Option<Levels>,
 }
 
 impl Coded {
@@ -94,7 +94,7 @@ impl Coded {
 
 impl Asked {
     pub(super) fn new(schema: &Arc<Schema>, topic: &TopicFilter, condition: Option<Condition>) -> Asked {
-        Asked { schema: Arc::clone(schema), topic: topic.clone(), levels: Levels::default(), condition }
+        Asked { schema: Arc::clone(schema), topic: topic.clone(), levels: None, condition }
     }
 
     /// The conjunction of `predicates`.
@@ -133,7 +133,8 @@ impl Asked {
 
     /// Whether the event is wanted.
     pub(super) fn holds(&self, event: &Coded) -> bool {
-        is_topic_wanted(&self.levels, &event.levels)
+        let (wanted, given) = (self.levels.as_ref(), event.levels.as_ref());
+        wanted.zip(given).is_none_or(|(wanted, given)| is_topic_wanted(wanted, given))
             && self.condition.as_ref().is_none_or(|condition| condition.decide(&event.values) == Some(true))
     }
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use fanal_matching::{Attributes, Topic, Value};
 
+use super::asked::Levels;
+
 /// What a workload's attributes are called and how their strings are spelled.
 #[derive(Debug)]
 pub struct Schema {
@@ -30,11 +32,16 @@ enum Spelling {
     Stem(&'static str),
     /// [`PATH_DIGITS`] hexadecimal digits, so that a prefix stands for a range of codes.
     Path,
-    /// Integers and booleans.
-    None,
+    /// Not a string.
+    Integer,
+    /// Not a string.
+    Boolean,
 }
 
-/// How long the strings are that are matched by prefix.
+/// The attribute that is matched by prefix, where a family has one.
+pub(super) const PATH: &str = "reference";
+
+/// How long its strings are.
 pub(super) const PATH_DIGITS: u32 = 6;
 
 /// Names an attribute by its place in the [`Schema`].
@@ -58,7 +65,7 @@ pub struct Event {
     pub topic: Topic,
     attributes: Box<[Attribute]>,
     /// The topic's levels, in family f.
-    pub(super) levels: super::asked::Levels,
+    pub(super) levels: Option<Levels>,
 }
 
 /// One attribute of an [`Event`].
@@ -98,7 +105,7 @@ impl Schema {
         match self.attributes[usize::from(attribute)].spelling {
             Spelling::Stem(stem) => format!("{stem}{code}"),
             Spelling::Path => format!("{code:0width$x}", width = PATH_DIGITS as usize),
-            Spelling::None => String::new(),
+            Spelling::Integer | Spelling::Boolean => String::new(),
         }
     }
 
@@ -106,7 +113,7 @@ impl Schema {
     pub(super) fn event(&self, topic: Topic, code_of: impl Fn(AttributeIndex) -> Option<Code>) -> Event {
         let with_code = self.order.iter().filter_map(|&index| Some((index, code_of(index)?)));
         let attributes = with_code.map(|(index, code)| self.attribute(index, code)).collect();
-        Event { topic, attributes, levels: Default::default() }
+        Event { topic, attributes, levels: None }
     }
 
     fn attribute(&self, index: AttributeIndex, code: Code) -> Attribute {
@@ -126,18 +133,33 @@ impl AttributeKind {
     }
 
     /// Strings that are matched by prefix.
-    pub(super) fn path(name: &str) -> AttributeKind {
-        AttributeKind { name: name.into(), spelling: Spelling::Path }
+    pub(super) fn path() -> AttributeKind {
+        AttributeKind { name: PATH.into(), spelling: Spelling::Path }
     }
 
-    /// Integers or booleans.
-    pub(super) fn plain(name: &str) -> AttributeKind {
-        AttributeKind { name: name.into(), spelling: Spelling::None }
+    /// Integers.
+    pub(super) fn integer(name: &str) -> AttributeKind {
+        AttributeKind { name: name.into(), spelling: Spelling::Integer }
+    }
+
+    /// True or false.
+    pub(super) fn boolean(name: &str) -> AttributeKind {
+        AttributeKind { name: name.into(), spelling: Spelling::Boolean }
     }
 
     /// Whether the values are strings.
     pub fn is_string(&self) -> bool {
-        !matches!(self.spelling, Spelling::None)
+        matches!(self.spelling, Spelling::Stem(_) | Spelling::Path)
+    }
+
+    /// Whether the values are strings that are matched by prefix.
+    pub fn is_path(&self) -> bool {
+        matches!(self.spelling, Spelling::Path)
+    }
+
+    /// Whether the values are integers.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.spelling, Spelling::Integer)
     }
 }
 

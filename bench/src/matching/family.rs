@@ -27,7 +27,7 @@ mod sparse;
 mod topics;
 
 /// A workload family; `fanal-bench match --family` takes the letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
 pub enum Family {
     /// Orders: 3 to 5 predicates in conjunction on 20 attributes, Zipf values, a selective anchor.
     A,

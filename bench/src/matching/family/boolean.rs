@@ -48,7 +48,7 @@ impl Boolean {
     /// Predicates and shared expressions are drawn from `random`.
     pub(super) fn new(mut random: Random) -> Boolean {
         let strings = (0..STRINGS).map(|index| AttributeKind::string(&format!("word{index:02}"), "w"));
-        let integers = (0..INTEGERS).map(|index| AttributeKind::plain(&format!("number{index:02}")));
+        let integers = (0..INTEGERS).map(|index| AttributeKind::integer(&format!("number{index:02}")));
         let mut boolean = Boolean {
             schema: Schema::new(strings.chain(integers).collect()),
             topic: topic(),

@@ -63,9 +63,9 @@ impl Orders {
     pub(super) fn new() -> Orders {
         let strings = STRINGS.map(|(name, stem, _)| AttributeKind::string(name, stem));
         let mut attributes = Vec::from(strings);
-        attributes.push(AttributeKind::path("reference"));
-        attributes.extend(INTEGERS.map(|(name, _)| AttributeKind::plain(name)));
-        attributes.extend(BOOLEANS.map(|(name, _)| AttributeKind::plain(name)));
+        attributes.push(AttributeKind::path());
+        attributes.extend(INTEGERS.map(|(name, _)| AttributeKind::integer(name)));
+        attributes.extend(BOOLEANS.map(|(name, _)| AttributeKind::boolean(name)));
         let mut zipf = Vec::from(STRINGS.map(|(_, _, count)| Some(Zipf::new(count, 1.0))));
         zipf.push(None);
         zipf.extend(INTEGERS.map(|(_, count)| Some(Zipf::new(count, 1.0))));

@@ -28,7 +28,7 @@ pub(super) struct Ranges {
 
 impl Ranges {
     pub(super) fn new() -> Ranges {
-        let attributes = (0..ATTRIBUTES).map(|index| AttributeKind::plain(&format!("x{index}"))).collect();
+        let attributes = (0..ATTRIBUTES).map(|index| AttributeKind::integer(&format!("x{index}"))).collect();
         Ranges { schema: Schema::new(attributes), topic: topic(), topic_filter: topic_filter(TOPIC) }
     }
 }

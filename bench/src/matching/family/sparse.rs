@@ -34,7 +34,7 @@ impl Sparse {
     pub(super) fn new() -> Sparse {
         let attributes = (0..ATTRIBUTES as AttributeIndex).map(|index| match is_string(index) {
             true => AttributeKind::string(&format!("tag{index:03}"), "v"),
-            false => AttributeKind::plain(&format!("num{index:03}")),
+            false => AttributeKind::integer(&format!("num{index:03}")),
         });
         Sparse {
             schema: Schema::new(attributes.collect()),

@@ -73,7 +73,7 @@ impl Workload for Topics {
             true => Asked::conjunction(self.schema(), &topic, self.orders.predicates(random)),
             false => Asked::new(self.schema(), &topic, None),
         };
-        asked.levels = levels;
+        asked.levels = Some(levels);
         asked
     }
 
@@ -82,7 +82,7 @@ impl Workload for Topics {
         let topic = Topic::parse(&text(&levels)).unwrap_or_else(|_| unreachable!("levels are words"));
         let values = self.orders.values(random);
         let mut event = self.schema().event(topic, |attribute| Some(values[usize::from(attribute)]));
-        event.levels = levels;
+        event.levels = Some(levels);
         event
     }
 }

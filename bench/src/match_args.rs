@@ -1,0 +1,64 @@
+//! Arguments of `fanal-bench match`.
+
+use std::time::Duration;
+
+use clap::Args;
+use fanal_bench::matching::{EngineKind, Family, Options};
+
+use crate::child::Outcome;
+
+/// See the module.
+#[derive(Args)]
+pub(crate) struct MatchArgs {
+    /// Workload families.
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Family::ALL)]
+    family: Vec<Family>,
+    /// Numbers of subscriptions.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 1_000_000])]
+    subscriptions: Vec<u32>,
+    /// Engines; `a-tree` and `quamina` where they are built in (`--features rivals`).
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [EngineKind::Index, EngineKind::Scan])]
+    engine: Vec<EngineKind>,
+    /// Events that are timed in each run.
+    #[arg(long, default_value_t = 2_000)]
+    events: usize,
+    /// Events whose ids are compared with the oracle's.
+    #[arg(long, default_value_t = 200)]
+    check: usize,
+    /// Runs of each cell; medians over them are reported.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Of the workloads: the same seed gives the same subscriptions and events.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Seconds that an engine may take for loading; a run may take a fourth of it.
+    #[arg(long, default_value_t = 60)]
+    limit: u64,
+    /// One JSON object a line instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+impl MatchArgs {
+    /// Measures; `heap` tells the bytes of the heap in use.
+    pub(crate) fn run(&self, heap: fn() -> usize) -> Outcome<()> {
+        let options = Options {
+            families: self.family.clone(),
+            subscriptions: self.subscriptions.clone(),
+            engines: self.engine.clone(),
+            events: self.events.max(1),
+            checked: self.check.max(1),
+            runs: self.runs.max(1),
+            seed: self.seed,
+            limit: Duration::from_secs(self.limit),
+            json: self.json,
+            heap,
+        };
+        match fanal_bench::matching::run(&options) {
+            true => Ok(()),
+            false => {
+                Err("an engine gave other ids than the oracle, or the index did not come to an end".into())
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Carries out what `fanal-bench match` asks for: the cells in turn, a row each, then the targets.
+
+use std::time::Duration;
+
+use super::cell::{self, Answers, Plan};
+use super::engine::index::Indexed;
+use super::engine::scan::Scan;
+use super::family::Family;
+use super::figures::Figures;
+use super::{table, targets};
+
+/// What holds the subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum EngineKind {
+    /// The project's index.
+    Index,
+    /// Every filter for every event.
+    Scan,
+    /// The crate a-tree.
+    #[cfg(feature = "rivals")]
+    ATree,
+    /// The crate quamina.
+    #[cfg(feature = "rivals")]
+    Quamina,
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Workloads.
+    pub families: Vec<Family>,
+    /// How many subscriptions.
+    pub subscriptions: Vec<u32>,
+    /// Engines.
+    pub engines: Vec<EngineKind>,
+    /// Events of a run.
+    pub events: usize,
+    /// Events whose ids are compared with the oracle's.
+    pub checked: usize,
+    /// Runs of each cell, of which the median is reported.
+    pub runs: usize,
+    /// Of the workloads.
+    pub seed: u64,
+    /// How long loading may take, in seconds; a run may take a fourth of it.
+    pub limit: Duration,
+    /// One JSON object a line instead of tables.
+    pub json: bool,
+    /// Bytes that the process has from its allocator.
+    pub heap: fn() -> usize,
+}
+
+impl EngineKind {
+    /// The name in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::Index => "index",
+            EngineKind::Scan => "scan",
+            #[cfg(feature = "rivals")]
+            EngineKind::ATree => "a-tree",
+            #[cfg(feature = "rivals")]
+            EngineKind::Quamina => "quamina",
+        }
+    }
+
+    fn measure(self, plan: &Plan, answers: &Answers, subscriptions: u32) -> Figures {
+        match self {
+            EngineKind::Index => cell::measure::<Indexed>(plan, answers, subscriptions, self.name()),
+            EngineKind::Scan => cell::measure::<Scan>(plan, answers, subscriptions, self.name()),
+            #[cfg(feature = "rivals")]
+            EngineKind::ATree => {
+                cell::measure::<super::engine::a_tree::Tree>(plan, answers, subscriptions, self.name())
+            }
+            #[cfg(feature = "rivals")]
+            EngineKind::Quamina => {
+                cell::measure::<super::engine::quamina::Patterns>(plan, answers, subscriptions, self.name())
+            }
+        }
+    }
+}
+
+/// Measures and prints to standard output. False if an engine gave other ids than the oracle, or the
+/// project's own did not come to an end.
+pub fn run(options: &Options) -> bool {
+    let plan = Plan {
+        seed: options.seed,
+        events: options.events,
+        runs: options.runs,
+        limit: options.limit,
+        heap: options.heap,
+    };
+    let mut cells = Vec::new();
+    if !options.json {
+        println!("{}", table::head());
+    }
+    for &family in &options.families {
+        let largest = options.subscriptions.iter().copied().max().unwrap_or(0);
+        let answers = Answers::new(family, options.seed, largest, options.checked);
+        for &subscriptions in &options.subscriptions {
+            for engine in &options.engines {
+                let figures = engine.measure(&plan, &answers, subscriptions);
+                print_cell(family, &figures, options.json);
+                cells.push(figures);
+            }
+        }
+    }
+    if !options.json {
+        print_end(&cells);
+    }
+    let own = |cell: &&Figures| cell.engine == EngineKind::Index.name();
+    cells.iter().all(|cell| cell.wrong == 0) && cells.iter().filter(own).all(Figures::hold)
+}
+
+fn print_cell(family: Family, figures: &Figures, json: bool) {
+    match serde_json::to_string(figures) {
+        Ok(text) if json => println!("{text}"),
+        _ => println!("{}", table::row(family.title(), figures)),
+    }
+}
+
+fn print_end(cells: &[Figures]) {
+    println!();
+    cells.iter().flat_map(table::further).for_each(|line| println!("{line}"));
+    let judged = targets::judge(cells, EngineKind::Index.name());
+    if !judged.is_empty() {
+        println!("\n{}", table::judged(&judged));
+        let met = judged.iter().filter(|one| one.is_met()).count();
+        println!("\n{met} of {} targets met.", judged.len());
+    }
+}
