@@ -17,6 +17,7 @@
 pub mod filter;
 pub mod index;
 pub mod selector;
+pub mod text;
 pub mod topic;
 pub mod value;
 
