@@ -25,7 +25,8 @@
 //!
 //! Keywords and function names are read in any case, names of attributes exactly. The stages, in
 //! order: `lexer`, `parser` (with `types`), `tree`, `print`, `evaluate`.
-//! Not here: strict CESQL, functions, arithmetic, paths into the payload.
+//! Strict mode is CESQL to the letter and stands apart in [`strict`].
+//! Not here: functions, arithmetic, paths into the payload.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -48,6 +49,7 @@ mod near;
 mod parser;
 mod pattern;
 mod print;
+pub mod strict;
 mod tree;
 mod types;
 
@@ -65,15 +67,15 @@ pub const NODES_MAX: usize = 4_096;
 
 /// A predicate: parsed, checked and bounded. Cheap to clone.
 ///
-/// Displays its canonical text. Equal, ordered and hashed by it: filters that differ in spacing,
-/// case of keywords, quotes, needless parentheses, spelling of numbers or the order of an IN list
-/// are equal.
+/// Displays its canonical text. Equal, ordered and hashed by it and by the mode: filters that differ
+/// in spacing, case of keywords, quotes, needless parentheses, spelling of numbers or the order of
+/// an IN list are equal. A filter in strict mode equals none in default mode.
 #[derive(Clone)]
 pub struct Filter(Arc<Parsed>);
 
-struct Parsed {
-    canonical: Box<str>,
-    tree: tree::Tree,
+enum Parsed {
+    Default { canonical: Box<str>, tree: tree::Tree },
+    Strict(strict::Expression),
 }
 
 impl Filter {
@@ -94,18 +96,54 @@ impl Filter {
         if tree.has_unused() {
             tree = parser::parse(&canonical)?;
         }
-        Ok(Filter(Arc::new(Parsed { canonical: canonical.into(), tree })))
+        Ok(Filter(Arc::new(Parsed::Default { canonical: canonical.into(), tree })))
     }
 
-    /// What the filter says about `event`; only [`Truth::True`] is a match. Allocates nothing;
-    /// `O(nodes)` calls of [`Attributes::get`] and comparisons.
+    /// Reads and checks a filter in strict mode: CESQL 1.0 and nothing else. `O(bytes)`.
+    ///
+    /// # Errors
+    /// As [`Filter::parse`]; an expression that is never a truth value, and a function that CESQL
+    /// does not have, are refused too.
+    pub fn parse_strict(text: &str) -> Result<Filter, FilterError> {
+        let expression = strict::Expression::parse_filter(text)?;
+        Ok(Filter(Arc::new(Parsed::Strict(expression))))
+    }
+
+    /// Whether this is a filter in strict mode, whose text only [`Filter::parse_strict`] reads.
+    pub fn is_strict(&self) -> bool {
+        matches!(*self.0, Parsed::Strict(_))
+    }
+
+    /// What the filter says about `event`; only [`Truth::True`] is a match. `O(nodes)` calls of
+    /// [`Attributes::get`] and comparisons.
+    ///
+    /// In strict mode an error and a value that is no truth value are [`Truth::Unknown`], and text
+    /// may be built, up to [`strict::WORK_BYTES_MAX`]. In default mode nothing is allocated.
     pub fn evaluate<A: Attributes + ?Sized>(&self, event: &A) -> Truth {
-        evaluate::evaluate(&self.0.tree, event)
+        match &*self.0 {
+            Parsed::Default { tree, .. } => evaluate::evaluate(tree, event),
+            Parsed::Strict(expression) => expression.truth(event),
+        }
     }
 
-    /// The canonical text: parses to an equal filter, equal filters have the same.
+    /// The canonical text: parses, in the same mode, to an equal filter; equal filters have the same.
     pub fn as_str(&self) -> &str {
-        &self.0.canonical
+        match &*self.0 {
+            Parsed::Default { canonical, .. } => canonical,
+            Parsed::Strict(expression) => expression.as_str(),
+        }
+    }
+
+    /// The parsed filter; `None` in strict mode.
+    fn tree(&self) -> Option<&tree::Tree> {
+        match &*self.0 {
+            Parsed::Default { tree, .. } => Some(tree),
+            Parsed::Strict(_) => None,
+        }
+    }
+
+    fn identity(&self) -> (bool, &str) {
+        (self.is_strict(), self.as_str())
     }
 }
 
@@ -117,13 +155,14 @@ impl fmt::Display for Filter {
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Filter").field(&self.as_str()).finish()
+        let name = if self.is_strict() { "Filter::Strict" } else { "Filter" };
+        f.debug_tuple(name).field(&self.as_str()).finish()
     }
 }
 
 impl PartialEq for Filter {
     fn eq(&self, other: &Filter) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.as_str() == other.as_str()
+        Arc::ptr_eq(&self.0, &other.0) || self.identity() == other.identity()
     }
 }
 
@@ -137,13 +176,13 @@ impl PartialOrd for Filter {
 
 impl Ord for Filter {
     fn cmp(&self, other: &Filter) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
+        self.identity().cmp(&other.identity())
     }
 }
 
 impl Hash for Filter {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
+        self.identity().hash(state);
     }
 }
 

@@ -8,7 +8,7 @@
 //! 1. Nothing here reads a clock, a file, a socket or a source of randomness.
 //! 2. No input makes this crate panic or take unbounded time: every text is bounded before it is
 //!    kept, and what is refused names its bound.
-//! 3. Evaluating a filter and testing a topic allocate nothing.
+//! 3. Evaluating a filter and testing a topic allocate nothing, but for strict filters that build text.
 //! 4. Everything that reaches an output is ordered (candidates by [`EntryId`]).
 //!
 //! Not here: who may subscribe (policy), what a destination is (the core), how an attribute is
@@ -31,8 +31,8 @@ extern crate self as fanal_matching;
 #[path = "../tests/generate/mod.rs"]
 mod generate;
 
-pub use filter::{Filter, FilterError, FilterErrorReason, Truth};
 pub use index::{Entries, EntryId, EntryList, Index, Route};
+pub use filter::{Filter, FilterError, FilterErrorReason, Truth, strict};
 pub use selector::Selector;
 pub use topic::{Topic, TopicError, TopicFilter};
 pub use value::{Attributes, Timestamp, TimestampError, Value};

@@ -240,6 +240,33 @@ pub enum FilterErrorReason {
         /// Its type.
         found: Type,
     },
+    /// An integer beyond 32 bits, in strict mode.
+    #[error("the integer does not fit 32 bits, -2147483648 to 2147483647, which is all that CESQL has")]
+    IntegerOutOf32Bits,
+    /// A name that CESQL does not have.
+    #[error(
+        "`{found}` is no name in CESQL: attributes have letters and digits, functions letters and `_`; leave strict mode for other names"
+    )]
+    NotACesqlName {
+        /// As written.
+        found: Box<str>,
+    },
+    /// Something that only the default mode has.
+    #[error("{what} is not part of CESQL: leave strict mode to use it")]
+    BeyondCesql {
+        /// What it is.
+        what: &'static str,
+    },
+    /// A call that no function of CESQL takes.
+    #[error("{}", unknown_cesql_text(name, arguments, near))]
+    UnknownCesqlFunction {
+        /// As written.
+        name: Box<str>,
+        /// The number of arguments, if only that does not fit.
+        arguments: Option<usize>,
+        /// A function that may be meant.
+        near: Option<&'static str>,
+    },
 }
 
 /// What the language asks for at some place.
@@ -279,6 +306,10 @@ pub enum Expected {
     Negatable,
     /// NULL or NOT NULL, after IS.
     Null,
+    /// The beginning of an expression of CESQL.
+    Expression,
+    /// IN or LIKE, after NOT in strict mode.
+    InOrLike,
 }
 
 impl fmt::Display for Expected {
@@ -298,6 +329,8 @@ impl fmt::Display for Expected {
             Expected::And => f.write_str("AND"),
             Expected::Negatable => f.write_str("IN, LIKE or BETWEEN"),
             Expected::Null => f.write_str("NULL or NOT NULL"),
+            Expected::Expression => f.write_str("an expression"),
+            Expected::InOrLike => f.write_str("IN or LIKE"),
         }
     }
 }
@@ -322,8 +355,19 @@ fn detail_text(expected: &Expected, near: &Option<&'static str>) -> String {
         }
         (None, Expected::Value) => ": a number, a string, TRUE, FALSE or a name".to_owned(),
         (None, Expected::Literal) => ": a number, a string, TRUE, FALSE or TIMESTAMP('…')".to_owned(),
+        (None, Expected::Expression) => {
+            ": a name, a number, a string, TRUE, FALSE, a function, EXISTS, NOT, `-` or `(`".to_owned()
+        }
         (None, Expected::String) => " in single or double quotes".to_owned(),
         _ => String::new(),
+    }
+}
+
+fn unknown_cesql_text(name: &str, arguments: &Option<usize>, near: &Option<&'static str>) -> String {
+    match arguments {
+        Some(1) => format!("the function {} does not take 1 argument", name.to_ascii_uppercase()),
+        Some(count) => format!("the function {} does not take {count} arguments", name.to_ascii_uppercase()),
+        None => format!("CESQL has no function `{name}`{}", near_text(near)),
     }
 }
 

@@ -10,9 +10,9 @@ use super::{Filter, print};
 use crate::normal::{Bound, Check, Condition, Constant, Field};
 
 impl Filter {
-    /// What must hold for the filter to be true.
+    /// What must hold for the filter to be true. A filter in strict mode is evaluated as a whole.
     pub(crate) fn lower(&self) -> Condition {
-        let tree = &self.0.tree;
+        let Some(tree) = self.tree() else { return Condition::Other(self.clone()) };
         // A part within the bounds of the whole is within them by itself, but for a NOT that
         // takes the place of `= FALSE`: at the very bound of depth the whole is kept as it is.
         Lowering { filter: self, tree }
