@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 use crate::process::Process;
+use crate::tool::say_skipped;
 
 /// See the module.
 pub struct Island {
@@ -34,7 +35,7 @@ impl Island {
         let Some(pid) = holder.stdout.find(|line| Some(line.to_owned())) else {
             let why = format!("no network namespace: {}", holder.finish().stderr);
             assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{test}: {why}");
-            eprintln!("SKIPPED: {test}: {why}");
+            say_skipped(test, &why);
             return None;
         };
         Some(Island { holder, pid, is_root })
