@@ -182,34 +182,22 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
 /// Functions.
 impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
     fn call(&self, function: Function, arguments: &'e [Node]) -> Evaluated<'e> {
-        match function {
-            Function::Left => self.cut(arguments, text::left),
-            Function::Right => self.cut(arguments, text::right),
-            Function::Abs => self.abs(arguments),
-            _ => self.compute(function, arguments).of(function.result()),
-        }
-    }
-
-    fn compute(&self, function: Function, arguments: &'e [Node]) -> Computed<Value<'e>> {
-        match function {
+        let computed = match function {
+            Function::Abs => return self.abs(arguments),
+            Function::Left => return self.cut(arguments, text::left),
+            Function::Right => return self.cut(arguments, text::right),
             Function::Bool => self.argument(arguments, 0).and_then(|value| to_bool(&value)).map(Value::Bool),
             Function::Int => self.argument(arguments, 0).and_then(|value| to_int(&value)).map(Value::Int),
             Function::String => self.string(arguments, 0).map(Value::Str),
             Function::Length => self.length(arguments),
             Function::Concat => self.concat(arguments, ""),
-            Function::ConcatWs => {
-                let delimiter = self.string(arguments, 0)?;
-                self.concat(arguments.get(1..).unwrap_or_default(), &delimiter)
-            }
+            Function::ConcatWs => self.concat_with_separator(arguments),
             Function::Lower => self.build(arguments, text::lower),
             Function::Upper => self.build(arguments, text::upper),
-            Function::Trim => {
-                let given = self.searched(arguments)?;
-                Ok(Value::Str(shortened(given, |text| Ok(text::trim(text)))?))
-            }
+            Function::Trim => self.trim(arguments),
             Function::Substring => self.substring(arguments),
-            Function::Abs | Function::Left | Function::Right => Err(ErrorKind::Generic),
-        }
+        };
+        computed.of(function.result())
     }
 
     fn argument(&self, arguments: &'e [Node], index: usize) -> Computed<Value<'e>> {
@@ -277,6 +265,16 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
         let built = build(&self.searched(arguments)?, self.work_left.get()).map_err(kind_of)?;
         self.spend(built.len())?;
         Ok(Value::Str(Cow::Owned(built)))
+    }
+
+    fn trim(&self, arguments: &'e [Node]) -> Computed<Value<'e>> {
+        let given = self.searched(arguments)?;
+        Ok(Value::Str(shortened(given, |text| Ok(text::trim(text)))?))
+    }
+
+    fn concat_with_separator(&self, arguments: &'e [Node]) -> Computed<Value<'e>> {
+        let separator = self.string(arguments, 0)?;
+        self.concat(arguments.get(1..).unwrap_or_default(), &separator)
     }
 
     fn concat(&self, arguments: &'e [Node], delimiter: &str) -> Computed<Value<'e>> {

@@ -213,7 +213,7 @@ impl<'t> Parser<'t> {
         let word = self.word(token);
         self.advance()?;
         match (self.token.kind, token.kind) {
-            (TokenKind::Open, _) => self.nested(|parser| parser.call(token, word)),
+            (TokenKind::Open, _) => self.call(token, word),
             (_, TokenKind::Name) => Ok(Node::Name(Name::new(word))),
             _ => self.refuse(token.start, FilterErrorReason::NotACesqlName { found: brief(word) }),
         }
