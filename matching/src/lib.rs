@@ -12,10 +12,12 @@
 //! 4. Everything that reaches an output is ordered (candidates by [`EntryId`]).
 //!
 //! Not here: who may subscribe (policy), what a destination is (the core), how an attribute is
-//! read from the wire (the caller's [`Attributes`]).
+//! read from the wire (the caller's [`Attributes`]); a JSON payload is, by [`JsonPayload`].
 
 pub mod filter;
 pub mod index;
+pub mod json;
+pub mod path;
 pub mod selector;
 pub mod text;
 pub mod topic;
@@ -33,6 +35,8 @@ mod generate;
 
 pub use index::{Entries, EntryId, EntryList, Index, Route};
 pub use filter::{Filter, FilterError, FilterErrorReason, Truth, strict};
+pub use json::JsonPayload;
+pub use path::Path;
 pub use selector::Selector;
 pub use topic::{Topic, TopicError, TopicFilter};
 pub use value::{Attributes, Timestamp, TimestampError, Value};

@@ -5,9 +5,12 @@
 //! 2. i64 and f64 compare as the numbers that they are, never through a conversion that rounds.
 //! 3. A NaN compares with nothing, itself included.
 //!
-//! Byte strings exist (`EXISTS`, `IS NULL`) but compare with nothing.
+//! Byte strings exist (`EXISTS`, `IS NULL`) but compare with nothing; JSON objects and arrays are
+//! seen as empty ones.
 
 use std::cmp::Ordering;
+
+use crate::path::Path;
 
 pub use timestamp::{Timestamp, TimestampError};
 
@@ -87,6 +90,13 @@ pub trait Attributes {
     /// Calls `see` once for each attribute that `get` knows, in any order. Core fields may be left
     /// out: they are asked for by name, and only where a filter mentions them.
     fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>));
+
+    /// The value at `path` in the JSON payload, or `None` where there is none or it is null.
+    /// Called only for paths that a filter mentions; see `crate::json` for what the values are.
+    /// An event without a JSON payload has none.
+    fn data(&self, _path: &Path) -> Option<Value<'_>> {
+        None
+    }
 }
 
 impl<T: Attributes + ?Sized> Attributes for &T {
@@ -96,6 +106,10 @@ impl<T: Attributes + ?Sized> Attributes for &T {
 
     fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>)) {
         (**self).visit(see);
+    }
+
+    fn data(&self, path: &Path) -> Option<Value<'_>> {
+        (**self).data(path)
     }
 }
 
