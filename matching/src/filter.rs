@@ -1,32 +1,43 @@
 //! The filter language: what a subscription's predicate says about an event.
 //!
-//! CloudEvents SQL (CESQL 1.0) in the default mode (PROTOCOL.md 4.2), without its functions and
-//! arithmetic:
+//! CloudEvents SQL (CESQL 1.0) in the default mode (PROTOCOL.md 4.2), with what events need beyond
+//! it:
 //!
 //! ```text
 //! filter     = term, { "AND" term } | term, { "OR" term } | term, { "XOR" term }
-//! term       = "NOT" term | value [ predicate ]
-//! predicate  = ( "=" | "!=" | "<>" | "<" | "<=" | ">" | ">=" ) value
+//! term       = "NOT" term | sum [ predicate ]
+//! predicate  = ( "=" | "!=" | "<>" | "<" | "<=" | ">" | ">=" ) sum
 //!            | [ "NOT" ] "IN" "(" literal { "," literal } ")"
 //!            | [ "NOT" ] "LIKE" string              (* % any text, _ one character, \ escapes *)
-//!            | [ "NOT" ] "BETWEEN" value "AND" value
-//!            | "IS" [ "NOT" ] "NULL"                (* after a name *)
-//! value      = literal | name | "EXISTS" name | "(" filter ")"
+//!            | [ "NOT" ] "BETWEEN" sum "AND" sum
+//!            | "IS" [ "NOT" ] "NULL"                (* after a name or a path *)
+//! sum        = product { ( "+" | "-" ) product }
+//! product    = factor { ( "*" | "/" | "%" ) factor }
+//! factor     = "-" factor | value
+//! value      = literal | name | path | "EXISTS" ( name | path ) | "(" filter ")"
+//!            | function "(" [ filter { "," filter } ] ")"
+//! path       = "data" member { member }           (* without space *)
+//! member     = "." name | "[" string "]" | "[" digits "]"
 //! literal    = [ "-" ] number | string | "TRUE" | "FALSE" | "TIMESTAMP" "(" string ")"
 //! ```
 //!
-//! 1. Three-valued and order-free (Kleene, as in SQL): what is missing or does not fit is
+//! 1. Three-valued and order-free (Kleene, as in SQL): what is missing, does not fit or fails is
 //!    unknown, and no rewriting of AND, OR, XOR and NOT changes an answer.
-//! 2. No implicit casts; i64 and f64 compare exactly; a NaN compares with nothing.
+//! 2. No implicit casts; i64 and f64 compare exactly; a NaN compares with nothing. Arithmetic
+//!    rounds a result at most, never an operand.
 //! 3. What CESQL and SQL would read differently is refused, with both readings.
-//! 4. A [`Filter`] that exists is bounded by [`TEXT_BYTES_MAX`], [`DEPTH_MAX`] and [`NODES_MAX`];
-//!    its canonical text is within the bounds as well and parses to an equal filter.
-//! 5. Evaluation allocates nothing and takes time linear in the filter and in the texts compared.
+//! 4. A [`Filter`] that exists is bounded by [`TEXT_BYTES_MAX`], [`DEPTH_MAX`], [`NODES_MAX`] and
+//!    [`COST_MAX`]; its canonical text is within the bounds as well and parses to an equal filter.
+//! 5. Evaluation takes time linear in the filter and in the texts compared. It allocates nothing
+//!    but the texts that CONCAT, CONCAT_WS, LOWER, STRING and UPPER make: at most
+//!    [`COST_MAX`] / [`MAKING_COST`] of [`MADE_TEXT_BYTES_MAX`] each, 1 MiB.
+//! 6. What is constant is computed once, when the filter is read: `60 * 60` is `3600`.
 //!
 //! Keywords and function names are read in any case, names of attributes exactly. The stages, in
-//! order: `lexer`, `parser` (with `types`), `tree`, `print`, `evaluate`.
+//! order: `lexer`, `parser` (with `types`), `tree`, `print`, `evaluate` (with `datum`,
+//! `arithmetic`, `function`).
 //! Strict mode is CESQL to the letter and stands apart in [`strict`].
-//! Not here: functions, arithmetic, paths into the payload.
+//! Not here: reading a payload (`crate::json`).
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -34,15 +45,20 @@ use std::ops::Not;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::path::Path;
 use crate::value::Attributes;
 
 pub use error::{Expected, FilterError, FilterErrorReason};
-pub use types::Type;
+pub use function::MADE_TEXT_BYTES_MAX;
+pub use types::{Type, Types};
 
 pub(crate) use pattern::{Element as PatternElement, Pattern};
 
+mod arithmetic;
+mod datum;
 mod error;
 mod evaluate;
+mod function;
 mod lexer;
 mod lower;
 mod near;
@@ -59,17 +75,26 @@ mod tests;
 /// The longest filter in bytes, as given and in canonical form.
 pub const TEXT_BYTES_MAX: usize = 16 * 1_024;
 
-/// The deepest nesting of parentheses and NOT.
+/// The deepest nesting of parentheses, NOT and minus.
 pub const DEPTH_MAX: usize = 64;
 
 /// The most names, literals and operators in a filter.
 pub const NODES_MAX: usize = 4_096;
 
+/// The most that evaluating a filter may cost: [`MAKING_COST`] for each call of a function that
+/// makes a text (CONCAT, CONCAT_WS, LOWER, STRING, UPPER), 1 for all else that [`NODES_MAX`]
+/// counts.
+pub const COST_MAX: usize = 8_192;
+
+/// What a call that makes a text costs.
+pub const MAKING_COST: usize = 128;
+
 /// A predicate: parsed, checked and bounded. Cheap to clone.
 ///
 /// Displays its canonical text. Equal, ordered and hashed by it and by the mode: filters that differ
-/// in spacing, case of keywords, quotes, needless parentheses, spelling of numbers or the order of
-/// an IN list are equal. A filter in strict mode equals none in default mode.
+/// in spacing, case of keywords, quotes, needless parentheses, spelling of numbers, the order of an
+/// IN list or constants not yet computed are equal. A filter in strict mode equals none in default
+/// mode.
 #[derive(Clone)]
 pub struct Filter(Arc<Parsed>);
 
@@ -115,15 +140,26 @@ impl Filter {
     }
 
     /// What the filter says about `event`; only [`Truth::True`] is a match. `O(nodes)` calls of
-    /// [`Attributes::get`] and comparisons.
+    /// [`Attributes::get`] and comparisons; allocates texts that functions make and nothing else.
     ///
-    /// In strict mode an error and a value that is no truth value are [`Truth::Unknown`], and text
-    /// may be built, up to [`strict::WORK_BYTES_MAX`]. In default mode nothing is allocated.
+    /// In strict mode an error and a value that is no truth value are [`Truth::Unknown`], and at
+    /// most [`strict::WORK_BYTES_MAX`] of text are built.
     pub fn evaluate<A: Attributes + ?Sized>(&self, event: &A) -> Truth {
         match &*self.0 {
             Parsed::Default { tree, .. } => evaluate::evaluate(tree, event),
             Parsed::Strict(expression) => expression.truth(event),
         }
+    }
+
+    /// What evaluating costs at most, up to [`COST_MAX`]; in strict mode 0, its bounds being others.
+    pub fn cost(&self) -> usize {
+        self.tree().map_or(0, tree::Tree::cost)
+    }
+
+    /// The paths into the payload that it mentions, each as often as it does; without any,
+    /// evaluating never asks for [`Attributes::data`].
+    pub fn paths(&self) -> &[Path] {
+        self.tree().map_or(&[], tree::Tree::paths)
     }
 
     /// The canonical text: parses, in the same mode, to an equal filter; equal filters have the same.

@@ -170,7 +170,6 @@ fn canonical(segments: &[Segment]) -> String {
 
 /// How many bytes at the beginning of `text` belong to a path, which may still be malformed: all
 /// up to what could belong to none.
-#[cfg(test)]
 pub(crate) fn extent(text: &str) -> usize {
     let mut quote = None;
     let mut bracket = false;

@@ -12,8 +12,10 @@ use std::cmp::Ordering;
 
 use crate::path::Path;
 
+pub use duration::{Duration, DurationError};
 pub use timestamp::{Timestamp, TimestampError};
 
+mod duration;
 mod timestamp;
 
 /// The value of one attribute or core field, borrowed from the event.

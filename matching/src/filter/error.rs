@@ -7,8 +7,10 @@
 
 use std::fmt;
 
-use super::types::Type;
-use crate::value::TimestampError;
+use super::function;
+use super::types::{Type, Types};
+use crate::path::PathErrorReason;
+use crate::value::{DurationError, TimestampError};
 
 /// How many characters of the offending line are shown on either side of the caret.
 const EXCERPT_SIDE_CHARACTERS: usize = 48;
@@ -75,7 +77,7 @@ pub enum FilterErrorReason {
         limit: usize,
     },
     /// Over [`super::DEPTH_MAX`].
-    #[error("parentheses and NOT nest deeper than {limit} levels: flatten the filter")]
+    #[error("parentheses, NOT and minus nest deeper than {limit} levels: flatten the filter")]
     TooDeep {
         /// Levels allowed.
         limit: usize,
@@ -86,6 +88,15 @@ pub enum FilterErrorReason {
     )]
     TooManyNodes {
         /// Nodes allowed.
+        limit: usize,
+    },
+    /// Over [`super::COST_MAX`].
+    #[error(
+        "evaluating the filter would cost more than {limit}: each CONCAT, CONCAT_WS, LOWER, STRING and UPPER costs {cost}, all else 1; drop some, or split the filter into several subscriptions",
+        cost = super::MAKING_COST
+    )]
+    TooCostly {
+        /// Cost allowed.
         limit: usize,
     },
     /// Between two `%` of a LIKE pattern stand too many characters, `_` among them.
@@ -118,21 +129,43 @@ pub enum FilterErrorReason {
         /// What says the same here.
         instead: &'static str,
     },
-    /// `+`, `*`, `/`, `%`, or `-` between values.
-    #[error(
-        "`{operator}` is arithmetic, which this version does not have: compare attributes with ready values (a name holds letters, digits and `_` only)"
-    )]
-    Arithmetic {
+    /// A type with which an operator of arithmetic has no meaning.
+    #[error("`{operator}` has no meaning with {found}{}", operand_help(*operator, *found))]
+    NoOperand {
         /// The operator.
         operator: char,
+        /// The type, or types, of the operand.
+        found: Types,
     },
-    /// `data.path` or `list[0]`.
+    /// Two types between which an operator of arithmetic has no meaning.
+    #[error("`{operator}` has no meaning between {left} and {right}{}", operands_help(*left, *right))]
+    OperandsDiffer {
+        /// The operator.
+        operator: char,
+        /// What the left operand may be.
+        left: Types,
+        /// What the right one may be.
+        right: Types,
+    },
+    /// Constants that give nothing.
+    #[error("`{text}` has no value: a division by zero, a result out of range, or a cast that does not fit")]
+    NoValue {
+        /// The beginning of its canonical text.
+        text: Box<str>,
+    },
+    /// `name.member` or `name[0]`.
     #[error(
-        "`{name}` is followed by a path, which this version does not support yet: filter on an attribute, whose name holds letters, digits and `_`"
+        "`{name}` has no members: a path into the payload begins with `data`, as in `data.order.items[0]`, and the name of an attribute holds letters, digits and `_` only"
     )]
-    Path {
+    NoMembers {
         /// The name before the path.
         name: Box<str>,
+    },
+    /// A path that is none.
+    #[error("not a path into the payload: {error}; write `data.order.items[0]['odd key']`")]
+    MalformedPath {
+        /// What does not fit.
+        error: PathErrorReason,
     },
     /// A character that begins nothing.
     #[error("`{}` has no meaning here{}", character.escape_debug(), character_help(*character))]
@@ -173,18 +206,40 @@ pub enum FilterErrorReason {
     #[error("the number is greater than a 64-bit float can be")]
     FloatOutOfRange,
     /// A name before `(` that is no function.
-    #[error("unknown function `{name}`{}: this version has TIMESTAMP('…')", near_text(near))]
+    #[error("unknown function `{name}`{}", function_help(near))]
     UnknownFunction {
         /// As written.
         name: Box<str>,
-        /// A function that may be meant.
+        /// What may be meant.
         near: Option<&'static str>,
     },
-    /// A function of CESQL that is not there yet.
-    #[error("the function {name} is not supported yet by this version, which has TIMESTAMP('…')")]
-    UnsupportedFunction {
+    /// A function that would say something else each time.
+    #[error(
+        "there is no {name}: a filter looks at the event alone, so that it says the same whenever and wherever it is asked; compare with `time`, another attribute or TIMESTAMP('…')"
+    )]
+    ImpureFunction {
         /// Its name.
         name: &'static str,
+    },
+    /// Too many arguments, or too few.
+    #[error("{function} takes {}", arguments_text(*min, *max))]
+    ArgumentCount {
+        /// The function.
+        function: &'static str,
+        /// How many it needs.
+        min: usize,
+        /// How many it takes, or `None` for any number.
+        max: Option<usize>,
+    },
+    /// An argument of a type that never fits.
+    #[error("{function} takes {wanted} here, and this is {found}{}", argument_help(*wanted, *found))]
+    ArgumentType {
+        /// The function.
+        function: &'static str,
+        /// What fits.
+        wanted: Types,
+        /// What the argument may be.
+        found: Types,
     },
     /// The text within TIMESTAMP is no RFC 3339 time.
     #[error("not an RFC 3339 timestamp: {error}; write TIMESTAMP('2024-05-01T12:30:00Z')")]
@@ -192,11 +247,17 @@ pub enum FilterErrorReason {
         /// What does not fit.
         error: TimestampError,
     },
+    /// The text within DURATION is none.
+    #[error("not a duration: {error}; write DURATION('90s'), DURATION('1h30m') or DURATION('PT90S')")]
+    MalformedDuration {
+        /// What does not fit.
+        error: DurationError,
+    },
     /// `name = NULL`.
     #[error("NULL is not a value: write `name IS NULL` or `name IS NOT NULL`")]
     NullAsValue,
-    /// IS NULL after something else than a name.
-    #[error("IS NULL asks whether an attribute is missing: put a name before IS")]
+    /// IS NULL after something else than a name or a path.
+    #[error("IS NULL asks whether an attribute is missing: put a name or a path before IS")]
     IsNullWithoutName,
     /// AND, OR and XOR on one level.
     #[error("AND, OR and XOR on one level need parentheses: {}", readings_text(cesql, Some(sql)))]
@@ -206,7 +267,7 @@ pub enum FilterErrorReason {
         /// With the parentheses that SQL implies: AND before XOR before OR.
         sql: Box<str>,
     },
-    /// NOT before a comparison, IN, LIKE, BETWEEN or IS NULL.
+    /// NOT before arithmetic, a comparison, IN, LIKE, BETWEEN or IS NULL.
     #[error("NOT before a comparison needs parentheses: {}", not_readings_text(cesql, sql))]
     NotBeforePredicate {
         /// What CESQL reads, if it can: NOT binds tighter.
@@ -214,22 +275,36 @@ pub enum FilterErrorReason {
         /// What SQL reads: the comparison binds tighter.
         sql: Box<str>,
     },
+    /// Arithmetic before IN or LIKE.
+    #[error("arithmetic before IN and LIKE needs parentheses: {}", readings_text(cesql, Some(sql)))]
+    ArithmeticBeforePredicate {
+        /// What CESQL reads: IN and LIKE bind tighter.
+        cesql: Box<str>,
+        /// What SQL reads: arithmetic binds tighter.
+        sql: Box<str>,
+    },
+    /// Two of `=`, IN, LIKE, BETWEEN and IS NULL side by side.
+    #[error("comparisons side by side need parentheses: write `{reading}`, or join two conditions with AND")]
+    PredicateBeside {
+        /// With the parentheses that CESQL implies.
+        reading: Box<str>,
+    },
     /// `a < b < c`.
     #[error("comparisons do not chain: join two with AND, as in `a < b AND b < c`, or write BETWEEN")]
     ChainedComparison,
     /// A value that is no condition where one is needed.
     #[error("expected a condition, but this is {found}: compare it with something")]
     NotACondition {
-        /// Its type.
-        found: Type,
+        /// What it may be.
+        found: Types,
     },
     /// Two types that never compare.
     #[error("{left} and {right} never compare, there are no implicit casts{}", types_help(*left, *right))]
     TypesDiffer {
-        /// The type on the left.
-        left: Type,
-        /// The type on the right.
-        right: Type,
+        /// What the left may be.
+        left: Types,
+        /// What the right may be.
+        right: Types,
     },
     /// `<` between truth values.
     #[error("truth values have no order: use `=` or `!=`")]
@@ -237,8 +312,8 @@ pub enum FilterErrorReason {
     /// LIKE after something else than a string.
     #[error("LIKE matches strings, and this is {found}")]
     LikeWithoutString {
-        /// Its type.
-        found: Type,
+        /// What it may be.
+        found: Types,
     },
     /// An integer beyond 32 bits, in strict mode.
     #[error("the integer does not fit 32 bits, -2147483648 to 2147483647, which is all that CESQL has")]
@@ -343,8 +418,11 @@ fn found_text(found: &Option<Box<str>>) -> String {
     found.as_ref().map(|found| format!(", found `{found}`")).unwrap_or_default()
 }
 
-fn near_text(near: &Option<&'static str>) -> String {
-    near.map(|near| format!(", did you mean {near}?")).unwrap_or_default()
+fn function_help(near: &Option<&'static str>) -> String {
+    match near {
+        Some(near) => format!(": did you mean {near}?"),
+        None => format!(": there are {}", function::names().collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn detail_text(expected: &Expected, near: &Option<&'static str>) -> String {
@@ -367,7 +445,10 @@ fn unknown_cesql_text(name: &str, arguments: &Option<usize>, near: &Option<&'sta
     match arguments {
         Some(1) => format!("the function {} does not take 1 argument", name.to_ascii_uppercase()),
         Some(count) => format!("the function {} does not take {count} arguments", name.to_ascii_uppercase()),
-        None => format!("CESQL has no function `{name}`{}", near_text(near)),
+        None => {
+            let near = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
+            format!("CESQL has no function `{name}`{near}")
+        }
     }
 }
 
@@ -408,13 +489,65 @@ fn escape_help(character: char) -> &'static str {
     }
 }
 
-fn types_help(left: Type, right: Type) -> &'static str {
-    match (left, right) {
-        (Type::Timestamp, Type::Str) | (Type::Str, Type::Timestamp) => {
-            ": write the time as TIMESTAMP('2024-05-01T12:30:00Z')"
-        }
-        (Type::Number, Type::Str) | (Type::Str, Type::Number) => ": quote both or none",
+fn types_help(left: Types, right: Types) -> &'static str {
+    let is = |one: fn(Types) -> bool, other: fn(Types) -> bool| {
+        one(left) && other(right) || one(right) && other(left)
+    };
+    let is_text = |types: Types| types == Types::STR;
+    let is_time = |types: Types| types == Types::TIMESTAMP;
+    let is_number = |types: Types| types == Types::NUMBER;
+    let is_duration = |types: Types| types == Types::DURATION;
+    let is_computed = |types: Types| types.contains(Type::Number) && types.contains(Type::Duration);
+    if is(is_time, is_text) {
+        ": write the time as TIMESTAMP('2024-05-01T12:30:00Z')"
+    } else if is(is_number, is_text) {
+        ": quote both or none"
+    } else if is(is_time, |types| types == Types::JSON) {
+        ": TIMESTAMP(data.…) reads one from a text"
+    } else if is(is_duration, is_number) {
+        ": write DURATION('90s'), or divide by DURATION('1s') to get seconds"
+    } else if is(is_duration, |types| types.contains(Type::Str)) {
+        ": no event holds one, DURATION(…) reads one from a text and a minus between two timestamps gives one"
+    } else if is(is_computed, is_text) {
+        ": arithmetic gives no string (names hold letters, digits and `_` only, `a-b` is a minus b)"
+    } else {
+        ""
+    }
+}
+
+fn operand_help(operator: char, found: Types) -> &'static str {
+    match (operator, found.only()) {
+        ('+', Some(Type::Str)) => ": join texts with CONCAT, or read numbers with INT or FLOAT",
+        (_, Some(Type::Str)) => ": read a number with INT or FLOAT",
+        (_, Some(Type::Bool)) => ": INT makes 1 and 0 of truth values",
         _ => "",
+    }
+}
+
+fn operands_help(left: Types, right: Types) -> &'static str {
+    match (left.only(), right.only()) {
+        (Some(Type::Timestamp | Type::Duration), Some(Type::Number))
+        | (Some(Type::Number), Some(Type::Timestamp | Type::Duration)) => {
+            ": write a length of time as DURATION('90s')"
+        }
+        _ => "",
+    }
+}
+
+fn argument_help(wanted: Types, found: Types) -> &'static str {
+    match (wanted.only(), found.only()) {
+        (Some(Type::Str), Some(_)) => ": STRING makes a text of it",
+        (Some(Type::Number), Some(Type::Str)) => ": INT and FLOAT read numbers",
+        _ => "",
+    }
+}
+
+fn arguments_text(min: usize, max: Option<usize>) -> String {
+    let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
+    match max {
+        None => format!("{min} {} or more", plural(min)),
+        Some(max) if max == min => format!("{max} {}", plural(max)),
+        Some(max) => format!("{min} to {max} arguments"),
     }
 }
 

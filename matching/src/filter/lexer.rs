@@ -5,8 +5,10 @@
 //! 2. Escapes are left as they are: only the parser knows whether a string is a pattern.
 //! 3. What has no meaning is refused here, with what to write instead where that is known.
 
+use super::arithmetic::Operator;
 use super::error::{FilterError, FilterErrorReason};
 use super::tree::{Comparison, Connective};
+use crate::path;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Token {
@@ -20,6 +22,8 @@ pub(super) struct Token {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum TokenKind {
     Name,
+    /// `data` and what follows it without space; the parser judges it.
+    Path,
     Keyword(Keyword),
     /// Below or equal to 2^63, which only a minus before it makes an i64.
     Integer(u64),
@@ -29,7 +33,7 @@ pub(super) enum TokenKind {
     String,
     Comparison(Comparison),
     Connective(Connective),
-    Minus,
+    Operator(Operator),
     Open,
     Close,
     Comma,
@@ -61,6 +65,9 @@ const FOREIGN_OPERATORS: &[(&str, &str)] = &[
     ("=>", ">="),
     ("=<", "<="),
     ("=~", "LIKE"),
+    ("--", "- -"),
+    ("**", "*"),
+    ("//", "/"),
     ("!~", "NOT LIKE"),
     ("&&", "AND"),
     ("&", "AND"),
@@ -81,6 +88,7 @@ const COMPARISONS: &[(&str, Comparison)] = &[
     (">", Comparison::Greater),
 ];
 
+#[derive(Clone)]
 pub(super) struct Lexer<'t> {
     text: &'t str,
     position: usize,
@@ -107,6 +115,13 @@ impl<'t> Lexer<'t> {
         Ok(Token { kind, start, end: self.position })
     }
 
+    /// Whether the next tokens are a string between parentheses.
+    pub(super) fn is_before_one_string(&self) -> bool {
+        let mut ahead = self.clone();
+        let expected = [TokenKind::Open, TokenKind::String, TokenKind::Close];
+        expected.into_iter().all(|kind| ahead.next_token().is_ok_and(|token| token.kind == kind))
+    }
+
     /// Whether the token that was given out last is followed by `(`.
     pub(super) fn is_before_open(&self) -> bool {
         self.rest().trim_ascii_start().starts_with('(')
@@ -130,9 +145,17 @@ impl<'t> Lexer<'t> {
         self.skip(is_name_character);
         let word = &self.text[start..self.position];
         if self.rest().starts_with(['.', '[']) {
-            return self.refuse(start, FilterErrorReason::Path { name: brief(word) });
+            return self.path(start, word);
         }
         Ok(keyword(word))
+    }
+
+    fn path(&mut self, start: usize, word: &str) -> Lexed {
+        if word != path::ROOT {
+            return self.refuse(start, FilterErrorReason::NoMembers { name: brief(word) });
+        }
+        self.position = start + path::extent(&self.text[start..]);
+        Ok(TokenKind::Path)
     }
 
     /// Takes all that could belong to a number before judging it, so that `1.2.3` and `12ab` are
@@ -205,7 +228,11 @@ impl<'t> Lexer<'t> {
             '(' => TokenKind::Open,
             ')' => TokenKind::Close,
             ',' => TokenKind::Comma,
-            '-' => TokenKind::Minus,
+            '+' => TokenKind::Operator(Operator::Add),
+            '-' => TokenKind::Operator(Operator::Subtract),
+            '*' => TokenKind::Operator(Operator::Multiply),
+            '/' => TokenKind::Operator(Operator::Divide),
+            '%' => TokenKind::Operator(Operator::Remainder),
             _ => return self.refuse_symbol(c),
         };
         self.position += c.len_utf8();
@@ -228,7 +255,6 @@ impl<'t> Lexer<'t> {
     fn refuse_symbol(&self, c: char) -> Lexed {
         let reason = match c {
             '!' => FilterErrorReason::ForeignOperator { found: "!", instead: "NOT" },
-            '+' | '*' | '/' | '%' => FilterErrorReason::Arithmetic { operator: c },
             '.' => FilterErrorReason::MalformedNumber { found: ".".into() },
             character => FilterErrorReason::UnknownCharacter { character },
         };
@@ -249,11 +275,11 @@ fn is_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-fn is_digits(text: &str) -> bool {
+pub(super) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn is_float(text: &str) -> bool {
+pub(super) fn is_float(text: &str) -> bool {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (text, None),

@@ -4,16 +4,18 @@
 //! 2. The first mistake ends it, at its place; nothing is guessed.
 //! 3. A condition stands where one is needed and types that are known fit (`super::types`).
 //!
-//! Literals are read in `parser/literal.rs`; what CESQL and SQL read differently is refused in
-//! `parser/readings.rs`.
+//! Arithmetic, functions and constants are read in `parser/expression.rs`, literals in
+//! `parser/literal.rs`; what CESQL and SQL read differently is refused in `parser/readings.rs`.
 
 use super::error::{Expected, FilterError, FilterErrorReason, line_and_column};
 use super::lexer::{KEYWORDS, Keyword, Lexer, Token, TokenKind, brief};
 use super::near::nearest;
 use super::tree::{Comparison, Connective, Node, NodeId, Text, Tree};
-use super::types::{Type, type_of, type_of_literal};
-use super::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX};
+use super::types::{Type, Types};
+use super::{COST_MAX, DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX};
+use crate::path::Path;
 
+mod expression;
 mod literal;
 mod readings;
 
@@ -37,11 +39,24 @@ struct Parser<'t> {
     depth: usize,
 }
 
-/// A node, and where its text begins.
+/// A node, where its text begins, and what it may give.
 #[derive(Clone, Copy)]
 struct Placed {
     id: NodeId,
     start: usize,
+    types: Types,
+    /// Whether it is arithmetic without parentheses around it.
+    is_bare: bool,
+}
+
+impl Placed {
+    fn new(id: NodeId, start: usize, types: Types) -> Placed {
+        Placed { id, start, types, is_bare: false }
+    }
+
+    fn condition(id: NodeId, start: usize) -> Placed {
+        Placed::new(id, start, Types::BOOL)
+    }
 }
 
 type Parsed<T = NodeId> = Result<T, FilterError>;
@@ -57,7 +72,7 @@ impl<'t> Parser<'t> {
         if self.token.kind == TokenKind::End {
             return self.refuse(0, FilterErrorReason::Empty);
         }
-        let root = self.chain()?;
+        let root = self.chain(Expected::Condition)?;
         if self.token.kind != TokenKind::End {
             return self.unexpected(Expected::Operator);
         }
@@ -66,9 +81,9 @@ impl<'t> Parser<'t> {
         Ok(self.tree)
     }
 
-    /// `term`, or terms joined by one connective.
-    fn chain(&mut self) -> Parsed<Placed> {
-        let first = self.term()?;
+    /// `term`, or terms joined by one connective; `expected` says what to ask for if there is none.
+    fn chain(&mut self, expected: Expected) -> Parsed<Placed> {
+        let first = self.term(expected)?;
         if self.connective().is_none() {
             return Ok(first);
         }
@@ -81,7 +96,7 @@ impl<'t> Parser<'t> {
                 mixed = mixed.or(Some(self.token.start));
             }
             self.advance()?;
-            let operand = self.term()?;
+            let operand = self.term(Expected::Condition)?;
             self.require_condition(operand)?;
             operands.push(operand.id);
             connectives.push(connective);
@@ -90,7 +105,7 @@ impl<'t> Parser<'t> {
             return self.refuse_mixed(position, &operands, &connectives);
         }
         let id = self.push_chain(connectives[0], &operands)?;
-        Ok(Placed { id, start: first.start })
+        Ok(Placed::condition(id, first.start))
     }
 
     fn connective(&self) -> Option<Connective> {
@@ -101,24 +116,24 @@ impl<'t> Parser<'t> {
     }
 
     /// NOT and what it negates, or a value with its predicate.
-    fn term(&mut self) -> Parsed<Placed> {
+    fn term(&mut self, expected: Expected) -> Parsed<Placed> {
         if self.token.kind != TokenKind::Keyword(Keyword::Not) {
-            let value = self.value(Expected::Condition)?;
+            let value = self.sum(expected)?;
             return self.predicate(value);
         }
         let start = self.token.start;
         self.nested(|parser| {
             parser.advance()?;
             let operand = match parser.token.kind {
-                TokenKind::Keyword(Keyword::Not) => parser.term()?,
-                _ => parser.value(Expected::Condition)?,
+                TokenKind::Keyword(Keyword::Not) => parser.term(Expected::Condition)?,
+                _ => parser.unary(Expected::Condition)?,
             };
-            if parser.begins_predicate() {
+            if parser.begins_predicate() || parser.operator().is_some() {
                 return parser.refuse_not(start, operand);
             }
             parser.require_condition(operand)?;
             let id = parser.push(Node::Not(operand.id))?;
-            Ok(Placed { id, start })
+            Ok(Placed::condition(id, start))
         })
     }
 
@@ -144,23 +159,31 @@ impl<'t> Parser<'t> {
             }
             _ => return Ok(value),
         };
-        Ok(Placed { id, start: value.start })
+        if self.begins_predicate() {
+            return self.refuse_chained(id);
+        }
+        Ok(Placed::condition(id, value.start))
     }
 
     fn negatable(&mut self, value: Placed, negated: bool) -> Parsed {
-        match self.token.kind {
-            TokenKind::Keyword(Keyword::In) => self.in_list(value, negated),
-            TokenKind::Keyword(Keyword::Like) => self.like(value, negated),
-            TokenKind::Keyword(Keyword::Between) => self.between(value, negated),
-            _ => self.unexpected(Expected::Negatable),
-        }
+        let operator = self.token;
+        let id = match operator.kind {
+            TokenKind::Keyword(Keyword::In) => self.in_list(value, negated)?,
+            TokenKind::Keyword(Keyword::Like) => self.like(value, negated)?,
+            TokenKind::Keyword(Keyword::Between) => return self.between(value, negated),
+            _ => return self.unexpected(Expected::Negatable),
+        };
+        if value.is_bare { self.refuse_arithmetic(operator, value, id) } else { Ok(id) }
     }
 
     fn comparison(&mut self, left: Placed, comparison: Comparison) -> Parsed {
         self.advance()?;
-        let right = self.value(Expected::Value)?;
+        let right = self.sum(Expected::Value)?;
         if matches!(self.token.kind, TokenKind::Comparison(_)) {
             return self.refuse(self.token.start, FilterErrorReason::ChainedComparison);
+        }
+        if self.begins_predicate() {
+            return self.refuse_predicate_beside(left, comparison, right);
         }
         let ordered = !matches!(comparison, Comparison::Equal | Comparison::Unequal);
         self.require_comparable(left, right, ordered)?;
@@ -169,9 +192,9 @@ impl<'t> Parser<'t> {
 
     fn between(&mut self, value: Placed, negated: bool) -> Parsed {
         self.advance()?;
-        let low = self.value(Expected::Value)?;
+        let low = self.sum(Expected::Value)?;
         self.take(TokenKind::Connective(Connective::And), Expected::And)?;
-        let high = self.value(Expected::Value)?;
+        let high = self.sum(Expected::Value)?;
         self.require_comparable(value, low, true)?;
         self.require_comparable(value, high, true)?;
         self.push(Node::Between { value: value.id, low: low.id, high: high.id, negated })
@@ -180,12 +203,11 @@ impl<'t> Parser<'t> {
     fn in_list(&mut self, value: Placed, negated: bool) -> Parsed {
         self.advance()?;
         self.take(TokenKind::Open, Expected::Open)?;
-        let wanted = type_of(&self.tree, value.id);
         let mut list = Vec::new();
         loop {
             let start = self.token.start;
             let literal = self.literal(Expected::Literal)?;
-            self.require_same(start, wanted, Some(type_of_literal(literal)))?;
+            self.require_common(start, value.types, Types::of_literal(literal))?;
             self.require_room(list.len() + 1)?;
             list.push(literal);
             match self.token.kind {
@@ -202,70 +224,96 @@ impl<'t> Parser<'t> {
     fn like(&mut self, value: Placed, negated: bool) -> Parsed {
         let operator = self.token.start;
         self.advance()?;
-        match type_of(&self.tree, value.id) {
-            None | Some(Type::Str) => {}
-            Some(found) => {
-                return self.refuse(operator, FilterErrorReason::LikeWithoutString { found });
-            }
+        if !value.types.contains(Type::Str) {
+            let found = value.types;
+            return self.refuse(operator, FilterErrorReason::LikeWithoutString { found });
         }
         let pattern = self.pattern()?;
         self.push(Node::Like { value: value.id, pattern, negated })
     }
 
     fn is_null(&mut self, value: Placed) -> Parsed {
-        let Node::Name(name) = self.tree.node(value.id) else {
+        let subject = self.tree.node(value.id);
+        if !matches!(subject, Node::Name(_) | Node::Path(_)) {
             return self.refuse(self.token.start, FilterErrorReason::IsNullWithoutName);
-        };
+        }
         self.advance()?;
         let negated = self.token.kind == TokenKind::Keyword(Keyword::Not);
         if negated {
             self.advance()?;
         }
         self.take(TokenKind::Keyword(Keyword::Null), Expected::Null)?;
-        self.push(Node::IsNull { name, negated })
+        match subject {
+            Node::Path(path) => self.push(Node::PathIsNull { path, negated }),
+            Node::Name(name) => self.push(Node::IsNull { name, negated }),
+            _ => Ok(value.id),
+        }
     }
 
-    /// A literal, a name, EXISTS with its name, or a filter in parentheses; `expected` says what
-    /// to ask for if there is none.
+    /// A literal, a name, a path, a call, EXISTS with its name or path, or a filter in
+    /// parentheses; `expected` says what to ask for if there is none.
     fn value(&mut self, expected: Expected) -> Parsed<Placed> {
         let start = self.token.start;
-        let id = match self.token.kind {
-            TokenKind::Open => self.nested(|parser| parser.parenthesised(start))?,
-            TokenKind::Keyword(Keyword::Exists) => self.exists()?,
-            TokenKind::Name => self.name_or_function()?,
+        match self.token.kind {
+            TokenKind::Open => self.nested(|parser| parser.parenthesised(start)),
+            TokenKind::Keyword(Keyword::Exists) => {
+                let id = self.exists()?;
+                Ok(Placed::condition(id, start))
+            }
+            TokenKind::Name if self.lexer.is_before_open() => self.call(),
+            TokenKind::Name => self.named(start),
+            TokenKind::Path => {
+                let path = self.path()?;
+                Ok(Placed::new(self.push(Node::Path(path))?, start, Types::JSON))
+            }
             _ => {
                 let literal = self.literal(expected)?;
-                self.push(Node::Literal(literal))?
+                let types = Types::of_literal(literal);
+                Ok(Placed::new(self.push(Node::Literal(literal))?, start, types))
             }
-        };
-        Ok(Placed { id, start })
+        }
     }
 
-    fn parenthesised(&mut self, open: usize) -> Parsed {
+    fn parenthesised(&mut self, open: usize) -> Parsed<Placed> {
         self.advance()?;
-        let inner = self.chain()?;
+        let inner = self.chain(Expected::Condition)?;
         let (line, column) = line_and_column(self.text, open);
         self.take(TokenKind::Close, Expected::Close { line, column })?;
-        Ok(inner.id)
+        Ok(Placed::new(inner.id, open, inner.types))
     }
 
     fn exists(&mut self) -> Parsed {
         self.advance()?;
-        if self.token.kind != TokenKind::Name {
-            return self.unexpected(Expected::Name);
+        match self.token.kind {
+            TokenKind::Name => {
+                let name = self.name()?;
+                self.push(Node::Exists(name))
+            }
+            TokenKind::Path => {
+                let path = self.path()?;
+                self.push(Node::PathExists(path))
+            }
+            _ => self.unexpected(Expected::Name),
         }
-        let name = self.name()?;
-        self.push(Node::Exists(name))
     }
 
-    fn name_or_function(&mut self) -> Parsed {
-        let token = self.token;
+    fn named(&mut self, start: usize) -> Parsed<Placed> {
+        let types = Types::of_name(&self.text[start..self.token.end]);
         let name = self.name()?;
-        if self.token.kind == TokenKind::Open {
-            let literal = self.function(token)?;
-            return self.push(Node::Literal(literal));
-        }
-        self.push(Node::Name(name))
+        Ok(Placed::new(self.push(Node::Name(name))?, start, types))
+    }
+
+    fn path(&mut self) -> Parsed<u32> {
+        let Token { start, end, .. } = self.token;
+        let path = match Path::parse(&self.text[start..end]) {
+            Ok(path) => path,
+            Err(error) => {
+                let reason = FilterErrorReason::MalformedPath { error: error.reason };
+                return self.refuse(start + error.position, reason);
+            }
+        };
+        self.advance()?;
+        Ok(self.tree.push_path(path))
     }
 
     fn name(&mut self) -> Parsed<Text> {
@@ -313,35 +361,40 @@ impl Parser<'_> {
         }
         self.refuse(self.token.start, FilterErrorReason::TooManyNodes { limit: NODES_MAX })
     }
+
+    fn require_cheap(&self, place: usize) -> Parsed<()> {
+        match self.tree.cost() {
+            got if got > COST_MAX => self.refuse(place, FilterErrorReason::TooCostly { limit: COST_MAX }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Types.
 impl Parser<'_> {
     fn require_condition(&self, placed: Placed) -> Parsed<()> {
-        match type_of(&self.tree, placed.id) {
-            None | Some(Type::Bool) => Ok(()),
-            Some(found) => self.refuse(placed.start, FilterErrorReason::NotACondition { found }),
+        if placed.types.contains(Type::Bool) {
+            return Ok(());
         }
+        self.refuse(placed.start, FilterErrorReason::NotACondition { found: placed.types })
     }
 
     fn require_comparable(&self, left: Placed, right: Placed, ordered: bool) -> Parsed<()> {
-        let left_type = type_of(&self.tree, left.id);
-        let right_type = type_of(&self.tree, right.id);
-        self.require_same(right.start, left_type, right_type)?;
-        if ordered && left_type.or(right_type) == Some(Type::Bool) {
-            let place = if left_type.is_some() { left } else { right };
+        let common = self.require_common(right.start, left.types, right.types)?;
+        if ordered && common == Types::BOOL {
+            let place = if left.types == Types::BOOL { left } else { right };
             return self.refuse(place.start, FilterErrorReason::NoOrder);
         }
         Ok(())
     }
 
-    fn require_same(&self, at: usize, left: Option<Type>, right: Option<Type>) -> Parsed<()> {
-        match (left, right) {
-            (Some(left), Some(right)) if left != right => {
-                self.refuse(at, FilterErrorReason::TypesDiffer { left, right })
-            }
-            _ => Ok(()),
+    /// The types that both may have.
+    fn require_common(&self, at: usize, left: Types, right: Types) -> Parsed<Types> {
+        let common = left & right;
+        if common.is_none() {
+            return self.refuse(at, FilterErrorReason::TypesDiffer { left, right });
         }
+        Ok(common)
     }
 }
 
@@ -356,7 +409,6 @@ impl Parser<'_> {
         let after_value = matches!(expected, Expected::Operator | Expected::Close { .. });
         let reason = match self.token.kind {
             TokenKind::Keyword(Keyword::Null) if !after_value => FilterErrorReason::NullAsValue,
-            TokenKind::Minus if after_value => FilterErrorReason::Arithmetic { operator: '-' },
             _ => FilterErrorReason::Unexpected {
                 expected,
                 after: self.previous.map(|token| self.word(token)),

@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Write};
 
+use super::arithmetic::{Level, Operator};
 use super::tree::{Comparison, Connective, Literal, Node, NodeId, Span, Tree};
 
 /// The text of one node of `tree` with all below it.
@@ -32,30 +33,45 @@ impl Printer<'_> {
             }
             Node::Not(operand) => self.not(operand),
             Node::Compare { comparison, left, right } => {
-                self.operand(left)?;
+                self.sum(left)?;
                 write!(self.out, " {comparison} ")?;
-                self.operand(right)
+                self.sum(right)
             }
             Node::Between { value, low, high, negated } => {
-                self.operator(value, negated, "BETWEEN")?;
-                self.operand(low)?;
+                self.sum(value)?;
+                self.keyword(negated, "BETWEEN")?;
+                self.sum(low)?;
                 self.out.write_str(" AND ")?;
-                self.operand(high)
+                self.sum(high)
             }
             Node::In { value, list, negated } => {
-                self.operator(value, negated, "IN")?;
+                self.operand(value)?;
+                self.keyword(negated, "IN")?;
                 self.list(list)
             }
             Node::Like { value, pattern, negated } => {
-                self.operator(value, negated, "LIKE")?;
+                self.operand(value)?;
+                self.keyword(negated, "LIKE")?;
                 write!(self.out, "'{}'", self.tree.pattern(pattern))
             }
             Node::Chain { connective, operands } => self.chain(connective, operands),
+            Node::Path(path) => write!(self.out, "{}", self.tree.path(path)),
+            Node::PathExists(path) => write!(self.out, "EXISTS {}", self.tree.path(path)),
+            Node::PathIsNull { path, negated } => {
+                let not = if negated { "NOT " } else { "" };
+                write!(self.out, "{} IS {not}NULL", self.tree.path(path))
+            }
+            Node::Duration(length) => write!(self.out, "DURATION('{length}')"),
+            Node::Negate(operand) => self.negate(operand),
+            Node::Arithmetic { first, steps } => self.arithmetic(id, first, steps),
+            Node::Call { function, arguments } => {
+                self.out.write_str(function.name())?;
+                self.arguments(arguments)
+            }
         }
     }
 
-    fn operator(&mut self, value: NodeId, negated: bool, keyword: &str) -> fmt::Result {
-        self.operand(value)?;
+    fn keyword(&mut self, negated: bool, keyword: &str) -> fmt::Result {
         let not = if negated { "NOT " } else { "" };
         write!(self.out, " {not}{keyword} ")
     }
@@ -68,10 +84,64 @@ impl Printer<'_> {
         }
     }
 
-    /// A node where a value is asked for: in parentheses unless it is one word or EXISTS.
+    /// A minus and its operand; of two minuses the canonical text keeps a space between them.
+    fn negate(&mut self, operand: NodeId) -> fmt::Result {
+        self.out.write_str("-")?;
+        if let Node::Negate(_) = self.tree.node(operand) {
+            self.out.write_str(" ")?;
+        }
+        self.operand(operand)
+    }
+
+    fn arithmetic(&mut self, id: NodeId, first: NodeId, steps: Span) -> fmt::Result {
+        let level = self.tree.level(id);
+        self.factor(first, level)?;
+        for step in self.tree.steps(steps) {
+            write!(self.out, " {} ", step.operator)?;
+            self.factor(step.operand, level)?;
+        }
+        Ok(())
+    }
+
+    /// An operand of arithmetic of such a level: a product needs no parentheses within a sum.
+    fn factor(&mut self, id: NodeId, level: Option<Level>) -> fmt::Result {
+        match (level, self.tree.level(id)) {
+            (Some(Level::Sum), Some(Level::Product)) => self.node(id),
+            _ => self.operand(id),
+        }
+    }
+
+    fn arguments(&mut self, arguments: Span) -> fmt::Result {
+        self.out.write_str("(")?;
+        for (index, argument) in self.tree.operands(arguments).iter().enumerate() {
+            if index > 0 {
+                self.out.write_str(", ")?;
+            }
+            self.node(*argument)?;
+        }
+        self.out.write_str(")")
+    }
+
+    /// A node beside a comparison or BETWEEN, which bind less than arithmetic.
+    fn sum(&mut self, id: NodeId) -> fmt::Result {
+        match self.tree.node(id) {
+            Node::Arithmetic { .. } => self.node(id),
+            _ => self.operand(id),
+        }
+    }
+
+    /// A node where a value is asked for: in parentheses unless it is one word, a call, EXISTS or
+    /// has a minus.
     fn operand(&mut self, id: NodeId) -> fmt::Result {
         match self.tree.node(id) {
-            Node::Literal(_) | Node::Name(_) | Node::Exists(_) => self.node(id),
+            Node::Literal(_)
+            | Node::Name(_)
+            | Node::Exists(_)
+            | Node::Path(_)
+            | Node::PathExists(_)
+            | Node::Duration(_)
+            | Node::Negate(_)
+            | Node::Call { .. } => self.node(id),
             _ => self.parenthesised(id),
         }
     }
@@ -124,6 +194,12 @@ impl Printer<'_> {
             self.out.write_char(character)?;
         }
         self.out.write_char('\'')
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char(self.symbol())
     }
 }
 

@@ -20,7 +20,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use super::error::{FilterError, FilterErrorReason};
-use super::{TEXT_BYTES_MAX, Truth};
+use super::{TEXT_BYTES_MAX, Truth, types};
 use crate::value::Attributes;
 
 mod evaluate;
@@ -77,7 +77,7 @@ impl Expression {
             None | Some(tree::Type::Bool) => Ok(expression),
             Some(found) => {
                 let position = text.len() - text.trim_start().len();
-                let reason = FilterErrorReason::NotACondition { found: found.into() };
+                let reason = FilterErrorReason::NotACondition { found: types::Type::from(found).into() };
                 Err(FilterError::new(text, position, reason))
             }
         }

@@ -4,6 +4,8 @@
 use super::*;
 use crate::value::Value;
 
+mod expressions;
+
 fn refused(text: &str) -> FilterError {
     match Filter::parse(text) {
         Err(error) => error,
@@ -70,9 +72,9 @@ fn what_is_out_of_place_is_named() {
         ("a IN (1 2)", "1:9: expected `,` or `)` after `1`, found `2`"),
         ("a LIKE b", "1:8: expected a string after `LIKE`, found `b` in single or double quotes"),
         ("EXISTS 'a'", "1:8: expected the name of an attribute after `EXISTS`, found `'a'`"),
-        ("a = -b", "1:6: expected a number after `-`, found `b`"),
-        ("t > TIMESTAMP(5)", "1:15: expected a string after `(`, found `5` in single or double quotes"),
-        ("t > TIMESTAMP('2024-05-01T00:00:00Z'", "1:37: expected `)` after `'2024-05-01T00:00:00Z'`"),
+        ("a IN (-b)", "1:8: expected a number after `-`, found `b`"),
+        ("a IN (TIMESTAMP(5))", "1:17: expected a string after `(`, found `5` in single or double quotes"),
+        ("t > TIMESTAMP('2024-05-01T00:00:00Z'", "1:37: expected `,` or `)` after `'2024-05-01T00:00:00Z'`"),
     ];
     for (text, expected) in cases {
         assert_eq!(message(text), expected, "{text}");
@@ -98,17 +100,14 @@ fn habits_of_other_languages_are_told_what_to_write() {
         ),
         ("a = 1;", "1:6: `;` has no meaning here: a filter is one expression"),
         ("a \0", "1:3: `\\0` has no meaning here"),
-        (
-            "a + 1 > 2",
-            "1:3: `+` is arithmetic, which this version does not have: compare attributes with ready values (a name holds letters, digits and `_` only)",
-        ),
+        ("a --1 > 2", "1:3: `--` is not an operator of filters: use `- -`"),
         (
             "content-type = 'x'",
-            "1:8: `-` is arithmetic, which this version does not have: compare attributes with ready values (a name holds letters, digits and `_` only)",
+            "1:16: a number or a duration and a string never compare, there are no implicit casts: arithmetic gives no string (names hold letters, digits and `_` only, `a-b` is a minus b)",
         ),
         (
-            "data.amount > 1",
-            "1:1: `data` is followed by a path, which this version does not support yet: filter on an attribute, whose name holds letters, digits and `_`",
+            "order.amount > 1",
+            "1:1: `order` has no members: a path into the payload begins with `data`, as in `data.order.items[0]`, and the name of an attribute holds letters, digits and `_` only",
         ),
         (
             "1 < a < 3",
@@ -144,13 +143,9 @@ fn literals_are_checked() {
         ),
         (
             "t > timestmap('x')",
-            "1:5: unknown function `timestmap`, did you mean TIMESTAMP?: this version has TIMESTAMP('…')".into(),
+            "1:5: unknown function `timestmap`: did you mean TIMESTAMP?".into(),
         ),
-        ("contains(a, 'x')", "1:1: unknown function `contains`: this version has TIMESTAMP('…')".into()),
-        (
-            "length(a) > 3",
-            "1:1: the function LENGTH is not supported yet by this version, which has TIMESTAMP('…')".into(),
-        ),
+        ("contains(a, 'x')", "1:1: unknown function `contains`: did you mean LIKE '%text%'?".into()),
     ];
     for (text, expected) in cases {
         assert_eq!(message(text), expected, "{text}");
@@ -176,7 +171,7 @@ fn types_that_are_known_must_fit() {
         ("a > TRUE", "1:5: truth values have no order: use `=` or `!=`"),
         ("a BETWEEN 1 AND TRUE", "1:17: truth values have no order: use `=` or `!=`"),
         ("time LIKE '2024%'", "1:6: LIKE matches strings, and this is a timestamp"),
-        ("5 IS NULL", "1:3: IS NULL asks whether an attribute is missing: put a name before IS"),
+        ("5 IS NULL", "1:3: IS NULL asks whether an attribute is missing: put a name or a path before IS"),
     ];
     for (text, expected) in cases {
         assert_eq!(message(text), expected, "{text}");

@@ -4,11 +4,16 @@
 //! 2. A chain has two operands or more, none of which is a chain of the same connective.
 //! 3. An IN list is sorted by [`Literal::order`] and holds no value twice.
 //! 4. A [`Text`], [`Span`] or [`NodeId`] is used with the tree that made it only.
+//! 5. The first operand of arithmetic is not arithmetic of the same level, so that a long sum is
+//!    no deeper than a short one; what is constant was computed.
 
 use std::cmp::Ordering;
 
+use super::arithmetic::{Level, Operator};
+use super::function::Function;
 use super::pattern::Pattern;
-use crate::value::{Timestamp, Value};
+use crate::path::Path;
+use crate::value::{Duration, Timestamp, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NodeId(u32);
@@ -56,13 +61,62 @@ pub(super) enum Node {
     Literal(Literal),
     Name(Text),
     Exists(Text),
-    IsNull { name: Text, negated: bool },
+    IsNull {
+        name: Text,
+        negated: bool,
+    },
     Not(NodeId),
-    Compare { comparison: Comparison, left: NodeId, right: NodeId },
-    Between { value: NodeId, low: NodeId, high: NodeId, negated: bool },
-    In { value: NodeId, list: Span, negated: bool },
-    Like { value: NodeId, pattern: u32, negated: bool },
-    Chain { connective: Connective, operands: Span },
+    Compare {
+        comparison: Comparison,
+        left: NodeId,
+        right: NodeId,
+    },
+    Between {
+        value: NodeId,
+        low: NodeId,
+        high: NodeId,
+        negated: bool,
+    },
+    In {
+        value: NodeId,
+        list: Span,
+        negated: bool,
+    },
+    Like {
+        value: NodeId,
+        pattern: u32,
+        negated: bool,
+    },
+    Chain {
+        connective: Connective,
+        operands: Span,
+    },
+    /// A path, by its place among [`Tree::paths`].
+    Path(u32),
+    PathExists(u32),
+    PathIsNull {
+        path: u32,
+        negated: bool,
+    },
+    Duration(Duration),
+    /// The minus before a value.
+    Negate(NodeId),
+    /// From left to right: the first operand, then one step after the other, all of one level.
+    Arithmetic {
+        first: NodeId,
+        steps: Span,
+    },
+    Call {
+        function: Function,
+        arguments: Span,
+    },
+}
+
+/// An operator of arithmetic and what stands on its right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) operator: Operator,
+    pub(super) operand: NodeId,
 }
 
 #[derive(Debug, Default)]
@@ -71,8 +125,12 @@ pub(super) struct Tree {
     operands: Vec<NodeId>,
     literals: Vec<Literal>,
     patterns: Vec<Pattern>,
+    paths: Vec<Path>,
+    steps: Vec<Step>,
     text: String,
-    /// Whether flattening a chain left nodes behind that nothing refers to.
+    /// How many calls there are of functions that make text.
+    makers: usize,
+    /// Whether flattening or computing left something behind that nothing refers to.
     has_unused: bool,
 }
 
@@ -86,6 +144,11 @@ impl Tree {
     /// left unused.
     pub(super) fn size(&self) -> usize {
         self.nodes.len() + self.literals.len()
+    }
+
+    /// What evaluating costs at most, in units of [`super::COST_MAX`].
+    pub(super) fn cost(&self) -> usize {
+        self.size() + self.makers * (super::MAKING_COST - 1)
     }
 
     /// Whether the tree holds more than its canonical text would need.
@@ -114,6 +177,27 @@ impl Tree {
         &self.patterns[index as usize]
     }
 
+    pub(super) fn path(&self, index: u32) -> &Path {
+        &self.paths[index as usize]
+    }
+
+    /// All paths that are mentioned, each as often as it is.
+    pub(super) fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    pub(super) fn steps(&self, span: Span) -> &[Step] {
+        &self.steps[span.range()]
+    }
+
+    /// The level of the node's operators, if it is arithmetic.
+    pub(super) fn level(&self, id: NodeId) -> Option<Level> {
+        match self.node(id) {
+            Node::Arithmetic { steps, .. } => self.steps(steps).first().map(|step| step.operator.level()),
+            _ => None,
+        }
+    }
+
     pub(super) fn value(&self, literal: Literal) -> Value<'_> {
         match literal {
             Literal::Bool(known) => Value::Bool(known),
@@ -138,6 +222,44 @@ impl Tree {
     pub(super) fn push_pattern(&mut self, pattern: Pattern) -> u32 {
         self.patterns.push(pattern);
         self.patterns.len() as u32 - 1
+    }
+
+    pub(super) fn push_path(&mut self, path: Path) -> u32 {
+        self.paths.push(path);
+        self.paths.len() as u32 - 1
+    }
+
+    /// Adds arithmetic of one level; a first operand of the same level becomes part of it.
+    pub(super) fn push_arithmetic(&mut self, first: NodeId, steps: &[Step]) -> NodeId {
+        let start = self.steps.len();
+        let mut innermost = first;
+        let level = steps.first().map(|step| step.operator.level());
+        if let Node::Arithmetic { first: inner, steps: before } = self.node(first)
+            && self.level(first) == level
+        {
+            innermost = inner;
+            self.steps.extend_from_within(before.range());
+            self.has_unused = true;
+        }
+        self.steps.extend_from_slice(steps);
+        let steps = Span::new(start, self.steps.len() - start);
+        self.push(Node::Arithmetic { first: innermost, steps })
+    }
+
+    pub(super) fn push_call(&mut self, function: Function, arguments: &[NodeId]) -> NodeId {
+        self.makers += usize::from(function.makes_text());
+        let start = self.operands.len();
+        self.operands.extend_from_slice(arguments);
+        self.push(Node::Call { function, arguments: Span::new(start, arguments.len()) })
+    }
+
+    /// Adds what the node added last was computed to; that node is left unused.
+    pub(super) fn push_computed(&mut self, node: Node) -> NodeId {
+        if let Some(Node::Call { function, .. }) = self.nodes.last() {
+            self.makers -= usize::from(function.makes_text());
+        }
+        self.has_unused = true;
+        self.push(node)
     }
 
     /// Adds an IN list, sorted and without repetition.
@@ -174,6 +296,8 @@ impl Tree {
         self.operands.shrink_to_fit();
         self.literals.shrink_to_fit();
         self.patterns.shrink_to_fit();
+        self.paths.shrink_to_fit();
+        self.steps.shrink_to_fit();
         self.text.shrink_to_fit();
     }
 

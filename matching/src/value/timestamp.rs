@@ -29,6 +29,19 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// All of it in nanoseconds since the Unix epoch.
+    pub(crate) fn nanos_since_epoch(self) -> i128 {
+        i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanos)
+    }
+
+    /// The instant so many nanoseconds after the Unix epoch, or `None` outside of the years 0000
+    /// to 9999.
+    pub(crate) fn from_nanos_since_epoch(nanos: i128) -> Option<Timestamp> {
+        let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
+        let nanos = nanos.rem_euclid(1_000_000_000) as u32;
+        (SECONDS_FIRST..=SECONDS_LAST).contains(&seconds).then_some(Timestamp { seconds, nanos })
+    }
+
     /// Reads an RFC 3339 date and time, as `2024-05-01T12:30:00Z` or
     /// `2024-05-01T12:30:00.25+02:00`. `O(bytes)`.
     ///

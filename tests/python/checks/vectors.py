@@ -310,7 +310,7 @@ async def _(world: World) -> None:
             events = vector["events"]
             order = sorted(range(len(events)), key=lambda n: events[n]["result"] == "true")
             for n in order:
-                await publisher.send(*_event(events[n]["attributes"], f"{vector['name']} {n}"))
+                await publisher.send(*_event(events[n], f"{vector['name']} {n}"))
             expected = [f"{vector['name']} {n}" for n in order if events[n]["result"] == "true"]
             got = await _matched(subscription, vector["name"], len(expected))
             assert got == expected, (vector["text"], got)
@@ -331,11 +331,16 @@ async def _check_canonical(client: Client, by_channel: dict[int, dict[str, Any]]
         assert own[channel] == vector["canonical"], (own[channel], vector)
 
 
-def _event(attributes: dict[str, Any], payload: str) -> tuple[str, Body]:
-    values = {name: _value(value) for name, value in attributes.items()}
+def _event(event: dict[str, Any], name: str) -> tuple[str, Body]:
+    """Topic and body of a vector's event; its name travels as the correlation, which no predicate sees."""
+    values = {attribute: _value(value) for attribute, value in event["attributes"].items()}
     topic = values.pop("topic", "vectors/predicates")
-    core = {name: values.pop(name, None) for name in ("id", "source", "time")}
-    return topic, Body(**core, attributes=values, payload=payload.encode())
+    core = {field: values.pop(field, None) for field in ("id", "source", "time")}
+    payload = event.get("payload", "").encode()
+    content_type = event.get("content_type")
+    return topic, Body(
+        **core, attributes=values, content_type=content_type, correlation=name, payload=payload
+    )
 
 
 async def _matched(subscription: Any, name: str, count: int) -> list[str]:
@@ -344,8 +349,8 @@ async def _matched(subscription: Any, name: str, count: int) -> list[str]:
     while len(matched) < count or not subscription.is_empty():
         item = await subscription.next(BOUND_SECONDS)
         assert not isinstance(item, Gap), item
-        if (payload := item.body.payload.decode(errors="replace")).startswith(f"{name} "):
-            matched.append(payload)
+        if (correlation := item.body.correlation or "").startswith(f"{name} "):
+            matched.append(correlation)
     return matched
 
 

@@ -1,38 +1,18 @@
-//! Literals: numbers, strings, patterns and constant functions.
+//! Literals: numbers, strings, patterns, timestamps and durations.
 //!
 //! 1. What a literal says is known once it was read: out of range, malformed and unknown are
 //!    errors, never values.
 //! 2. Strings know `\'`, `\"` and `\\`, patterns also `\%` and `\_`; any other escape is refused,
 //!    so that none is read in two ways.
 
+use super::super::arithmetic::Operator;
 use super::super::error::{Expected, FilterErrorReason};
-use super::super::lexer::{Keyword, Token, TokenKind, brief};
-use super::super::near::nearest;
+use super::super::function::{Function, Signature};
+use super::super::lexer::{Keyword, Token, TokenKind};
 use super::super::pattern::{Element, FLOATING_CHARACTERS_MAX, Pattern};
-use super::super::tree::Literal;
+use super::super::tree::{Literal, Node};
 use super::{Parsed, Parser};
-use crate::value::Timestamp;
-
-const TIMESTAMP: &str = "TIMESTAMP";
-
-/// The functions of CESQL 1.0 section 3.5, which are not here yet.
-const CESQL_FUNCTIONS: &[&str] = &[
-    "ABS",
-    "BOOL",
-    "CONCAT",
-    "CONCAT_WS",
-    "INT",
-    "IS_BOOL",
-    "IS_INT",
-    "LEFT",
-    "LENGTH",
-    "LOWER",
-    "RIGHT",
-    "STRING",
-    "SUBSTRING",
-    "TRIM",
-    "UPPER",
-];
+use crate::value::{Duration, Timestamp};
 
 impl Parser<'_> {
     /// Reads a literal; `expected` says what to ask for if there is none.
@@ -40,11 +20,11 @@ impl Parser<'_> {
         match self.token.kind {
             TokenKind::Integer(number) => self.integer(number),
             TokenKind::Float(number) => self.constant(Literal::Float(number)),
-            TokenKind::Minus => self.negative(),
+            TokenKind::Operator(Operator::Subtract) => self.negative(),
             TokenKind::String => self.string(),
             TokenKind::Keyword(Keyword::True) => self.constant(Literal::Bool(true)),
             TokenKind::Keyword(Keyword::False) => self.constant(Literal::Bool(false)),
-            TokenKind::Name if self.lexer.is_before_open() => self.function_call(),
+            TokenKind::Name if self.lexer.is_before_open() => self.timestamp(),
             _ => self.unexpected(expected),
         }
     }
@@ -63,13 +43,22 @@ impl Parser<'_> {
 
     fn negative(&mut self) -> Parsed<Literal> {
         self.advance()?;
-        match self.token.kind {
-            // 2^63, the greatest that the lexer lets through, wraps to the least i64.
-            TokenKind::Integer(number) => self.constant(Literal::Int((number as i64).wrapping_neg())),
-            TokenKind::Float(0.0) => self.constant(Literal::Float(0.0)),
-            TokenKind::Float(number) => self.constant(Literal::Float(-number)),
-            _ => self.unexpected(Expected::Number),
+        match self.negative_number()? {
+            Some(literal) => Ok(literal),
+            None => self.unexpected(Expected::Number),
         }
+    }
+
+    /// The number after a minus, if there is one.
+    pub(super) fn negative_number(&mut self) -> Parsed<Option<Literal>> {
+        let literal = match self.token.kind {
+            // 2^63, the greatest that the lexer lets through, wraps to the least i64.
+            TokenKind::Integer(number) => Literal::Int((number as i64).wrapping_neg()),
+            TokenKind::Float(0.0) => Literal::Float(0.0),
+            TokenKind::Float(number) => Literal::Float(-number),
+            _ => return Ok(None),
+        };
+        self.constant(literal).map(Some)
     }
 
     fn string(&mut self) -> Parsed<Literal> {
@@ -132,29 +121,38 @@ impl Parser<'_> {
         Ok(characters)
     }
 
-    fn function_call(&mut self) -> Parsed<Literal> {
-        let name = self.token;
-        self.advance()?;
-        self.function(name)
+    /// The one function that stands among literals, with a string.
+    fn timestamp(&mut self) -> Parsed<Literal> {
+        let word = &self.text[self.token.start..self.token.end];
+        if Signature::find(word).is_none() {
+            return self.refuse_function(self.token.start, word);
+        }
+        if !word.eq_ignore_ascii_case(Function::Timestamp.name()) {
+            return self.unexpected(Expected::Literal);
+        }
+        match self.time(Function::Timestamp)? {
+            Node::Literal(literal) => Ok(literal),
+            _ => self.unexpected(Expected::Literal),
+        }
     }
 
-    /// Reads the arguments of the function `name`, from its `(`.
-    pub(super) fn function(&mut self, name: Token) -> Parsed<Literal> {
-        let word = &self.text[name.start..name.end];
-        if !word.eq_ignore_ascii_case(TIMESTAMP) {
-            return self.refuse(name.start, unknown_function(word));
-        }
+    /// TIMESTAMP or DURATION with a string, from its name on.
+    pub(super) fn time(&mut self, function: Function) -> Parsed<Node> {
         self.advance()?;
-        let argument = self.token.start;
+        self.advance()?;
+        let place = self.token.start;
         let text = self.string_text()?;
-        let timestamp = match Timestamp::parse_rfc3339(&text) {
-            Ok(timestamp) => timestamp,
-            Err(error) => {
-                return self.refuse(argument, FilterErrorReason::MalformedTimestamp { error });
-            }
+        let read = match function {
+            Function::Duration => Duration::parse(&text)
+                .map(Node::Duration)
+                .map_err(|error| FilterErrorReason::MalformedDuration { error }),
+            _ => Timestamp::parse_rfc3339(&text)
+                .map(|timestamp| Node::Literal(Literal::Timestamp(timestamp)))
+                .map_err(|error| FilterErrorReason::MalformedTimestamp { error }),
         };
+        let node = read.or_else(|reason| self.refuse(place, reason))?;
         self.take(TokenKind::Close, Expected::End)?;
-        Ok(Literal::Timestamp(timestamp))
+        Ok(node)
     }
 }
 
@@ -163,12 +161,5 @@ fn element((character, escaped): (char, bool)) -> Element {
         '%' if !escaped => Element::AnyText,
         '_' if !escaped => Element::AnyOne,
         character => Element::Exact(character),
-    }
-}
-
-fn unknown_function(word: &str) -> FilterErrorReason {
-    match CESQL_FUNCTIONS.iter().find(|name| word.eq_ignore_ascii_case(name)) {
-        Some(name) => FilterErrorReason::UnsupportedFunction { name },
-        None => FilterErrorReason::UnknownFunction { name: brief(word), near: nearest(word, &[TIMESTAMP]) },
     }
 }

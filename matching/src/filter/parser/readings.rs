@@ -2,12 +2,14 @@
 //!
 //! CESQL 1.0 reads AND, OR and XOR on one level from left to right and binds NOT tighter than a
 //! comparison; SQL binds AND tighter than XOR, XOR tighter than OR (the place that MySQL gives
-//! XOR), and a comparison tighter than NOT. A filter that was moved from one to the other would
-//! silently match something else.
+//! XOR), and a comparison tighter than NOT. IN and LIKE bind tighter than arithmetic in CESQL, and
+//! less tight in SQL. A filter that was moved from one to the other would silently match something
+//! else.
 
 use super::super::error::FilterErrorReason;
+use super::super::lexer::Token;
 use super::super::print::print;
-use super::super::tree::{Connective, Node, NodeId};
+use super::super::tree::{Comparison, Connective, Node, NodeId};
 use super::{Parsed, Parser, Placed};
 
 /// How many operands of a long chain the readings show.
@@ -62,18 +64,83 @@ impl Parser<'_> {
         if pieces.len() == 1 { Ok(pieces[0]) } else { self.push_chain(*loosest, &pieces) }
     }
 
-    /// Refuses NOT at `not` before `operand` and the predicate that begins at the present token.
+    /// Refuses NOT at `not` before `operand` and the operator or predicate that begins at the
+    /// present token.
     pub(super) fn refuse_not<T>(&mut self, not: usize, operand: Placed) -> Parsed<T> {
-        let predicate = self.predicate(operand)?.id;
-        let sql = self.push(Node::Not(predicate))?;
+        let value = self.sum_after(operand)?;
+        let predicate = self.predicate(value)?;
+        self.require_condition(predicate)?;
+        let sql = self.push(Node::Not(predicate.id))?;
         let negated = self.push(Node::Not(operand.id))?;
-        let cesql = match with_value(self.tree.node(predicate), negated) {
+        let negated = self.with_first(value.id, operand.id, negated);
+        let cesql = match negated.and_then(|value| with_value(self.tree.node(predicate.id), value)) {
             Some(node) => Some(self.push(node)?),
             None => None,
         };
         let print = |id| print(&self.tree, id).into_boxed_str();
         let reason = FilterErrorReason::NotBeforePredicate { cesql: cesql.map(print), sql: print(sql) };
         self.refuse(not, reason)
+    }
+}
+
+impl Parser<'_> {
+    /// `value` with `first`, its first operand, replaced; `None` if that was computed with others.
+    fn with_first(&mut self, value: NodeId, first: NodeId, other: NodeId) -> Option<NodeId> {
+        if value == first {
+            return Some(other);
+        }
+        let Node::Arithmetic { first: inner, steps } = self.tree.node(value) else { return None };
+        let inner = self.with_first(inner, first, other)?;
+        let steps = self.tree.steps(steps).to_vec();
+        Some(self.tree.push_arithmetic(inner, &steps))
+    }
+
+    /// Refuses IN or LIKE at `operator` after `value`, which is arithmetic; `predicate` says it of
+    /// the whole.
+    pub(super) fn refuse_arithmetic<T>(
+        &mut self,
+        operator: Token,
+        value: Placed,
+        predicate: NodeId,
+    ) -> Parsed<T> {
+        let sql = print(&self.tree, predicate).into_boxed_str();
+        let last = self.with_last(value.id, self.tree.node(predicate))?;
+        let cesql = print(&self.tree, last).into_boxed_str();
+        self.refuse(operator.start, FilterErrorReason::ArithmeticBeforePredicate { cesql, sql })
+    }
+
+    /// `value` with `predicate` said of its last operand.
+    fn with_last(&mut self, value: NodeId, predicate: Node) -> Parsed {
+        let Node::Arithmetic { first, steps } = self.tree.node(value) else {
+            let node = with_value(predicate, value).unwrap_or(predicate);
+            return self.push(node);
+        };
+        let mut steps = self.tree.steps(steps).to_vec();
+        if let Some(last) = steps.last_mut() {
+            last.operand = self.with_last(last.operand, predicate)?;
+        }
+        Ok(self.tree.push_arithmetic(first, &steps))
+    }
+
+    /// Refuses a predicate that begins at the present token, after `left`, a comparison and
+    /// `right`.
+    pub(super) fn refuse_predicate_beside<T>(
+        &mut self,
+        left: Placed,
+        comparison: Comparison,
+        right: Placed,
+    ) -> Parsed<T> {
+        let place = self.token.start;
+        let right = self.predicate(right)?.id;
+        let whole = self.push(Node::Compare { comparison, left: left.id, right })?;
+        let reading = print(&self.tree, whole).into_boxed_str();
+        self.refuse(place, FilterErrorReason::PredicateBeside { reading })
+    }
+
+    /// Refuses a predicate that begins at the present token, after the predicate `id`.
+    pub(super) fn refuse_chained<T>(&mut self, id: NodeId) -> Parsed<T> {
+        let reading = format!("({}) …", print(&self.tree, id)).into_boxed_str();
+        self.refuse(self.token.start, FilterErrorReason::PredicateBeside { reading })
     }
 }
 
