@@ -51,6 +51,7 @@ use crate::value::Attributes;
 pub use error::{Expected, FilterError, FilterErrorReason};
 pub use function::MADE_TEXT_BYTES_MAX;
 pub use types::{Type, Types};
+pub use explain::{Clause, Explanation, Reading};
 
 pub(crate) use pattern::{Element as PatternElement, Pattern};
 
@@ -59,6 +60,7 @@ mod datum;
 mod error;
 mod evaluate;
 mod function;
+mod explain;
 mod lexer;
 mod lower;
 mod near;

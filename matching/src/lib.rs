@@ -34,9 +34,10 @@ extern crate self as fanal_matching;
 mod generate;
 
 pub use index::{Entries, EntryId, EntryList, Index, Route};
-pub use filter::{Filter, FilterError, FilterErrorReason, Truth, strict};
 pub use json::JsonPayload;
 pub use path::Path;
-pub use selector::Selector;
+pub use filter::{Clause, Explanation, Filter, FilterError, FilterErrorReason, Reading, Truth, strict};
+
+pub use selector::{Selector, Verdict};
 pub use topic::{Topic, TopicError, TopicFilter};
 pub use value::{Attributes, Timestamp, TimestampError, Value};

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use fanal_matching::{Filter, FilterErrorReason, Timestamp, Truth, Value};
+use fanal_matching::{Attributes, Filter, FilterErrorReason, Timestamp, Truth, Value};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -469,6 +469,22 @@ fn assert_survives_printing(filter: &Filter) {
     assert_eq!(again.to_string(), printed);
 }
 
+/// Each clause of an explanation is a filter that says by itself what it says within the whole.
+fn assert_explains(filter: &Filter, event: &Event) {
+    let explanation = filter.explain(event);
+    assert_eq!(explanation.truth, filter.evaluate(event), "{filter}");
+    assert_eq!(explanation.clauses[0].text, filter.as_str());
+    for clause in &explanation.clauses {
+        let alone = read(clause.text).map(|alone| alone.evaluate(event));
+        assert_eq!(alone, Some(clause.truth), "{} of {filter}", clause.text);
+        for reading in &clause.readings {
+            // As text, since a NaN equals nothing.
+            let value = Attributes::get(event, reading.name).map(|value| value.to_string());
+            assert_eq!(reading.value.map(|value| value.to_string()), value);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 4_000, max_global_rejects: 100_000, ..ProptestConfig::default()
@@ -491,6 +507,7 @@ proptest! {
                 filter.evaluate(event), naive::truth(&condition, event), "{} {:?}", filter, event
             );
         }
+        assert_explains(&filter, &events[0]);
     }
 
     #[test]

@@ -16,7 +16,12 @@ use super::tree::{Comparison, Connective, Literal, Node, NodeId, Span, Text, Tre
 use crate::value::{Attributes, Value};
 
 pub(super) fn evaluate<A: Attributes + ?Sized>(tree: &Tree, event: &A) -> Truth {
-    Evaluation { tree, event }.truth(tree.root())
+    evaluate_node(tree, tree.root(), event)
+}
+
+/// What one node says.
+pub(super) fn evaluate_node<A: Attributes + ?Sized>(tree: &Tree, id: NodeId, event: &A) -> Truth {
+    Evaluation { tree, event }.truth(id)
 }
 
 /// What a node without names gives, for every event.

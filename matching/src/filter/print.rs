@@ -4,6 +4,7 @@
 //! 2. Its parentheses are a subset of those that were read, so that it nests no deeper.
 
 use std::fmt::{self, Write};
+use std::ops::Range;
 
 use super::arithmetic::{Level, Operator};
 use super::tree::{Comparison, Connective, Literal, Node, NodeId, Span, Tree};
@@ -12,17 +13,36 @@ use super::tree::{Comparison, Connective, Literal, Node, NodeId, Span, Tree};
 pub(super) fn print(tree: &Tree, id: NodeId) -> String {
     let mut text = String::new();
     // Writing into a String does not fail.
-    let _ = Printer { tree, out: &mut text }.node(id);
+    let _ = Printer { tree, out: &mut text, places: None }.node(id);
     text
+}
+
+/// Where the text of each node stands in the canonical text of `tree`, in bytes, operands before
+/// what they belong to.
+pub(super) fn places(tree: &Tree) -> Vec<(NodeId, Range<usize>)> {
+    let (mut text, mut places) = (String::new(), Vec::new());
+    let _ = Printer { tree, out: &mut text, places: Some(&mut places) }.node(tree.root());
+    places
 }
 
 struct Printer<'p> {
     tree: &'p Tree,
     out: &'p mut String,
+    /// Collects where nodes stand, if that is asked for.
+    places: Option<&'p mut Vec<(NodeId, Range<usize>)>>,
 }
 
 impl Printer<'_> {
     fn node(&mut self, id: NodeId) -> fmt::Result {
+        let start = self.out.len();
+        self.bare(id)?;
+        if let Some(places) = &mut self.places {
+            places.push((id, start..self.out.len()));
+        }
+        Ok(())
+    }
+
+    fn bare(&mut self, id: NodeId) -> fmt::Result {
         match self.tree.node(id) {
             Node::Literal(literal) => self.literal(literal),
             Node::Name(name) => self.out.write_str(self.tree.text(name)),
@@ -180,21 +200,22 @@ impl Printer<'_> {
             Literal::Int(number) => write!(self.out, "{number}"),
             // `{:?}` is the shortest text that reads back the same, with a `.` or an `e`.
             Literal::Float(number) => write!(self.out, "{number:?}"),
-            Literal::Str(text) => self.string(self.tree.text(text)),
+            Literal::Str(text) => put_string(self.out, self.tree.text(text)),
             Literal::Timestamp(timestamp) => write!(self.out, "TIMESTAMP('{timestamp}')"),
         }
     }
+}
 
-    fn string(&mut self, text: &str) -> fmt::Result {
-        self.out.write_char('\'')?;
-        for character in text.chars() {
-            if matches!(character, '\'' | '\\') {
-                self.out.write_char('\\')?;
-            }
-            self.out.write_char(character)?;
+/// A text as a filter writes it.
+pub(super) fn put_string(out: &mut impl Write, text: &str) -> fmt::Result {
+    out.write_char('\'')?;
+    for character in text.chars() {
+        if matches!(character, '\'' | '\\') {
+            out.write_char('\\')?;
         }
-        self.out.write_char('\'')
+        out.write_char(character)?;
     }
+    out.write_char('\'')
 }
 
 impl fmt::Display for Operator {
@@ -216,12 +237,18 @@ impl fmt::Display for Comparison {
     }
 }
 
-impl fmt::Display for Connective {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Connective {
+    pub(super) fn keyword(self) -> &'static str {
+        match self {
             Connective::And => "AND",
             Connective::Or => "OR",
             Connective::Xor => "XOR",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Connective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.keyword())
     }
 }

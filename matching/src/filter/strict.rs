@@ -24,6 +24,7 @@ use super::{TEXT_BYTES_MAX, Truth, types};
 use crate::value::Attributes;
 
 mod evaluate;
+mod explain;
 mod functions;
 mod lexer;
 mod parser;

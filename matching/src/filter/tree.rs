@@ -15,7 +15,7 @@ use super::pattern::Pattern;
 use crate::path::Path;
 use crate::value::{Duration, Timestamp, Value};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NodeId(u32);
 
 /// Some text of the tree.
@@ -158,6 +158,24 @@ impl Tree {
 
     pub(super) fn node(&self, id: NodeId) -> Node {
         self.nodes[id.0 as usize]
+    }
+
+    /// Calls `see` with each node that `id` is directly made of, in the order of the text.
+    pub(super) fn for_each_operand(&self, id: NodeId, mut see: impl FnMut(NodeId)) {
+        match self.node(id) {
+            Node::Literal(_) | Node::Name(_) | Node::Exists(_) | Node::IsNull { .. } => {}
+            Node::Path(_) | Node::PathExists(_) | Node::PathIsNull { .. } | Node::Duration(_) => {}
+            Node::Not(operand) | Node::Negate(operand) => see(operand),
+            Node::Arithmetic { first, steps } => {
+                see(first);
+                self.steps(steps).iter().for_each(|step| see(step.operand));
+            }
+            Node::Call { arguments: operands, .. } => self.operands(operands).iter().copied().for_each(see),
+            Node::Compare { left, right, .. } => [left, right].into_iter().for_each(see),
+            Node::Between { value, low, high, .. } => [value, low, high].into_iter().for_each(see),
+            Node::In { value, .. } | Node::Like { value, .. } => see(value),
+            Node::Chain { operands, .. } => self.operands(operands).iter().copied().for_each(see),
+        }
     }
 
     pub(super) fn text(&self, text: Text) -> &str {

@@ -35,6 +35,16 @@ pub(super) fn evaluate<'e, A: Attributes + ?Sized>(root: &'e Node, event: &'e A)
     Evaluation { event, work_left: Cell::new(WORK_BYTES_MAX) }.value(root)
 }
 
+/// What `node` is as an operand of NOT, AND, OR or XOR: cast to a truth value.
+pub(super) fn evaluate_bool<'e, A: Attributes + ?Sized>(node: &'e Node, event: &'e A) -> Computed<bool> {
+    Evaluation { event, work_left: Cell::new(WORK_BYTES_MAX) }.bool(node)
+}
+
+/// What the event has under a name.
+pub(super) fn read<'e, A: Attributes + ?Sized>(name: &'e Name, event: &'e A) -> Option<value::Value<'e>> {
+    Evaluation { event, work_left: Cell::new(0) }.get(name)
+}
+
 struct Evaluation<'e, A: ?Sized> {
     event: &'e A,
     work_left: Cell<usize>,
@@ -287,7 +297,7 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
 }
 
 /// Errors within an operator or function, before it says which value stands for it.
-type Computed<T> = Result<T, ErrorKind>;
+pub(super) type Computed<T> = Result<T, ErrorKind>;
 
 /// Operands and casts (section 3.7).
 impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {

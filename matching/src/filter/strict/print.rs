@@ -4,6 +4,7 @@
 //! 2. Its parentheses are a subset of those that were read, so that it nests no deeper.
 
 use std::fmt::{self, Display, Write};
+use std::ops::Range;
 
 use super::lexer::unquoted;
 use super::tree::{Arithmetic, Level, Node, Operator, Test, TestKind};
@@ -12,12 +13,37 @@ use super::tree::{Arithmetic, Level, Node, Operator, Test, TestKind};
 pub(super) fn print(node: &Node) -> String {
     let mut text = String::new();
     // Writing into a String does not fail.
-    let _ = Printer { out: &mut text }.node(node, Level::Connectives);
+    let _ = Printer { out: &mut text, places: None }.node(node, Level::Connectives);
     text
+}
+
+/// Where the text of each node below `root` stands in its canonical text, in bytes.
+pub(super) fn places(root: &Node) -> Places {
+    let (mut text, mut places) = (String::new(), Vec::new());
+    let _ = Printer { out: &mut text, places: Some(&mut places) }.node(root, Level::Connectives);
+    places.sort_unstable_by_key(|(node, _)| *node);
+    Places(places)
+}
+
+/// Places by the address of the node, which stays where it is as long as the tree lives.
+pub(super) struct Places(Vec<(usize, Range<usize>)>);
+
+impl Places {
+    /// Where the node stands. `O(log nodes)`.
+    pub(super) fn of(&self, node: &Node) -> Range<usize> {
+        let at = self.0.binary_search_by_key(&address(node), |(node, _)| *node);
+        at.map_or(0..0, |at| self.0[at].1.clone())
+    }
+}
+
+fn address(node: &Node) -> usize {
+    std::ptr::from_ref(node).addr()
 }
 
 struct Printer<'p> {
     out: &'p mut String,
+    /// Collects where nodes stand, if that is asked for.
+    places: Option<&'p mut Vec<(usize, Range<usize>)>>,
 }
 
 impl Printer<'_> {
@@ -32,6 +58,15 @@ impl Printer<'_> {
     }
 
     fn bare(&mut self, node: &Node) -> fmt::Result {
+        let start = self.out.len();
+        self.words(node)?;
+        if let Some(places) = &mut self.places {
+            places.push((address(node), start..self.out.len()));
+        }
+        Ok(())
+    }
+
+    fn words(&mut self, node: &Node) -> fmt::Result {
         match node {
             Node::Bool(known) => self.out.write_str(if *known { "TRUE" } else { "FALSE" }),
             Node::Int(number) => write!(self.out, "{number}"),
