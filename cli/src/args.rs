@@ -7,6 +7,7 @@
 //! 3. [`command`] is the one definition, with the notes and examples of [`crate::manual`].
 
 mod bench;
+mod filter;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::attribute::Attribute;
 use crate::manual;
 
 pub(crate) use bench::{Bench, Class};
+pub(crate) use filter::{FilterAction, FilterTest};
 
 /// A federated publish/subscribe broker: my client – my broker – your broker – your client.
 #[derive(Debug, Parser)]
@@ -107,6 +109,12 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Receive events as they match
     Subscribe(Subscribe),
+    /// Check a filter and try it on events, without a broker
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Filter {
+        #[command(subcommand)]
+        action: FilterAction,
+    },
     /// What the broker is and how it does
     Status,
     /// Other brokers that this one knows, and the links to them
@@ -149,6 +157,7 @@ impl Command {
             Command::Demo => "demo",
             Command::Publish(_) => "publish",
             Command::Subscribe(_) => "subscribe",
+            Command::Filter { .. } => "filter",
             Command::Status => "status",
             Command::Peers => "peers",
             Command::Sessions => "sessions",

@@ -12,6 +12,7 @@ mod delivery;
 mod demo;
 mod duration;
 mod exit;
+mod filter;
 mod lines;
 mod man;
 mod manual;
@@ -88,6 +89,7 @@ async fn dispatch(command: Command, global: &Global, stop: &Stop) -> Outcome {
         Command::Demo => stop.guard(demo::run(global)).await,
         Command::Publish(args) => publish::run(args, global, stop).await,
         Command::Subscribe(args) => subscribe::run(args, global, stop).await,
+        Command::Filter { action } => stop.guard(filter::run(action, global.json)).await,
         Command::Subscriptions { action: Some(action) } => stop.guard(pages::act(action, global)).await,
         Command::Status
         | Command::Peers

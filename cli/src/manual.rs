@@ -39,7 +39,7 @@ pub(crate) struct Chapter {
 /// Commands as the first help lists them.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Brokers", &["serve", "check-config", "demo"]),
-    ("Events", &["publish", "subscribe", "bench"]),
+    ("Events", &["publish", "subscribe", "filter", "bench"]),
     ("A broker from inside", &["status", "peers", "sessions", "subscriptions", "mailboxes"]),
     ("Help", &["help", "man", "completions"]),
 ];

@@ -101,7 +101,7 @@ impl LineReader {
 
 /// A scalar of a line, borrowed from it where possible.
 #[derive(Debug, Clone, PartialEq)]
-enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Bool(bool),
     Int(i64),
     /// With its text, as a topic takes it.
@@ -119,6 +119,16 @@ impl Scalar<'_> {
         }
     }
 
+    /// The same, with its own text.
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Scalar::Bool(value) => Value::Bool(*value),
+            Scalar::Int(value) => Value::Int(*value),
+            Scalar::Float(value, _) => Value::Float(*value),
+            Scalar::Text(text) => Value::Text(text.as_ref().to_owned()),
+        }
+    }
+
     fn text(&self) -> Cow<'_, str> {
         match self {
             Scalar::Bool(value) => if *value { "true" } else { "false" }.into(),
@@ -131,17 +141,22 @@ impl Scalar<'_> {
 
 /// The top level of a line.
 #[derive(Debug, Default)]
-struct Fields<'a> {
-    id: Option<Cow<'a, str>>,
-    source: Option<Cow<'a, str>>,
-    time: Option<(Cow<'a, str>, Timestamp)>,
-    attributes: Vec<(Cow<'a, str>, Scalar<'a>)>,
+pub(crate) struct Fields<'a> {
+    pub(crate) id: Option<Cow<'a, str>>,
+    pub(crate) source: Option<Cow<'a, str>>,
+    /// With its text.
+    pub(crate) time: Option<(Cow<'a, str>, Timestamp)>,
+    pub(crate) attributes: Vec<(Cow<'a, str>, Scalar<'a>)>,
     /// The first thing that is wrong with a field; kept so that the id is known all the same.
     fault: Option<String>,
 }
 
 impl<'a> Fields<'a> {
-    fn read(line: &'a [u8]) -> Result<Self, Refusal> {
+    /// Reads an object; what is wrong with single fields [`Fields::check`] says.
+    ///
+    /// # Errors
+    /// [`Refusal`] of what is no object.
+    pub(crate) fn read(line: &'a [u8]) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(line).map_err(|error| {
             Refusal::malformed(format!("not UTF-8 from byte {} of the line on", error.valid_up_to() + 1))
         })?;
@@ -153,7 +168,11 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn check(&self) -> Result<(), Refusal> {
+    /// Whether every field is as it must be.
+    ///
+    /// # Errors
+    /// [`Refusal`] for the first that is not.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
         self.fault.clone().map_or(Ok(()), |fault| Err(Refusal::malformed(fault)))
     }
 

@@ -7,7 +7,7 @@
 //! Lines go: `input` (a thread reads and parses) → a short queue of batches → `many` (one task sends
 //! them and takes receipts in line order) → `receipt` (what is printed). No task per line.
 
-mod input;
+pub(crate) mod input;
 mod many;
 mod receipt;
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot run its command has failed")]
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -68,6 +69,121 @@ fn the_default_file_is_a_valid_configuration() {
     let explained: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(explained["ok"], true);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "checking makes no files");
+}
+
+/// Standard output, exit code and standard error of `fanal filter test` with something to read.
+fn filter_test(args: &[&str], stdin: &str) -> (Vec<String>, Option<i32>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fanal"))
+        .args(["filter", "test"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout).lines().map(str::to_owned).collect(), output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn a_filter_is_checked_without_a_broker() {
+    let (lines, code, _) = filter_test(&["amount>100 and region=\"eu\""], "");
+    assert_eq!((lines.join("\n").as_str(), code), ("valid: amount > 100 AND region = 'eu'", Some(0)));
+    fails(
+        &["filter", "test", "amount >"],
+        2,
+        &["refused at 1:9: expected a value", "  amount >\n          ^"],
+    );
+    fails(&["filter", "test", "a = 1", "--event", "none.json"], 1, &["none.json"]);
+    fails(&["filter", "test", "a = 1", "--event", "-"], 1, &["no event in standard input"]);
+    fails(&["filter", "test"], 2, &["EXPR"]);
+}
+
+#[test]
+fn each_clause_says_what_it_gave_and_with_which_value() {
+    let (lines, code, stderr) = filter_test(
+        &["amount > 100 AND (region = 'eu' OR NOT gift)", "--event", "-"],
+        "{\"amount\":12,\"gift\":\"no\"}",
+    );
+    assert_eq!(
+        lines,
+        [
+            "event 1: no match",
+            "CLAUSE             RESULT   DECIDES  VALUES",
+            "AND                false    yes",
+            "  amount > 100     false    yes      amount = 12",
+            "  OR               unknown",
+            "    region = 'eu'  unknown           region is missing",
+            "    NOT            unknown",
+            "      gift         unknown           gift = 'no' (string)",
+        ]
+    );
+    assert_eq!((code, stderr.as_str()), (Some(1), "fanal: no match: the event\n"));
+}
+
+#[test]
+fn events_come_in_every_form_that_people_have() {
+    let delivery = r#"{"id":"i","topic":"t/a","time":"2013-01-01T10:00:00Z","source":"/s","publisher":"p@f","sequence":7,"attributes":{"n":5},"content_type":null,"data":{"n":6},"redelivered":false}"#;
+    let flat = r#"{"id":"i","time":"2013-01-01T10:00:00Z","source":"/s","n":5,"nested":{"n":6}}"#;
+    let cloud = r#"{"specversion":"1.0","id":"i","source":"/s","type":"x","time":"2013-01-01T10:00:00Z","n":5,"data":"6"}"#;
+    let all = "n = 5 AND id = 'i' AND source = '/s' AND time = TIMESTAMP('2013-01-01T10:00:00Z')";
+    for (filter, event) in [
+        (all, delivery),
+        (all, flat),
+        (all, cloud),
+        ("topic = 't/a'", delivery),
+        ("nested IS NULL", flat),
+        ("type = 'x' AND NOT EXISTS data", cloud),
+        ("n = 5", "{\"attributes\":{\"n\":5}}"),
+        ("attributes IS NULL", "{\"attributes\":[5]}"),
+        ("n = 5", "{\n  \"n\":\n    5\n}"),
+    ] {
+        let (lines, code, stderr) = filter_test(&[filter, "--event", "-"], event);
+        assert_eq!(code, Some(0), "{filter} {event}: {lines:?} {stderr}");
+    }
+    let gap = r#"{"gap":{"kind":"exact","count":1,"reason":"slow_consumer","broker":null}}"#;
+    let (lines, code, _) = filter_test(&["n = 5", "--event", "-"], &format!("{gap}\n{flat}\n"));
+    assert_eq!((lines[0].as_str(), code), ("event 1, i: match", Some(0)));
+}
+
+#[test]
+fn an_event_that_cannot_be_read_stops_none_behind_it() {
+    let events = [
+        "{\"n\":5}",
+        "nonsense",
+        "{\"topic\":\"a/#\"}",
+        "{\"attributes\":{\"id\":\"i\"}}",
+        "{\"n\":",
+        "{\"n\":5}",
+    ];
+    let (lines, code, stderr) = filter_test(&["n = 5", "--event", "-"], &events.join("\n"));
+    let headings: Vec<&String> = lines.iter().filter(|line| line.starts_with("event")).collect();
+    assert_eq!(headings, ["event 1: match", "event 6: match"]);
+    assert_eq!(code, Some(1));
+    for told in [
+        "event 2: not one JSON object",
+        "event 3: its topic",
+        "event 4: attributes: `id`",
+        "event 5: not one",
+        "cannot be read: 4 of 6 events",
+    ] {
+        assert!(stderr.contains(told), "{told} in {stderr}");
+    }
+}
+
+#[test]
+fn the_topic_of_a_subscription_is_tried_as_well() {
+    let event = "{\"topic\":\"orders/us/x\",\"attributes\":{}}";
+    let args = ["TRUE", "--event", "-", "--filter", "orders/#", "--except", "+/us/#"];
+    let (lines, code, _) = filter_test(&args, event);
+    assert_eq!(code, Some(1));
+    let excluded = "except +/us/#          true    yes      topic = 'orders/us/x'";
+    assert!(lines.iter().any(|line| line == excluded), "{lines:?}");
+    assert_eq!(filter_test(&args[..5], event).1, Some(0));
+    assert_eq!(filter_test(&args[..5], "{}").1, Some(1), "an event without a topic");
+    fails(&["filter", "test", "TRUE", "--event", "-", "--filter", "a/#/b"], 2, &["a/#/b", "^"]);
 }
 
 #[test]

@@ -101,6 +101,7 @@ async fn every_output_is_as_its_schema_says() {
     federation(&world, &mut schemas).await;
     configuration(&world, &mut schemas);
     manual(&world, &mut schemas);
+    filters(&mut schemas);
     filling.end(&mut schemas).await;
     let demo = demo.finish();
     assert_eq!(demo.code, Some(0), "{}", demo.stderr);
@@ -301,6 +302,26 @@ fn load(jfk: &Broker, schemas: &mut Schemas) {
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
         schemas.check_text("bench", &one_line(&finished));
     }
+}
+
+/// A filter alone, and on events that match, do not match and cannot be read.
+fn filters(schemas: &mut Schemas) {
+    let filter = "n > 1 AND (s = 'a' OR EXISTS gone)";
+    let alone = cli::run(["filter", "test", filter, "--json"]);
+    assert_eq!(alone.code, Some(0), "{}", alone.stderr);
+    assert_eq!(schemas.check_text("filter-test", &one_line(&alone))["filter"], filter);
+    let args = ["filter", "test", filter, "--event", "-", "--filter", "t/#", "--except", "+/no", "--json"];
+    let delivery = |topic: &str| json!({ "id": "i", "topic": topic, "attributes": { "n": 2, "s": "a" } });
+    let events = [delivery("t/yes"), delivery("t/no"), json!({ "n": 1 }), json!([])];
+    let lines: Vec<String> = events.iter().map(ToString::to_string).collect();
+    let finished = cli::run_with_stdin(args, lines.join("\n"));
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let rows: Vec<Value> =
+        finished.stdout.iter().map(|line| schemas.check_text("filter-test", line)).collect();
+    let matches: Vec<&Value> = rows.iter().map(|row| &row["matches"]).collect();
+    assert_eq!(matches, [&json!(true), &json!(false), &json!(false), &Value::Null]);
+    assert_eq!(rows[1]["topic_filter"]["excluded_by"], json!(["+/no"]));
+    schemas.check_text("command-error", finished.stderr.lines().last().unwrap_or_default());
 }
 
 fn manual(world: &World, schemas: &mut Schemas) {

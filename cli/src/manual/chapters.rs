@@ -105,6 +105,45 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
         see_also: &["publish", "subscriptions", "mailboxes"],
     },
     Chapter {
+        command: "filter",
+        notes: &[
+            "A filter says what an event's attributes and its fields id, source, time and topic must fulfil. It \
+             matches only when it is true: what is missing, or of another type, is neither true nor false but unknown.",
+        ],
+        examples: &[(
+            "Is it one, and how does the broker read it",
+            "fanal filter test \"amount>100 and region='eu'\"",
+        )],
+        see_also: &["filter test", "subscribe"],
+    },
+    Chapter {
+        command: "filter test",
+        notes: &[
+            "Without --event it says whether EXPR is a filter, and gives its canonical text; or where the mistake is, \
+             and what was expected there.",
+            "With --event it says for each event whether it matches, what each clause of the filter gave and with which \
+             values, and which clauses the answer comes from. An event is one JSON object, on one line or on several: \
+             as `fanal subscribe --output json` prints it if it has a `topic` or an object `attributes`; a CloudEvent \
+             if it has a `specversion`; else as `fanal publish --ndjson` takes it, with its scalars as attributes. \
+             JSON has no times: an attribute that holds one comes as a string.",
+            "Exit code 0 if EXPR is a filter and every event matches it; 1 if an event does not match or cannot be \
+             read; 2 if EXPR is no filter.",
+        ],
+        examples: &[
+            ("Is it a filter", "fanal filter test \"dep_delay > 60 AND carrier IN ('AA', 'B6')\""),
+            (
+                "Which clause decides, and with which value",
+                "echo '{\"amount\":250,\"region\":\"eu\"}' | \\\n    \
+                 fanal filter test \"amount > 100 AND region = 'eu'\" --event -",
+            ),
+            (
+                "A file of events, for a program",
+                "fanal filter test 'dep_delay > 60' --event flights.ndjson --json",
+            ),
+        ],
+        see_also: &["filter", "subscribe", "publish"],
+    },
+    Chapter {
         command: "status",
         notes: &[],
         examples: &[

@@ -15,20 +15,20 @@ use crate::ndjson::{Event, LineReader, Refusal};
 use crate::output::grouped;
 
 /// Longest line, in bytes; brokers take bodies of 1 MiB unless configured.
-const LINE_BYTES_MAX: usize = 64 << 20;
+pub(crate) const LINE_BYTES_MAX: usize = 64 << 20;
 /// Batches between the thread that reads and the task that sends.
 const BATCHES: usize = 4;
 
 /// Where lines come from.
-pub(super) struct Input {
-    name: String,
-    reader: Box<dyn Read + Send>,
+pub(crate) struct Input {
+    pub(crate) name: String,
+    pub(crate) reader: Box<dyn Read + Send>,
     /// In bytes, where it is known.
-    pub(super) len: Option<u64>,
+    pub(crate) len: Option<u64>,
 }
 
 impl Input {
-    pub(super) fn open(path: &Path) -> Outcome<Self> {
+    pub(crate) fn open(path: &Path) -> Outcome<Self> {
         if path.as_os_str() == "-" {
             return Ok(Input {
                 name: "standard input".into(),
