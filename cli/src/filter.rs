@@ -8,6 +8,7 @@
 //! 4. What has arrived is answered and flushed before more is waited for.
 
 mod event;
+mod kit;
 mod objects;
 mod report;
 
@@ -32,11 +33,41 @@ pub(crate) async fn run(action: FilterAction, json: bool) -> Outcome {
 }
 
 fn test(args: &FilterTest, json: bool) -> Outcome {
-    let subject = Subject::read(args)?;
+    let Some(expression) = &args.expression else { return answer_lines(args.strict) };
+    let subject = Subject::read(expression, args)?;
     match &args.event {
         Some(path) => try_on(&subject, path, json),
         None => say_valid(&subject, json),
     }
+}
+
+/// Answers the questions of a test kit.
+fn answer_lines(strict: bool) -> Outcome {
+    let mut lines = Lines::new(std::io::stdin(), LINE_BYTES_MAX);
+    let mut out = Out::lock();
+    loop {
+        let mut answered = Ok(());
+        let read = lines.read(|line| {
+            let answer = match line {
+                Line::Whole(line) => kit::answer(line, strict),
+                Line::TooLong => Some(kit::Answer::to_nothing()),
+            };
+            if let (Some(answer), Ok(())) = (answer, &answered) {
+                answered = out.json(&answer);
+            }
+        });
+        answered?;
+        out.flush()?;
+        match read {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(unreadable("standard input", &error)),
+        }
+    }
+}
+
+fn unreadable(name: &str, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot read {name}: {}", io_reason(error)))
 }
 
 /// What is tried.
@@ -47,8 +78,9 @@ struct Subject {
 }
 
 impl Subject {
-    fn read(args: &FilterTest) -> Outcome<Self> {
-        let filter = Filter::parse(&args.expression).map_err(|error| refused(&error))?;
+    fn read(expression: &str, args: &FilterTest) -> Outcome<Self> {
+        let parsed = if args.strict { Filter::parse_strict(expression) } else { Filter::parse(expression) };
+        let filter = parsed.map_err(|error| refused(&error))?;
         let except = args.except.iter().map(|text| topic_filter(text));
         let selector = match &args.filter {
             None => None,
@@ -104,7 +136,7 @@ fn try_on(subject: &Subject, path: &Path, json: bool) -> Outcome {
                 return trial.end(&name);
             }
             Ok(_) => trial.out.flush()?,
-            Err(error) => return Err(Failure::failed(format!("cannot read {name}: {}", io_reason(&error)))),
+            Err(error) => return Err(unreadable(&name, &error)),
         }
     }
 }

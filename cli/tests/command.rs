@@ -99,6 +99,7 @@ fn a_filter_is_checked_without_a_broker() {
     fails(&["filter", "test", "a = 1", "--event", "none.json"], 1, &["none.json"]);
     fails(&["filter", "test", "a = 1", "--event", "-"], 1, &["no event in standard input"]);
     fails(&["filter", "test"], 2, &["EXPR"]);
+    fails(&["filter", "test", "a = 1", "--json-lines"], 2, &["--json-lines"]);
 }
 
 #[test]
@@ -121,6 +122,25 @@ fn each_clause_says_what_it_gave_and_with_which_value() {
         ]
     );
     assert_eq!((code, stderr.as_str()), (Some(1), "fanal: no match: the event\n"));
+}
+
+#[test]
+fn strict_mode_casts_and_names_its_errors() {
+    let filter = ["amount > '100' OR gone = 1", "--strict", "--event", "-"];
+    let (lines, code, _) = filter_test(&filter, "{\"amount\":12}");
+    assert_eq!(
+        lines,
+        [
+            "event 1: no match",
+            "CLAUSE            RESULT            DECIDES  VALUES",
+            "OR                missingAttribute  yes",
+            "  amount > '100'  false                      amount = 12",
+            "  gone = 1        missingAttribute  yes      gone is missing",
+        ]
+    );
+    assert_eq!(code, Some(1));
+    assert_eq!(filter_test(&filter, "{\"amount\":101}").1, Some(0));
+    fails(&["filter", "test", "a BETWEEN 1 AND 2", "--strict"], 2, &["1:3"]);
 }
 
 #[test]

@@ -322,6 +322,18 @@ fn filters(schemas: &mut Schemas) {
     assert_eq!(matches, [&json!(true), &json!(false), &json!(false), &Value::Null]);
     assert_eq!(rows[1]["topic_filter"]["excluded_by"], json!(["+/no"]));
     schemas.check_text("command-error", finished.stderr.lines().last().unwrap_or_default());
+
+    let args = ["filter", "test", "--strict", "n = 1 AND gone", "--event", "-", "--json"];
+    let row = schemas.check_text("filter-test", &one_line(&cli::run_with_stdin(args, "{\"n\":1}")));
+    let whole = &row["clauses"][0];
+    assert_eq!([&row["error"], &whole["error"]], [&json!("missingAttribute"); 2], "{row}");
+    let questions = "nonsense\n{\"expression\":\"1 + a\",\"event\":{\"a\":2}}\n";
+    let answered = cli::run_with_stdin(["filter", "test", "--strict", "--json-lines"], questions);
+    assert_eq!(answered.code, Some(0), "{}", answered.stderr);
+    let answers: Vec<Value> =
+        answered.stdout.iter().map(|line| schemas.check_text("filter-answer", line)).collect();
+    assert_eq!(answers[0], json!({ "result": null, "error": "generic" }));
+    assert_eq!(answers[1], json!({ "result": 3, "error": null }));
 }
 
 fn manual(world: &World, schemas: &mut Schemas) {

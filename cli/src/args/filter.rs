@@ -13,10 +13,14 @@ pub(crate) enum FilterAction {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct FilterTest {
     /// The filter, as --where of `fanal subscribe` takes it
-    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
-    pub(crate) expression: String,
+    #[arg(value_name = "EXPR", allow_hyphen_values = true, required_unless_present = "json_lines")]
+    pub(crate) expression: Option<String>,
 
-    /// Events to try it on, one JSON object a line; - for standard input
+    /// EXPR is CloudEvents SQL to the letter, as with `fanal subscribe --strict`
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Events to try it on, JSON objects; - for standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) event: Option<PathBuf>,
 
@@ -27,4 +31,8 @@ pub(crate) struct FilterTest {
     /// Topics that --filter leaves out; may be given several times
     #[arg(long, value_name = "FILTER", requires = "filter")]
     pub(crate) except: Vec<String>,
+
+    /// For test kits: read {"expression","event"} lines, answer each with {"result","error"}
+    #[arg(long, conflicts_with_all = ["expression", "event", "filter"])]
+    pub(crate) json_lines: bool,
 }

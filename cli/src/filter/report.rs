@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fanal_matching::strict::ErrorKind;
 use fanal_matching::{Clause, Explanation, Filter, Reading, Selector, Topic, Truth, Value};
 use serde::Serialize;
 
@@ -20,11 +21,13 @@ use crate::output::{Out, Table, clean};
 #[derive(Serialize)]
 pub(crate) struct Report<'a> {
     filter: &'a str,
+    strict: bool,
     event: Option<u64>,
     id: Option<&'a str>,
     topic: Option<&'a str>,
     matches: Option<bool>,
     result: Option<&'static str>,
+    error: Option<&'static str>,
     topic_filter: Option<TopicResult>,
     clauses: Option<Vec<ClauseResult<'a>>>,
     problem: Option<&'a str>,
@@ -46,6 +49,7 @@ struct ClauseResult<'a> {
     depth: usize,
     operator: Option<&'static str>,
     result: &'static str,
+    error: Option<&'static str>,
     decisive: bool,
     values: Vec<Named<'a>>,
     /// As people read them.
@@ -66,11 +70,13 @@ impl<'a> Report<'a> {
     pub(crate) fn of_filter(filter: &'a Filter) -> Self {
         Report {
             filter: filter.as_str(),
+            strict: filter.is_strict(),
             event: None,
             id: None,
             topic: None,
             matches: None,
             result: None,
+            error: None,
             topic_filter: None,
             clauses: None,
             problem: None,
@@ -99,6 +105,7 @@ impl<'a> Report<'a> {
             topic: event.topic.as_deref(),
             matches: Some(truth.is_true() && fits),
             result: Some(word(truth)),
+            error: clauses.first().and_then(|whole| whole.error).map(ErrorKind::as_str),
             topic_filter,
             clauses: Some(clauses.into_iter().map(ClauseResult::new).collect()),
             ..Report::of_filter(filter)
@@ -177,6 +184,7 @@ impl<'a> ClauseResult<'a> {
             depth: clause.depth,
             operator: clause.operator,
             result: word(clause.truth),
+            error: clause.error.map(ErrorKind::as_str),
             decisive: clause.decisive,
             told: told.collect::<Vec<_>>().join(", "),
             values: clause.readings.into_iter().map(Named::new).collect(),
@@ -186,7 +194,12 @@ impl<'a> ClauseResult<'a> {
     fn row(&self) -> [String; 4] {
         let indent = "  ".repeat(self.depth);
         let text = self.operator.unwrap_or(self.text);
-        [format!("{indent}{text}"), self.result.to_owned(), yes(self.decisive).to_owned(), self.told.clone()]
+        [
+            format!("{indent}{text}"),
+            self.error.unwrap_or(self.result).to_owned(),
+            yes(self.decisive).to_owned(),
+            self.told.clone(),
+        ]
     }
 }
 

@@ -127,7 +127,11 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
              if it has a `specversion`; else as `fanal publish --ndjson` takes it, with its scalars as attributes. \
              JSON has no times: an attribute that holds one comes as a string.",
             "Exit code 0 if EXPR is a filter and every event matches it; 1 if an event does not match or cannot be \
-             read; 2 if EXPR is no filter.",
+             read; 2 if EXPR is no filter. With --json-lines 0, whatever the answers are.",
+            "With --json-lines a program asks, line by line on standard input: \"event\" is a CloudEvent in JSON, whose \
+             members but `data` are its attributes, or null. With --strict \"result\" is a value of any type and \
+             \"error\" is null or CESQL's word: parse, math, cast, missingFunction, functionEvaluation, \
+             missingAttribute or generic. Without it \"result\" is true, false, or null for unknown.",
         ],
         examples: &[
             ("Is it a filter", "fanal filter test \"dep_delay > 60 AND carrier IN ('AA', 'B6')\""),
@@ -139,6 +143,11 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
             (
                 "A file of events, for a program",
                 "fanal filter test 'dep_delay > 60' --event flights.ndjson --json",
+            ),
+            (
+                "For a test kit of CloudEvents SQL",
+                "echo '{\"expression\":\"1 + a\",\"event\":{\"a\":2}}' | \\\n    \
+                 fanal filter test --strict --json-lines",
             ),
         ],
         see_also: &["filter", "subscribe", "publish"],
