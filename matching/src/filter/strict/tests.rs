@@ -155,7 +155,7 @@ fn a_refusal_says_what_to_do() {
         }
     );
     let message = |text: &str| Filter::parse_strict(text).unwrap_err().reason.to_string();
-    assert_eq!(message("LENGHT(b) > 2"), "CESQL has no function `LENGHT`, did you mean LENGTH?");
+    assert_eq!(message("LENGHT(b) > 2"), "CESQL has no function `LENGHT`: did you mean LENGTH?");
     assert_eq!(message("a = 1 OR length(b, 2) > 2"), "the function LENGTH does not take 2 arguments");
     assert_eq!(message("a + 1"), "expected a condition, but this is a number: compare it with something");
     assert_eq!(Filter::parse_strict("  'x'").unwrap_err().column, 3);
