@@ -245,7 +245,7 @@ fn range_begins_with(low: &Bound, high: &Bound, prefix: &str) -> bool {
 
 /// The end of the texts that begin with `prefix`: the least text above them all, excluded.
 /// Texts are ordered as their characters are, since UTF-8 keeps that order.
-fn end_of_prefix(prefix: &str) -> Bound {
+pub(crate) fn end_of_prefix(prefix: &str) -> Bound {
     let mut characters: Vec<char> = prefix.chars().collect();
     while let Some(last) = characters.pop() {
         if last != char::MAX {

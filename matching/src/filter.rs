@@ -49,9 +49,9 @@ use crate::path::Path;
 use crate::value::Attributes;
 
 pub use error::{Expected, FilterError, FilterErrorReason};
+pub use explain::{Clause, Explanation, Reading};
 pub use function::MADE_TEXT_BYTES_MAX;
 pub use types::{Type, Types};
-pub use explain::{Clause, Explanation, Reading};
 
 pub(crate) use pattern::{Element as PatternElement, Pattern};
 
@@ -59,8 +59,8 @@ mod arithmetic;
 mod datum;
 mod error;
 mod evaluate;
-mod function;
 mod explain;
+mod function;
 mod lexer;
 mod lower;
 mod near;

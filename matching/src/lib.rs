@@ -19,6 +19,7 @@ pub mod index;
 pub mod json;
 pub mod path;
 pub mod selector;
+pub mod summary;
 pub mod text;
 pub mod topic;
 pub mod value;
@@ -33,11 +34,12 @@ extern crate self as fanal_matching;
 #[path = "../tests/generate/mod.rs"]
 mod generate;
 
+pub use filter::{Clause, Explanation, Filter, FilterError, FilterErrorReason, Reading, Truth, strict};
 pub use index::{Entries, EntryId, EntryList, Index, Route};
 pub use json::JsonPayload;
 pub use path::Path;
-pub use filter::{Clause, Explanation, Filter, FilterError, FilterErrorReason, Reading, Truth, strict};
 
 pub use selector::{Selector, Verdict};
+pub use summary::{Summary, summarise};
 pub use topic::{Topic, TopicError, TopicFilter};
 pub use value::{Attributes, Timestamp, TimestampError, Value};

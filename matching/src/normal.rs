@@ -12,7 +12,7 @@
 //!
 //! How a tree becomes a condition stands in `filter/lower.rs`, what is merged in `merge`.
 
-#![allow(dead_code, reason = "the index and covering are made from it")]
+#![allow(dead_code, reason = "the index evaluates conditions, covering and summaries compare them")]
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -20,6 +20,7 @@ use std::hash::{Hash, Hasher};
 use crate::filter::{Filter, Pattern};
 use crate::value::{Attributes, Timestamp, Value};
 
+mod hull;
 mod merge;
 
 #[cfg(test)]

@@ -83,6 +83,11 @@ impl TopicFilter {
         Ok(TopicFilter(Arc::from(text)))
     }
 
+    /// A text as it is, to begin a range of an ordered map with; it may be no topic filter.
+    pub(crate) fn unchecked(text: &str) -> TopicFilter {
+        TopicFilter(Arc::from(text))
+    }
+
     /// Whether `topic` is one of the topics asked for. `O(levels)`, allocates nothing.
     ///
     /// `a/#` matches `a`, `a/` and `a/b/c`; `a/+` matches `a/` and `a/b`, neither `a` nor

@@ -82,10 +82,18 @@ fn live(seed: u64, steps: usize, inserts: usize, pool: usize) -> usize {
             let route = routes.entry(topic.clone()).or_insert_with(|| index.route(&topic));
             let got = found(&index, route, &event);
             for (id, _) in &expected {
-                assert!(got.iter().any(|(known, _)| known == id), "seed {seed}: {topic} {event:?} is not found by {:?}", model.entries[id]);
+                assert!(
+                    got.iter().any(|(known, _)| known == id),
+                    "seed {seed}: {topic} {event:?} is not found by {:?}",
+                    model.entries[id]
+                );
             }
             for (id, _) in &got {
-                assert!(expected.iter().any(|(known, _)| known == id), "seed {seed}: {topic} {event:?} is found by {:?}", model.entries[id]);
+                assert!(
+                    expected.iter().any(|(known, _)| known == id),
+                    "seed {seed}: {topic} {event:?} is found by {:?}",
+                    model.entries[id]
+                );
             }
             assert_eq!(got.len(), expected.len(), "seed {seed}: {topic} {event:?}: found twice");
         }
@@ -243,7 +251,8 @@ fn what_stays_is_found_once_while_others_come_and_go() {
         3 => format!("(k = {} AND n = 1) OR (s = 'x' AND k < 9)", n % 3),
         _ => "n BETWEEN 0 AND 2".to_owned(),
     };
-    let event = vec![("k", Value::Int(1)), ("n", Value::Int(1)), ("s", Value::Str("x")), ("t", Value::Str("xy"))];
+    let event =
+        vec![("k", Value::Int(1)), ("n", Value::Int(1)), ("s", Value::Str("x")), ("t", Value::Str("xy"))];
     let stay: Vec<usize> = (0..200).collect();
     let mut expected = Vec::new();
     for n in &stay {
@@ -347,7 +356,8 @@ fn what_goes_gives_its_memory_back() {
         (0..20_000)
             .map(|n| {
                 let n = n + offset;
-                let filter = format!("customer = 'c{}' AND amount > {} AND name LIKE 'p{}%'", n % 5_000, n, n % 30);
+                let filter =
+                    format!("customer = 'c{}' AND amount > {} AND name LIKE 'p{}%'", n % 5_000, n, n % 30);
                 index.insert(filtered(&format!("orders/{}/#", n % 50), &filter), n)
             })
             .collect()

@@ -142,7 +142,11 @@ impl Allocator {
             let left = chunk_words(self.chunk) - offset;
             if words <= left {
                 let handle = self.next;
-                if words == left { self.next_chunk(arena, words)? } else { self.next += words as u32 }
+                if words == left {
+                    self.next_chunk(arena, words)?
+                } else {
+                    self.next += words as u32
+                }
                 return Some(handle);
             }
             self.recycle(left);

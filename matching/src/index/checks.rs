@@ -98,6 +98,7 @@ impl Checks {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.numbers.capacity() * (size_of::<Arc<Question>>() + 9) + self.numbers.len() * (size_of::<Question>() + 64)
+        self.numbers.capacity() * (size_of::<Arc<Question>>() + 9)
+            + self.numbers.len() * (size_of::<Question>() + 64)
     }
 }

@@ -173,8 +173,7 @@ impl Vocabulary {
         let head = head_of(attribute, bytes.form);
         let record = self.constants.find(arena, self.key_of_constant(attribute, bytes), |record| {
             let words = arena.words(record);
-            words[1].load(Ordering::Relaxed) == head
-                && is_text(&words[CONSTANT_HEAD - 1..], bytes.as_slice())
+            words[1].load(Ordering::Relaxed) == head && is_text(&words[CONSTANT_HEAD - 1..], bytes.as_slice())
         });
         if record == 0 { 0 } else { arena.words(record)[0].load(Ordering::Relaxed) }
     }
@@ -325,7 +324,12 @@ impl Dictionary {
     }
 
     /// The number of an attribute, which is used once more; `None` if there are 65,536 already.
-    pub(super) fn use_attribute(&mut self, memory: &mut Memory, words: &Vocabulary, name: &str) -> Option<u16> {
+    pub(super) fn use_attribute(
+        &mut self,
+        memory: &mut Memory,
+        words: &Vocabulary,
+        name: &str,
+    ) -> Option<u16> {
         let record = words.attribute(memory.arena(), name);
         if record != 0 {
             let number = memory.arena().load(record, 0) as u16;
@@ -383,13 +387,25 @@ impl Dictionary {
             self.codes[code as usize].uses += 1;
             return code;
         }
-        let code = self.new_code(CodeUse { record, uses: 1, attribute: number, kind: CodeKind::Presence, form: Form::Bool });
+        let code = self.new_code(CodeUse {
+            record,
+            uses: 1,
+            attribute: number,
+            kind: CodeKind::Presence,
+            form: Form::Bool,
+        });
         memory.arena().store(record, PRESENCE, code);
         code
     }
 
     /// The code of equality with a constant; used once more.
-    pub(super) fn use_constant(&mut self, memory: &mut Memory, words: &Vocabulary, number: u16, constant: &Constant) -> u32 {
+    pub(super) fn use_constant(
+        &mut self,
+        memory: &mut Memory,
+        words: &Vocabulary,
+        number: u16,
+        constant: &Constant,
+    ) -> u32 {
         let value = constant.value();
         match Bytes::of_value(&value) {
             Some(bytes) => self.use_bytes(memory, words, number, &bytes),
@@ -399,7 +415,14 @@ impl Dictionary {
     }
 
     /// The code of a beginning or an end; used once more.
-    pub(super) fn use_end(&mut self, memory: &mut Memory, words: &Vocabulary, number: u16, text: &str, is_suffix: bool) -> u32 {
+    pub(super) fn use_end(
+        &mut self,
+        memory: &mut Memory,
+        words: &Vocabulary,
+        number: u16,
+        text: &str,
+        is_suffix: bool,
+    ) -> u32 {
         let form = if is_suffix { Form::Suffix } else { Form::Prefix };
         self.use_bytes(memory, words, number, &Bytes::text(form, text.as_bytes()))
     }
@@ -415,7 +438,8 @@ impl Dictionary {
         let text = bytes.as_slice();
         let (record, _) = memory.take(CONSTANT_HEAD + text.len().div_ceil(4));
         let form = bytes.form;
-        let code = self.new_code(CodeUse { record, uses: 1, attribute: number, kind: CodeKind::Constant, form });
+        let code =
+            self.new_code(CodeUse { record, uses: 1, attribute: number, kind: CodeKind::Constant, form });
         let block = memory.arena().words(record);
         block[0].store(code, Ordering::Relaxed);
         block[1].store(head_of(number, form), Ordering::Relaxed);
@@ -478,7 +502,14 @@ impl Dictionary {
         uses == 0
     }
 
-    fn forget_constant(&mut self, memory: &mut Memory, words: &Vocabulary, attribute: u16, record: Handle, form: Form) {
+    fn forget_constant(
+        &mut self,
+        memory: &mut Memory,
+        words: &Vocabulary,
+        attribute: u16,
+        record: Handle,
+        form: Form,
+    ) {
         let text = read_text(&memory.arena().words(record)[CONSTANT_HEAD - 1..]);
         let key = words.key_of_constant(attribute, &Bytes::text(form, &text));
         self.constants.remove(memory, words.constants, key, record);
@@ -501,12 +532,20 @@ impl Dictionary {
         *uses -= 1;
         if *uses == 0 {
             self.lengths.remove(&(attribute, is_suffix, length));
-            self.change_lengths(memory, attribute, is_suffix, |lengths| lengths.retain(|known| *known != length));
+            self.change_lengths(memory, attribute, is_suffix, |lengths| {
+                lengths.retain(|known| *known != length)
+            });
         }
     }
 
     /// Puts another list of lengths, in ascending order, in the place of the one that is there.
-    fn change_lengths(&mut self, memory: &mut Memory, attribute: u16, is_suffix: bool, change: impl FnOnce(&mut Vec<u32>)) {
+    fn change_lengths(
+        &mut self,
+        memory: &mut Memory,
+        attribute: u16,
+        is_suffix: bool,
+        change: impl FnOnce(&mut Vec<u32>),
+    ) {
         let record = self.attributes[usize::from(attribute)].record;
         let at = if is_suffix { SUFFIXES } else { PREFIXES };
         let old = memory.arena().load(record, at);
@@ -550,8 +589,10 @@ fn write_list(memory: &mut Memory, numbers: &[u32]) -> Handle {
 
 pub(super) fn read_text(words: &[AtomicU32]) -> Vec<u8> {
     let count = words[0].load(Ordering::Relaxed) as usize;
-    let mut text: Vec<u8> =
-        words[1..=count.div_ceil(4)].iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+    let mut text: Vec<u8> = words[1..=count.div_ceil(4)]
+        .iter()
+        .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
+        .collect();
     text.truncate(count);
     text
 }

@@ -170,7 +170,9 @@ fn operation_holds<T: Tests>(operation: Operation, own: &[AtomicU32], seen: &See
             reading.is_some_and(|reading| reading.rank as u32 == operation.flags()) && !any_set(own, seen)
         }
         INT => seen.reading(operation.attribute()).is_some_and(|reading| is_within(operation, own, reading)),
-        FLOAT => seen.reading(operation.attribute()).is_some_and(|reading| is_between(operation, own, reading)),
+        FLOAT => {
+            seen.reading(operation.attribute()).is_some_and(|reading| is_between(operation, own, reading))
+        }
         TEST => tests.holds(get(own, 0)),
         EITHER => one_holds(own, seen, tests),
         _ => false,

@@ -60,7 +60,9 @@ impl Equals {
 
     pub(super) fn remove(&mut self, target: u32) {
         let first = match target & IS_LIST {
-            0 => self.first_of_entry.get(target as usize / PAGE).map_or(0, |page| page[target as usize % PAGE]),
+            0 => {
+                self.first_of_entry.get(target as usize / PAGE).map_or(0, |page| page[target as usize % PAGE])
+            }
             _ => self.first_of_list.remove(&target).unwrap_or(0),
         };
         let part = &mut self.parts[first as usize % PARTS];

@@ -9,13 +9,15 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::EntryId;
 use super::arena::{Arena, Handle};
-use super::blocks::{CHAIN_HEAD, CHILDREN, DERIVED, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words};
+use super::blocks::{
+    CHAIN_HEAD, CHILDREN, DERIVED, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words,
+};
 use super::entry::{self, ENTRY_HEAD, Head, IS_LIST, NOBODY, Tests};
 use super::seen::Seen;
 use super::table::Key;
 use super::trie::Slot;
-use super::EntryId;
 use super::writer::View;
 use crate::topic::Topic;
 use crate::value::Attributes;

@@ -15,7 +15,10 @@ pub(super) struct Common {
 /// What leaves the index and may be used again later.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Leaving {
-    Block { handle: Handle, words: u32 },
+    Block {
+        handle: Handle,
+        words: u32,
+    },
     /// A code that nobody uses any more.
     Code(u32),
     /// The number of an attribute that nobody asks for any more.
@@ -25,7 +28,10 @@ pub(super) enum Leaving {
     /// The number of a test.
     Test(u32),
     /// The number of an entry whose place another took, and that one's.
-    Replaced { old: u32, new: u32 },
+    Replaced {
+        old: u32,
+        new: u32,
+    },
 }
 
 pub(super) struct Memory {

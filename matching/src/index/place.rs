@@ -210,7 +210,11 @@ impl Encoder<'_> {
             let code = self.dictionary.use_presence(self.memory, number);
             self.dictionary.release_attribute(self.memory, self.vocabulary, number);
             let worse = match rarest {
-                Some(known) if self.dictionary.attribute_uses(known) <= self.dictionary.attribute_uses(code) => Some(code),
+                Some(known)
+                    if self.dictionary.attribute_uses(known) <= self.dictionary.attribute_uses(code) =>
+                {
+                    Some(code)
+                }
                 known => {
                     rarest = Some(code);
                     known

@@ -159,7 +159,8 @@ impl Seen {
     pub(super) fn value(&mut self, attribute: u16, value: &Value<'_>) -> bool {
         let place = usize::from(attribute);
         if place >= self.readings.len() {
-            let none = Reading { stamp: 0, rank: Rank::Other, is_rounded: false, float: 0.0, floor: 0, ceiling: 0 };
+            let none =
+                Reading { stamp: 0, rank: Rank::Other, is_rounded: false, float: 0.0, floor: 0, ceiling: 0 };
             self.readings.resize(place + 1 + place / 2, none);
         }
         let reading = &mut self.readings[place];

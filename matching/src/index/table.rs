@@ -57,7 +57,8 @@ impl Key {
     #[inline]
     fn mixed(self) -> u64 {
         let key = u64::from(self.first) << 32 | u64::from(self.second);
-        let wide = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xd6e8_feb8_6659_fd93_u64 ^ key.rotate_left(29));
+        let wide = u128::from(key ^ 0x9e37_79b9_7f4a_7c15)
+            * u128::from(0xd6e8_feb8_6659_fd93_u64 ^ key.rotate_left(29));
         (wide as u64) ^ (wide >> 64) as u64
     }
 }

@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 
 use super::arena::{Arena, Handle};
 use super::blocks::{
-    BOXES, CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind, LIST_COUNT,
-    LIST_HOME, LIST_WORDS, META, Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
+    BOXES, CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind,
+    LIST_COUNT, LIST_HOME, LIST_WORDS, META, Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
 };
 use super::checks::{Checks, Question, Questions};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
@@ -233,7 +233,11 @@ impl Writer {
 
     /// Bytes of all that is needed to match and to remove by number.
     pub(super) fn bytes(&self) -> usize {
-        self.memory.used_bytes() + self.homes.bytes() + self.dictionary.bytes() + self.checks.bytes() + self.equals.bytes()
+        self.memory.used_bytes()
+            + self.homes.bytes()
+            + self.dictionary.bytes()
+            + self.checks.bytes()
+            + self.equals.bytes()
     }
 
     pub(super) fn tests_end(&self) -> u32 {
@@ -318,7 +322,8 @@ impl Writer {
 
     /// Which of the codes divides best.
     fn divider(&self, codes: &[u32], is_root: bool) -> Option<usize> {
-        let usable = codes.iter().enumerate().filter(|(_, code)| is_root || divides(&self.dictionary, **code));
+        let usable =
+            codes.iter().enumerate().filter(|(_, code)| is_root || divides(&self.dictionary, **code));
         let share = |code: u32| self.dictionary.share(code);
         usable.min_by(|(_, a), (_, b)| share(**a).total_cmp(&share(**b))).map(|(at, _)| at)
     }
@@ -545,7 +550,8 @@ impl Writer {
             }
         }
         for (code, entries) in groups {
-            let owner = if code == 0 { Owner::Rest(inner) } else { Owner::Link(Key { first: inner, second: code }) };
+            let owner =
+                if code == 0 { Owner::Rest(inner) } else { Owner::Link(Key { first: inner, second: code }) };
             self.new_chain_of_many(view, owner, &entries);
         }
     }
@@ -608,7 +614,9 @@ impl Writer {
         while at < used {
             let count = if is_ids { 1 } else { Head(words[at + 1].load(Ordering::Relaxed)).words() };
             if words[at].load(Ordering::Relaxed) == target {
-                removed.push(words[at..at + count].iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>());
+                removed.push(
+                    words[at..at + count].iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>(),
+                );
                 words[at].store(NOBODY, Ordering::Release);
             }
             at += count;
@@ -678,7 +686,8 @@ impl Writer {
             Owner::Slot(_) | Owner::List(_) => return,
         };
         let words = self.arena().words(inner);
-        let is_empty = [REST, CHILDREN, BOXES, DERIVED].iter().all(|at| words[*at].load(Ordering::Relaxed) == 0);
+        let is_empty =
+            [REST, CHILDREN, BOXES, DERIVED].iter().all(|at| words[*at].load(Ordering::Relaxed) == 0);
         if is_empty {
             let owner = Owner::read(self.arena(), inner, INNER_OWNER);
             self.lead(view, owner, inner, 0);
@@ -774,7 +783,11 @@ impl Writer {
 /// Homes of targets.
 impl Writer {
     fn home(&self, target: u32) -> u32 {
-        if target & IS_LIST != 0 { self.arena().load(target & !IS_LIST, LIST_HOME) } else { self.homes.get(target) }
+        if target & IS_LIST != 0 {
+            self.arena().load(target & !IS_LIST, LIST_HOME)
+        } else {
+            self.homes.get(target)
+        }
     }
 
     fn set_home(&mut self, target: u32, home: u32) {

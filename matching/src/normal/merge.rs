@@ -109,7 +109,7 @@ fn sorted(mut set: Vec<Constant>) -> Vec<Constant> {
 }
 
 /// Each text, and nothing else: the empty one comes first.
-fn any_text() -> Check {
+pub(super) fn any_text() -> Check {
     Check::Range { low: Bound::Included(Constant::Str("".into())), high: Bound::Open }
 }
 

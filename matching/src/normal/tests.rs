@@ -180,3 +180,46 @@ fn hostile_filters_stay_linear() {
         assert!(size(&Condition::of(&filter)) <= 4 * crate::filter::NODES_MAX, "{text}");
     }
 }
+
+#[test]
+fn hulls_join_what_is_asked_of_the_same_field() {
+    let hull = |one: &str, other: &str| of(one).hull(&of(other)).to_filter().unwrap().to_string();
+    assert_eq!(hull("a = 1 AND b = 'x'", "a = 2 AND c"), "a IN (1, 2)");
+    assert_eq!(hull("a > 5 AND b = 'x'", "a BETWEEN 1 AND 3 AND b = 'y'"), "a >= 1 AND b IN ('x', 'y')");
+    assert_eq!(hull("a LIKE 'abc%'", "a LIKE 'abd%'"), "a LIKE 'ab%'");
+    assert_eq!(hull("a LIKE '%xyz'", "a LIKE '%\\_yz'"), "a LIKE '%yz'");
+    assert_eq!(hull("a NOT IN (1, 2)", "a NOT IN (2, 3)"), "a != 2");
+    assert_eq!(hull("a < 5", "a > 7"), "EXISTS a");
+    assert_eq!(hull("a = 'x'", "a LIKE '%b%'"), "a >= ''");
+    assert_eq!(hull("(a = 1 AND b) OR (a = 2 AND c)", "a = 3"), "a IN (1, 2, 3)");
+    assert_eq!(hull("a = 1", "b = 1"), "TRUE");
+    assert_eq!(hull("a = 1 AND a = 2", "b = 1"), "b = 1");
+    let many = |from: i64| {
+        format!("a IN ({})", (from..from + 20).map(|n| n.to_string()).collect::<Vec<_>>().join(","))
+    };
+    assert_eq!(hull(&many(0), &many(100)), "a >= 0 AND a <= 119");
+}
+
+#[test]
+fn a_hull_holds_wherever_a_part_does() {
+    let (mut held, mut beyond) = (0, 0);
+    for seed in 0..8_000 {
+        let mut generator = Generator::new(seed);
+        let name = generator.pick(&["n", "s", "b", "w"]);
+        let one = if generator.percent(70) { generator.filter_on(name) } else { generator.filter(2) };
+        let other = if generator.percent(70) { generator.filter_on(name) } else { generator.filter(2) };
+        let hull = Condition::of(&one).hull(&Condition::of(&other));
+        let printed = hull.to_filter().unwrap_or_else(|| panic!("seed {seed}: {hull:?} has no text"));
+        check_form(&hull);
+        for _ in 0..12 {
+            let event = generator.event();
+            let is_part = one.evaluate(&event).is_true() || other.evaluate(&event).is_true();
+            let is_hull = hull.holds(&event);
+            assert!(is_hull || !is_part, "seed {seed}: {one} or {other} give {hull:?}, {event:?}");
+            assert_eq!(printed.evaluate(&event).is_true(), is_hull, "seed {seed}: {printed} is {hull:?}");
+            held += u32::from(is_part);
+            beyond += u32::from(!is_hull);
+        }
+    }
+    assert!(held > 20_000 && beyond > 10_000, "held {held}, beyond {beyond}");
+}
