@@ -1,17 +1,19 @@
 //! Interest: what a broker asks of its peers, and what a peer asks here (PROTOCOL.md 6.3).
 //!
 //! Invariants:
-//! 1. Own interest is a set of distinct asks with a count of the subscriptions behind each; its
-//!    version moves with the set, not with the counts.
+//! 1. Own interest is a set of entries that match whatever the subscriptions ask for, exact within
+//!    a budget (`fanal_matching::summary`); its version moves with the set, by one with each
+//!    change, and at each version the set matches all that is asked for.
 //! 2. A peer's interest is applied as a difference: equal asks keep their entry, so that a
 //!    snapshot after a reconnect installs and withdraws nothing that did not change.
 //! 3. The version held is that of the last snapshot or delta that was applied whole.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use fanal_matching::TopicFilter;
+use fanal_matching::summary::{Ask, Change, Summary};
 use fanal_protocol::control::{
-    INTEREST_DURABLE, INTEREST_LIVE, InterestDelta, InterestDigest, InterestEntry, InterestSnapshot,
-    interest_digest,
+    InterestDelta, InterestDigest, InterestEntry, InterestSnapshot, interest_digest,
 };
 
 /// Changes kept for deltas; a peer further behind gets a snapshot.
@@ -27,15 +29,12 @@ const ENTRY_BYTES_MAX: usize = 128 * 1024;
 const INTEREST_BYTES_MAX: usize = 64 << 20;
 /// Most entries that a peer may ask for (PROTOCOL.md 3.3).
 pub const ENTRIES_MAX: usize = 100_000;
-
-impl Change {
-    fn size(&self) -> usize {
-        match self {
-            Change::Add(entry) => size(entry),
-            Change::Remove(_) => 10,
-        }
-    }
-}
+/// Entries beyond the budget: a new one, and one that others are about to be joined in.
+const ENTRIES_SPARE: usize = 2;
+/// Bytes beyond the budget, for the same.
+const INTEREST_BYTES_SPARE: usize = 1 << 20;
+/// About the bytes of a removed id in a delta.
+const REMOVE_BYTES: usize = 10;
 
 /// About the bytes of an entry in a frame.
 fn size(entry: &InterestEntry) -> usize {
@@ -43,107 +42,90 @@ fn size(entry: &InterestEntry) -> usize {
     32 + entry.filter.len() + entry.predicate.as_ref().map_or(0, String::len) + except
 }
 
-/// Entries beyond the budget that widening takes: one per class.
-const WIDENED_MAX: usize = [INTEREST_LIVE, INTEREST_DURABLE].len();
+/// An ask in the words of the summary. None if it is no ask; those of subscriptions are checked
+/// before (`crate::ask`).
+fn ask_of(entry: &InterestEntry) -> Option<Ask> {
+    let parse = |text: &String| TopicFilter::parse(text).ok();
+    let except = entry.except.iter().map(parse).collect::<Option<Vec<_>>>()?;
+    Some(Ask::from_text(entry.class, parse(&entry.filter)?, except, entry.predicate.as_deref(), false))
+}
 
-/// What an ask widens to: everything of its class. A leading wildcard does not match topics that
-/// begin with `$`, so an ask for those widens to its first level.
-fn everything(ask: &InterestEntry) -> InterestEntry {
-    let filter = match ask.filter.split('/').next() {
-        Some(first) if first.starts_with('$') => format!("{first}/#"),
-        _ => "#".into(),
-    };
-    InterestEntry { id: 0, class: ask.class, filter, predicate: None, except: Vec::new() }
+fn entry_of(id: u64, ask: &Ask) -> InterestEntry {
+    InterestEntry {
+        id,
+        class: ask.class(),
+        filter: ask.topic().to_string(),
+        predicate: ask.predicate().map(str::to_owned),
+        except: ask.except().iter().map(ToString::to_string).collect(),
+    }
 }
 
 /// What this broker asks of every peer.
 #[derive(Debug)]
 pub struct OwnInterest {
     version: u64,
-    id_last: u64,
-    asks: BTreeMap<InterestEntry, (u64, usize)>,
+    summary: Summary,
     changes: VecDeque<(u64, Change)>,
-    budget: usize,
-    /// Subscriptions that are asked for as everything.
-    widened: usize,
 }
 
 impl Default for OwnInterest {
     fn default() -> Self {
-        OwnInterest::with_budget(ENTRIES_MAX - WIDENED_MAX)
+        OwnInterest::with_budget(ENTRIES_MAX - ENTRIES_SPARE)
     }
 }
 
-#[derive(Debug, Clone)]
-enum Change {
-    Add(InterestEntry),
-    Remove(u64),
-}
-
 impl OwnInterest {
-    /// Empty, exact up to `budget` distinct asks. What comes beyond is asked for as `#` of its
-    /// class: a superset, since the receiver matches again.
+    /// Empty, exact up to `budget` distinct asks and [`INTEREST_BYTES_MAX`] less
+    /// [`INTEREST_BYTES_SPARE`]. Beyond, asks share entries that ask for more: a superset, since the
+    /// receiver matches again.
     pub fn with_budget(budget: usize) -> Self {
         OwnInterest {
             version: 0,
-            id_last: 0,
-            asks: BTreeMap::new(),
+            summary: Summary::new(budget, INTEREST_BYTES_MAX - INTEREST_BYTES_SPARE),
             changes: VecDeque::new(),
-            budget,
-            widened: 0,
         }
     }
 
     /// Whether the set asks for more than the subscriptions do.
     pub fn is_widened(&self) -> bool {
-        self.widened > 0
+        !self.summary.is_exact()
     }
 
     /// One more subscription asks for this (its id is ignored). The version from which on it is
-    /// part of the set. O(log asks).
+    /// part of the set. O(log asks) within the budget.
     pub fn add(&mut self, ask: InterestEntry) -> u64 {
-        let mut key = InterestEntry { id: 0, ..ask };
-        if !self.asks.contains_key(&key) && self.asks.len() >= self.budget {
-            key = everything(&key);
-            self.widened += 1;
+        if let Some(ask) = ask_of(&ask) {
+            self.summary.insert(ask);
+            self.take_changes();
         }
-        if let Some((_, count)) = self.asks.get_mut(&key) {
-            *count += 1;
-            return self.version;
-        }
-        self.id_last += 1;
-        let id = self.id_last;
-        self.asks.insert(key.clone(), (id, 1));
-        self.push(Change::Add(InterestEntry { id, ..key }))
+        self.version
     }
 
     /// One subscription less asks for this. O(log asks).
     pub fn remove(&mut self, ask: InterestEntry) -> u64 {
-        let mut key = InterestEntry { id: 0, ..ask };
-        if !self.asks.contains_key(&key) {
-            // It was added beyond the budget.
-            key = everything(&key);
-            self.widened = self.widened.saturating_sub(1);
-        }
-        match self.asks.get_mut(&key) {
-            Some((_, count)) if *count > 1 => *count -= 1,
-            Some((id, _)) => {
-                let id = *id;
-                self.asks.remove(&key);
-                return self.push(Change::Remove(id));
-            }
-            None => {}
+        if let Some(ask) = ask_of(&ask) {
+            self.summary.remove(&ask);
+            self.take_changes();
         }
         self.version
     }
 
-    fn push(&mut self, change: Change) -> u64 {
-        self.version += 1;
-        self.changes.push_back((self.version, change));
-        if self.changes.len() > CHANGES_MAX {
-            self.changes.pop_front();
+    /// Goes on with what need not be done at once: withdraws entries that another one covers, and
+    /// narrows where there is room, in `steps` of at most two changes. True if there is more to do:
+    /// call it again a little later, so that a peer is not flooded.
+    pub fn settle(&mut self, steps: usize) -> bool {
+        let has_more = self.summary.settle(steps);
+        self.take_changes();
+        has_more
+    }
+
+    fn take_changes(&mut self) {
+        for change in self.summary.take_changes() {
+            self.version += 1;
+            self.changes.push_back((self.version, change));
         }
-        self.version
+        let over = self.changes.len().saturating_sub(CHANGES_MAX);
+        self.changes.drain(..over);
     }
 
     /// The version of the set.
@@ -151,14 +133,14 @@ impl OwnInterest {
         self.version
     }
 
-    /// Number of distinct asks.
+    /// Number of entries.
     pub fn len(&self) -> usize {
-        self.asks.len()
+        self.summary.len()
     }
 
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
-        self.asks.is_empty()
+        self.summary.is_empty()
     }
 
     /// What leads from `from` to a later version; `None`: too far behind, send a snapshot.
@@ -171,19 +153,20 @@ impl OwnInterest {
         let mut delta = InterestDelta { from, to: from, ..Default::default() };
         let mut bytes = 0;
         for (version, change) in self.changes.iter().skip(skip).take(PART_ENTRIES_MAX) {
-            bytes += change.size();
+            let entry = match change {
+                Change::Add { id, ask } => Ok(entry_of(*id, ask)),
+                Change::Remove { id } => Err(*id),
+            };
+            bytes += entry.as_ref().map_or(REMOVE_BYTES, size);
             if bytes > PART_BYTES_MAX && delta.to > from {
                 break;
             }
-            match change {
-                Change::Add(entry) => delta.add.push(entry.clone()),
-                Change::Remove(id) => {
-                    let added = delta.add.iter().position(|entry| entry.id == *id);
-                    match added {
-                        Some(at) => drop(delta.add.remove(at)),
-                        None => delta.remove.push(*id),
-                    }
-                }
+            match entry {
+                Ok(entry) => delta.add.push(entry),
+                Err(id) => match delta.add.iter().position(|entry| entry.id == id) {
+                    Some(at) => drop(delta.add.remove(at)),
+                    None => delta.remove.push(id),
+                },
             }
             delta.to = *version;
         }
@@ -192,8 +175,7 @@ impl OwnInterest {
 
     /// The whole set in parts.
     pub fn snapshot(&self) -> Vec<InterestSnapshot> {
-        let entries: Vec<InterestEntry> =
-            self.asks.iter().map(|(key, (id, _))| InterestEntry { id: *id, ..key.clone() }).collect();
+        let entries = self.summary.entries().map(|(id, ask)| entry_of(id, ask));
         let mut parts = vec![InterestSnapshot { version: self.version, ..Default::default() }];
         let mut bytes = 0;
         for entry in entries {
@@ -217,8 +199,10 @@ impl OwnInterest {
 
     /// What a peer should hold.
     pub fn digest(&self) -> InterestDigest {
-        let digest = interest_digest(self.asks.keys());
-        InterestDigest { version: self.version, digest, entries: self.asks.len() as u64 }
+        let entries = self.summary.entries();
+        let digests = entries.map(|(id, ask)| interest_digest([&entry_of(id, ask)]));
+        let digest = digests.fold(0, u64::wrapping_add);
+        InterestDigest { version: self.version, digest, entries: self.len() as u64 }
     }
 }
 
@@ -329,8 +313,10 @@ impl PeerInterest {
         if self.version != Some(delta.from) || self.arriving.is_some() {
             return Err(InterestError::Resync { have: self.version.unwrap_or(0) });
         }
-        check_budget(self.entries.len() + delta.add.len())?;
-        check_bytes(&delta.add, self.bytes)?;
+        let gone: Vec<&InterestEntry> = delta.remove.iter().filter_map(|id| self.entries.get(id)).collect();
+        let bytes_gone: usize = gone.iter().map(|entry| size(entry)).sum();
+        check_budget((self.entries.len() + delta.add.len()).saturating_sub(gone.len()))?;
+        check_bytes(&delta.add, self.bytes.saturating_sub(bytes_gone))?;
         let mut change = InterestChange::default();
         for entry in delta.add {
             let key = InterestEntry { id: 0, ..entry.clone() };
@@ -477,20 +463,135 @@ mod tests {
     #[test]
     fn beyond_the_budget_interest_widens_and_never_misses() {
         let mut own = OwnInterest::with_budget(3);
-        for n in 0..6 {
-            own.add(ask(n));
-        }
+        (0..3).for_each(|n| _ = own.add(ask(n)));
+        assert!(!own.is_widened());
+        (3..6).for_each(|n| _ = own.add(ask(n)));
         assert!(own.is_widened());
-        assert_eq!(own.len(), 5, "three exact asks and one for everything per class");
-        // Whatever goes first, what is left is still asked for.
-        for n in 0..4 {
-            own.remove(ask(n));
-        }
+        assert_eq!(filters(&own), ["0 f/#", "1 f/#"], "classes never mix");
+        // Whatever goes first, what is left is still asked for; where there is room it is exact.
+        (0..2).for_each(|n| _ = own.remove(ask(n)));
         assert!(own.is_widened());
-        for n in 4..6 {
-            own.remove(ask(n));
-        }
+        own.remove(ask(2));
+        while own.settle(1) {}
+        assert!(!own.is_widened());
+        assert_eq!(filters(&own), ["0 f/4", "1 f/3", "1 f/5"]);
+        (3..6).for_each(|n| _ = own.remove(ask(n)));
         assert!(own.is_empty() && !own.is_widened());
+    }
+
+    fn filters(own: &OwnInterest) -> Vec<String> {
+        let parts = own.snapshot();
+        parts.iter().flat_map(|part| &part.entries).map(|e| format!("{} {}", e.class, e.filter)).collect()
+    }
+
+    /// What the peer holds after each delta or snapshot matches what was asked for at a version that
+    /// it has confirmed, while interest widens and narrows under it (PROTOCOL.md 5.7).
+    #[test]
+    fn what_a_peer_confirmed_stays_matched_while_interest_widens_and_narrows() {
+        const BUDGET: usize = 40;
+        let mut own = OwnInterest::with_budget(BUDGET);
+        let mut peer = PeerInterest::default();
+        let mut installed = BTreeSet::new();
+        let mut asked: Vec<(InterestEntry, u64)> = Vec::new();
+        let entry = |n: usize| InterestEntry {
+            class: (n % 2) as u8,
+            filter: format!("f/{}/{}", n % 3, n % 17),
+            predicate: (n % 4 != 0).then(|| format!("n > {n}")),
+            ..Default::default()
+        };
+        let (mut widened, mut narrowed) = (0, 0);
+        for step in 0..4_000_usize {
+            let is_growing = (step / 250).is_multiple_of(2);
+            let was_widened = own.is_widened();
+            match (step * 7_919 % 5, is_growing) {
+                (0, _) => _ = own.settle(3),
+                (1, true) | (2.., false) if !asked.is_empty() => {
+                    let (gone, _) = asked.swap_remove(step * 31 % asked.len());
+                    own.remove(gone);
+                }
+                _ => asked.push((entry(step * 13 % 1_009), own.add(entry(step * 13 % 1_009)))),
+            }
+            widened += usize::from(!was_widened && own.is_widened());
+            narrowed += usize::from(was_widened && !own.is_widened());
+            assert!(own.len() <= BUDGET);
+            if step % 3 == 0 {
+                // One delta, as far as it goes: the peer is behind for most of the time.
+                match peer.version().and_then(|from| own.delta(from)) {
+                    Some(delta) => apply_in_order(&mut installed, peer.on_delta(delta).unwrap()),
+                    None => sync(&own, &mut peer, &mut installed),
+                }
+            }
+            let confirmed = peer.version().unwrap_or(0);
+            for (ask, _) in asked.iter().filter(|(_, version)| *version <= confirmed) {
+                assert!(is_covered(ask, &installed), "step {step}: {ask:?} is not among {installed:?}");
+            }
+        }
+        assert!(widened >= 5 && narrowed >= 5, "widened {widened}, narrowed {narrowed}");
+    }
+
+    /// New asks before old ones are withdrawn, and nothing is missed in between.
+    fn apply_in_order(installed: &mut BTreeSet<InterestEntry>, change: InterestChange) {
+        installed.extend(change.add);
+        for entry in change.remove {
+            assert!(installed.remove(&entry), "withdrawn but not held: {entry:?}");
+        }
+    }
+
+    fn is_covered(ask: &InterestEntry, installed: &BTreeSet<InterestEntry>) -> bool {
+        let selector = |entry: &InterestEntry| {
+            crate::ask::parse_ask(&entry.filter, entry.predicate.as_deref(), &entry.except).unwrap().1
+        };
+        let wanted = selector(ask);
+        installed.contains(ask)
+            || installed.iter().any(|entry| entry.class == ask.class && selector(entry).covers(&wanted))
+    }
+
+    /// IMMUNITY F21: a covering filter over 100,000 others is withdrawn. Within the budget that is
+    /// one change; above it nothing at once, and the rest in paced steps.
+    #[test]
+    fn withdrawing_a_cover_over_100_000_filters_releases_no_burst() {
+        const FILTERS: usize = 100_000;
+        let filter = |n: usize| InterestEntry { filter: format!("f/{}/{n}", n % 100), ..Default::default() };
+        let cover = || InterestEntry { filter: "f/#".into(), ..Default::default() };
+        for budget in [FILTERS + 1, FILTERS - 1] {
+            let mut own = OwnInterest::with_budget(budget);
+            own.add(cover());
+            (0..FILTERS).for_each(|n| _ = own.add(filter(n)));
+            assert!(!own.is_widened(), "the cover is asked for");
+            while own.settle(1_000) {}
+            let before = own.version();
+            own.remove(cover());
+            assert!(own.version() - before <= 1, "{} changes at once", own.version() - before);
+            assert_eq!(own.is_widened(), budget < FILTERS);
+            // A few leave: there is room for those that are left, which come step by step.
+            let leave = if budget < FILTERS { FILTERS / 7 } else { 0 };
+            for n in 0..leave {
+                let before = own.version();
+                own.remove(filter(n));
+                assert!(own.version() - before <= 18, "{} changes at once", own.version() - before);
+            }
+            let mut has_more = true;
+            while has_more {
+                let before = own.version();
+                has_more = own.settle(64);
+                assert!(own.version() - before <= 128, "{} changes at once", own.version() - before);
+            }
+            assert_eq!((own.len(), own.is_widened()), (FILTERS - leave, false));
+        }
+    }
+
+    /// At the limit, an entry may come in the place of one that goes: the net counts.
+    #[test]
+    fn a_delta_is_judged_by_what_is_held_after_it() {
+        let mut peer = PeerInterest::default();
+        let entry = |id: u64| InterestEntry { id, filter: format!("t/{id}"), ..Default::default() };
+        let entries = (1..=ENTRIES_MAX as u64).map(entry).collect();
+        peer.on_snapshot(InterestSnapshot { version: 1, last: true, entries, ..Default::default() }).unwrap();
+        let add = |id| vec![entry(ENTRIES_MAX as u64 + id)];
+        let over = InterestDelta { from: 1, to: 2, add: add(1), remove: vec![] };
+        assert!(matches!(peer.on_delta(over), Err(InterestError::TooMany { .. })));
+        peer.on_delta(InterestDelta { from: 1, to: 3, add: add(1), remove: vec![5] }).unwrap();
+        assert_eq!(peer.len(), ENTRIES_MAX);
     }
 
     #[test]

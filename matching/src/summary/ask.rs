@@ -17,7 +17,25 @@ pub struct Ask {
     class: u8,
     topic: TopicFilter,
     except: Box<[TopicFilter]>,
-    predicate: Option<Box<str>>,
+    predicate: Option<Predicate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Predicate {
+    is_strict: bool,
+    text: Box<str>,
+}
+
+impl Predicate {
+    fn of(filter: &Filter) -> Predicate {
+        Predicate { is_strict: filter.is_strict(), text: filter.as_str().into() }
+    }
+
+    /// `None` if it cannot be read here.
+    fn parse(&self) -> Option<Filter> {
+        let parse = if self.is_strict { Filter::parse_strict } else { Filter::parse };
+        parse(&self.text).ok()
+    }
 }
 
 impl Ask {
@@ -28,8 +46,21 @@ impl Ask {
             class,
             topic: selector.topic.clone(),
             except: selector.except.clone().into(),
-            predicate: selector.predicate.as_ref().map(|predicate| predicate.as_str().into()),
+            predicate: selector.predicate.as_ref().map(Predicate::of),
         }
+    }
+
+    /// What was asked for in these words. `predicate` is the canonical text of a filter, in strict
+    /// mode or not, and `except` is sorted, if equal asks are to be found equal.
+    pub fn from_text(
+        class: u8,
+        topic: TopicFilter,
+        except: Vec<TopicFilter>,
+        predicate: Option<&str>,
+        is_strict: bool,
+    ) -> Ask {
+        let predicate = predicate.map(|text| Predicate { is_strict, text: text.into() });
+        Ask { class, topic, except: except.into(), predicate }
     }
 
     /// Everything that `topic` matches.
@@ -54,7 +85,12 @@ impl Ask {
 
     /// The canonical text of what an event's attributes must fulfil.
     pub fn predicate(&self) -> Option<&str> {
-        self.predicate.as_deref()
+        self.predicate.as_ref().map(|predicate| &*predicate.text)
+    }
+
+    /// Whether the predicate is one in strict mode.
+    pub fn is_strict(&self) -> bool {
+        self.predicate.as_ref().is_some_and(|predicate| predicate.is_strict)
     }
 
     /// The selector. `O(bytes)`: a predicate is parsed. A predicate that is no filter here is
@@ -63,7 +99,7 @@ impl Ask {
         Selector {
             topic: self.topic.clone(),
             except: self.except.to_vec(),
-            predicate: self.predicate.as_ref().and_then(|text| Filter::parse(text).ok()),
+            predicate: self.predicate.as_ref().and_then(Predicate::parse),
         }
     }
 
@@ -88,17 +124,21 @@ impl Ask {
         (self.class, &self.topic, &self.except) == (other.class, &other.topic, &other.except)
     }
 
-    /// What the attributes must fulfil.
-    fn condition(&self) -> Condition {
+    /// What the attributes must fulfil. `None` if the predicate cannot be read here.
+    fn condition(&self) -> Option<Condition> {
         match &self.predicate {
-            None => Condition::Always,
-            Some(text) => Filter::parse(text).map_or(Condition::Always, |filter| Condition::of(&filter)),
+            None => Some(Condition::Always),
+            Some(predicate) => predicate.parse().map(|filter| Condition::of(&filter)),
         }
     }
 
     /// Whether this covers an ask that differs in nothing but the predicate.
     pub(super) fn covers_predicate(&self, other: &Ask) -> bool {
-        self.predicate.is_none() || self.condition().covers(&other.condition())
+        match (self.condition(), other.condition()) {
+            (Some(Condition::Always), _) => true,
+            (Some(one), Some(other)) => one.covers(&other),
+            _ => false,
+        }
     }
 
     /// An ask for what this and `other` ask for, and more, which differ in nothing but the
@@ -108,7 +148,7 @@ impl Ask {
         if self.predicate.is_none() || other.predicate.is_none() {
             return Some(Ask { predicate: None, ..self.clone() });
         }
-        let (one, two) = (self.condition(), other.condition());
+        let (one, two) = self.condition().zip(other.condition())?;
         if one.covers(&two) {
             return Some(self.clone());
         }
@@ -117,7 +157,7 @@ impl Ask {
         }
         let hull = one.hull(&two);
         let hull = Some(hull).filter(Condition::tells_values_apart)?.to_filter()?;
-        Some(Ask { predicate: Some(hull.as_str().into()), ..self.clone() })
+        Some(Ask { predicate: Some(Predicate::of(&hull)), ..self.clone() })
     }
 }
 
@@ -127,7 +167,7 @@ impl fmt::Display for Ask {
         for except in &self.except {
             write!(f, " except {except}")?;
         }
-        match &self.predicate {
+        match self.predicate() {
             Some(predicate) => write!(f, " where {predicate}"),
             None => Ok(()),
         }

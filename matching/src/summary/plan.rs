@@ -212,7 +212,8 @@ fn pairs(groups: &[Group]) -> VecDeque<Step> {
 /// Whether joining two asks promises to leave something of their predicates.
 pub(super) fn are_alike(one: &Ask, other: &Ask) -> bool {
     let word = |ask: &Ask| ask.predicate().and_then(|text| text.split(' ').next()).map(str::to_owned);
-    one.differs_by_predicate(other) && word(one) == word(other)
+    let is_opaque = one.is_strict() || other.is_strict();
+    !is_opaque && one.differs_by_predicate(other) && word(one) == word(other)
 }
 
 /// Topic filters with two entries or more, those with most first: the fewest are widened.
