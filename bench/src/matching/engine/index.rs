@@ -1,10 +1,14 @@
-//! The project's own index, asked as an edge of the broker asks it: a route per topic, kept while
-//! it is current, and its candidates decided per event.
+//! The project's own index, asked as an edge of the broker asks it: with a route per topic, which
+//! the index renews where it is not current.
+//!
+//! As long as each subscription has the entry of its own number, what the index writes out are the
+//! ids; afterwards each is looked up as the destination of its entry.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use fanal_matching::{EntryId, Index, Route, Selector, Topic};
+use fanal_matching::{Entries, EntryId, Index, Route, Selector, Topic};
 
 use super::{Engine, Matcher, Refusal};
 use crate::matching::asked::Asked;
@@ -15,12 +19,15 @@ pub(in crate::matching) struct Indexed {
     index: Index<u32>,
     /// By id, for removal.
     entries: Mutex<Vec<Option<EntryId>>>,
+    /// Whether some entry has another number than its id.
+    is_renumbered: AtomicBool,
 }
 
 /// An edge's view: the index and the routes that it keeps.
 pub(in crate::matching) struct IndexMatcher<'e> {
-    index: &'e Index<u32>,
+    engine: &'e Indexed,
     routes: HashMap<Topic, Route<u32>>,
+    found: Vec<EntryId>,
 }
 
 impl Indexed {
@@ -40,7 +47,7 @@ impl Engine for Indexed {
     const IS_CONCURRENT: bool = true;
 
     fn new(_schema: &Schema) -> Result<Self, Refusal> {
-        Ok(Indexed { index: Index::new(), entries: Mutex::default() })
+        Ok(Indexed { index: Index::new(), entries: Mutex::default(), is_renumbered: AtomicBool::new(false) })
     }
 
     fn prepare(asked: &Asked) -> Result<Selector, Refusal> {
@@ -49,6 +56,9 @@ impl Engine for Indexed {
 
     fn insert(&self, id: u32, selector: Selector) -> Result<(), Refusal> {
         let entry = self.index.insert(selector, id);
+        if entry.number() != id {
+            self.is_renumbered.store(true, Ordering::Release);
+        }
         self.set(id, Some(entry));
         Ok(())
     }
@@ -58,23 +68,53 @@ impl Engine for Indexed {
         removed.map(drop).ok_or_else(|| format!("nothing to remove under {id}"))
     }
 
+    fn bytes(&self) -> Option<usize> {
+        Some(self.index.bytes())
+    }
+
     fn matcher(&self) -> IndexMatcher<'_> {
-        IndexMatcher { index: &self.index, routes: HashMap::new() }
+        IndexMatcher { engine: self, routes: HashMap::new(), found: Vec::new() }
+    }
+}
+
+impl<'e> IndexMatcher<'e> {
+    fn route(&mut self, topic: &Topic) -> (&'e Index<u32>, &mut Route<u32>) {
+        let index = &self.engine.index;
+        if !self.routes.contains_key(topic) {
+            self.routes.insert(topic.clone(), index.route(topic));
+        }
+        match self.routes.get_mut(topic) {
+            Some(route) => (index, route),
+            None => unreachable!("it was just inserted"),
+        }
     }
 }
 
 impl Matcher for IndexMatcher<'_> {
     fn find(&mut self, event: &Event, ids: &mut Vec<u32>) -> Result<(), Refusal> {
-        let known = self.routes.get(&event.topic).filter(|route| route.is_current(self.index));
-        let route = match known {
-            Some(route) => route,
-            None => {
-                self.routes.insert(event.topic.clone(), self.index.route(&event.topic));
-                &self.routes[&event.topic]
-            }
-        };
-        let wanted = route.candidates().iter().filter(|candidate| candidate.matches(event));
-        ids.extend(wanted.map(|candidate| candidate.destination));
+        if self.engine.is_renumbered.load(Ordering::Acquire) {
+            let (index, route) = self.route(&event.topic);
+            index.visit(route, event, |_, id| ids.push(*id));
+            return Ok(());
+        }
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        let (index, route) = self.route(&event.topic);
+        index.collect(route, event, &mut found);
+        ids.extend(found.iter().map(|entry| entry.number()));
+        self.found = found;
         Ok(())
+    }
+
+    fn find_slices(&mut self, event: &Event) -> Result<Option<usize>, Refusal> {
+        let (index, route) = self.route(&event.topic);
+        let mut count = 0;
+        index.visit_lists(route, event, |entries| {
+            count += match entries {
+                Entries::One(_) => 1,
+                Entries::Many(list) => list.len_max(),
+            };
+        });
+        Ok(Some(count))
     }
 }
