@@ -45,6 +45,7 @@ mod codes;
 mod entry;
 mod epoch;
 mod equals;
+mod gates;
 mod matching;
 mod memory;
 mod place;
@@ -166,7 +167,7 @@ impl<D: Clone + Send + Sync> Index<D> {
     /// Adds an entry. Amortised `O(levels + predicates)`.
     ///
     /// # Panics
-    /// With two billion entries or 8 GiB of them.
+    /// With a billion entries or 8 GiB of them.
     pub fn insert(&self, selector: Selector, destination: D) -> EntryId {
         self.add(selector, Entry { destination, instead_of: None })
     }

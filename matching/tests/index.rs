@@ -132,6 +132,15 @@ fn change(
     }
 }
 
+/// Says that readers may end, also when the test fails.
+struct Done<'d>(&'d AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn is_long() -> bool {
     std::env::var_os("FANAL_LONG").is_some_and(|value| value == "1")
 }
@@ -201,6 +210,7 @@ fn an_entry_is_found_once_insert_has_returned() {
     let done = AtomicBool::new(false);
     let topic = parse_topic("a/b");
     std::thread::scope(|scope| {
+        let ending = Done(&done);
         let writers: Vec<_> = (0..WRITERS)
             .map(|_| {
                 scope.spawn(|| {
@@ -230,7 +240,7 @@ fn an_entry_is_found_once_insert_has_returned() {
         for writer in writers {
             writer.join().expect("a writer failed");
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
     });
     let mut route = index.route(&topic);
     let event = vec![("n", Value::Int(1)), ("s", Value::Str("x"))];
@@ -265,6 +275,7 @@ fn what_stays_is_found_once_while_others_come_and_go() {
     }
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ending = Done(&done);
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut route = index.route(&topic);
@@ -296,7 +307,7 @@ fn what_stays_is_found_once_while_others_come_and_go() {
                 index.remove(coming.swap_remove(at));
             }
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
     });
 }
 
@@ -318,6 +329,7 @@ fn a_replaced_entry_is_found_once_in_every_match() {
     let mut id = index.insert(selectors[0].clone(), 0);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ending = Done(&done);
         scope.spawn(|| {
             let mut route = index.route(&topic);
             while !done.load(Ordering::Relaxed) {
@@ -332,7 +344,7 @@ fn a_replaced_entry_is_found_once_in_every_match() {
         for round in 0..20_000 {
             id = index.replace(id, selectors[round % selectors.len()].clone()).expect("it is there");
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
     });
     assert_eq!(index.remove(id), Some(0));
     assert_eq!(index.replace(id, selector_of("a")), None);

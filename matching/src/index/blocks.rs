@@ -6,7 +6,7 @@
 //! |---|---|
 //! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
 //! | ids | used, meta, next, owner (2), previous, numbers of entries |
-//! | inner | rest, meta, attributes of children (2), owner (2), children, boxes, derived children |
+//! | inner | rest, meta, attributes of children (2), owner (2), children, boxes, children by gates, whether gates are used |
 //! | list | first block of ids, meta, home, numbers |
 //! | homes | how many, meta, blocks |
 //!
@@ -35,7 +35,8 @@ pub(super) const ATTRIBUTES: usize = 2;
 pub(super) const CHILDREN: usize = 6;
 pub(super) const BOXES: usize = 7;
 pub(super) const DERIVED: usize = 8;
-pub(super) const INNER_WORDS: usize = 9;
+pub(super) const GATES: usize = 9;
+pub(super) const INNER_WORDS: usize = 10;
 
 pub(super) const LIST_HOME: usize = 2;
 pub(super) const LIST_COUNT: usize = 3;

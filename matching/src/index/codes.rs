@@ -301,19 +301,9 @@ impl Dictionary {
         self.codes[code as usize].attribute
     }
 
-    /// How many entries ask for the code.
-    pub(super) fn uses(&self, code: u32) -> u32 {
-        self.codes[code as usize].uses
-    }
-
     /// How often the attribute of a code is asked about.
     pub(super) fn attribute_uses(&self, code: u32) -> u32 {
         self.attributes[usize::from(self.attribute_of(code))].uses
-    }
-
-    /// How many codes were ever in use at a time, and one more.
-    pub(super) fn codes_end(&self) -> usize {
-        self.codes.len()
     }
 
     /// The share of filters about this attribute that ask for this code, above 0 and at most 1.
@@ -489,7 +479,8 @@ impl Dictionary {
             match kind {
                 CodeKind::Presence => memory.arena().store(record, PRESENCE, 0),
                 CodeKind::Constant => self.forget_constant(memory, words, attribute, record, form),
-                CodeKind::Derived => {}
+                // Its entry has to go first.
+                CodeKind::Derived => return true,
             }
             memory.retire_thing(Leaving::Code(code));
         }

@@ -32,6 +32,14 @@ pub(super) const CODES_MAX: usize = 64;
 pub(super) const NOBODY: u32 = 0x7fff_ffff;
 /// A target is a list of entries rather than one.
 pub(super) const IS_LIST: u32 = 0x8000_0000;
+/// A target is the code of a gate. So is `NOBODY`, which is tested first.
+pub(super) const IS_GATE: u32 = 0x4000_0000;
+
+/// Whether a target is a gate.
+#[inline]
+pub(super) fn is_gate(target: u32) -> bool {
+    target & (IS_LIST | IS_GATE) == IS_GATE && target != NOBODY
+}
 
 /// The entry holds for every event of the topic, but for exclusions.
 const ALWAYS: u32 = 1 << 30;

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::EntryId;
 use super::arena::{Arena, Handle};
 use super::blocks::{
-    CHAIN_HEAD, CHILDREN, DERIVED, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words,
+    CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words,
 };
-use super::entry::{self, ENTRY_HEAD, Head, IS_LIST, NOBODY, Tests};
+use super::entry::{self, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
 use super::seen::Seen;
 use super::table::Key;
 use super::trie::Slot;
@@ -84,6 +84,36 @@ pub(super) fn find<A: Attributes + ?Sized>(
     let Scratch { seen, queue, .. } = scratch;
     seen.expect_tests(tests_end as usize);
     view.vocabulary.read(arena, event, seen);
+    if slots.iter().any(|slot| uses_gates(arena, *slot)) {
+        for level in &view.levels {
+            walk(view, &[*level], (topic, event), seen, queue, found);
+        }
+    }
+    walk(view, slots, (topic, event), seen, queue, found);
+    seen.clear();
+}
+
+/// Whether some entry below a slot asks for gates.
+fn uses_gates(arena: &Arena, slot: Slot) -> bool {
+    let block = slot.load(arena);
+    if block == 0 {
+        return false;
+    }
+    let words = arena.words(block);
+    let is_inner = Meta(words[META].load(Ordering::Relaxed)).kind() == Kind::Inner;
+    is_inner && words[GATES].load(Ordering::Acquire) != 0
+}
+
+/// Goes through all blocks below slots that the event leads to.
+fn walk<A: Attributes + ?Sized>(
+    view: &View,
+    slots: &[Slot],
+    (topic, event): (&Topic, &A),
+    seen: &mut Seen,
+    queue: &mut Vec<Step>,
+    found: &mut impl FnMut(Hit<'_>),
+) {
+    let arena = &view.common.arena;
     queue.clear();
     slots.iter().for_each(|slot| push(arena, queue, slot.load(arena)));
     let mut next = 0;
@@ -95,7 +125,6 @@ pub(super) fn find<A: Attributes + ?Sized>(
             scan(view, step, (topic, event), seen, found);
         }
     }
-    seen.clear();
 }
 
 #[inline]
@@ -152,7 +181,9 @@ fn scan<A: Attributes + ?Sized>(
             let asking = Asking { view, topic, event, seen };
             if !head.is_always() && entry::holds(entry, head.codes(), seen, &asking) {
                 let target = words[at].load(Ordering::Acquire);
-                if target != NOBODY && (!head.is_several() || seen.mark(target)) {
+                if is_gate(target) {
+                    seen.set_derived(target & !IS_GATE);
+                } else if target != NOBODY && (!head.is_several() || seen.mark(target)) {
                     hit(arena, target, found);
                 }
             }

@@ -14,6 +14,7 @@ use super::entry::{
     ANY, CODE, CODES_MAX, EITHER, ENTRY_HEAD, ENTRY_WORDS_MAX, FLOAT, HAS_HIGH, HAS_LOW, HIGH_STRICT, INT,
     LOW_STRICT, NONE, NOT, Operation, TEST, each_operation,
 };
+use super::gates::{Gates, LEVELS};
 use super::memory::Memory;
 use crate::normal::{Bound, Check, Condition, Constant, Field, Kind, Test};
 
@@ -41,13 +42,17 @@ pub(super) struct Encoder<'w> {
     pub(super) vocabulary: &'w Vocabulary,
     pub(super) checks: &'w mut Checks,
     pub(super) questions: &'w Questions,
+    pub(super) gates: &'w mut Gates,
     /// How many entries there are.
     pub(super) entries: u32,
+    /// Whether parts that are shared may become gates.
+    pub(super) may_share: bool,
 }
 
 impl Encoder<'_> {
     /// The drafts of a condition; none if it never holds.
     pub(super) fn drafts(&mut self, condition: &Condition) -> Vec<Draft> {
+        self.may_share &= !is_flat(condition);
         match condition {
             Condition::Never => Vec::new(),
             Condition::Always => vec![Draft::default()],
@@ -75,9 +80,79 @@ impl Encoder<'_> {
 
     /// Adds one of the things that must all hold.
     fn part(&mut self, draft: &mut Draft, part: &Condition) {
-        match self.code(part) {
+        match self.code(part).or_else(|| self.gate(part)) {
             Some(code) => draft.codes.push(code),
             None => self.operation(&mut draft.operations, part),
+        }
+    }
+
+    /// The code of a part that is shared, used once more.
+    fn gate(&mut self, part: &Condition) -> Option<u32> {
+        if !self.may_share {
+            return None;
+        }
+        if let Some(code) = self.gates.find(part) {
+            self.dictionary.use_again(code);
+            return Some(code);
+        }
+        if !self.gates.see(part) {
+            return None;
+        }
+        let drafts = match part {
+            Condition::Any(parts) if parts.len() <= DRAFTS_MAX => {
+                parts.iter().map(|part| self.draft(part)).collect()
+            }
+            // As a draft of its own it would become itself.
+            Condition::Test(_) | Condition::Other(_) => vec![self.unshared(part)],
+            part => vec![self.draft(part)],
+        };
+        let level = 1 + drafts.iter().map(|draft| self.level(draft)).max().unwrap_or(0);
+        if level > LEVELS {
+            drafts.iter().for_each(|draft| self.release(&draft.codes, &draft.operations));
+            return None;
+        }
+        let chance = self.chance_of(part);
+        let code = self.dictionary.use_derived();
+        self.gates.add(part.clone(), code, level, chance, drafts);
+        Some(code)
+    }
+
+    fn unshared(&mut self, part: &Condition) -> Draft {
+        let may_share = std::mem::replace(&mut self.may_share, false);
+        let draft = self.draft(part);
+        self.may_share = may_share;
+        draft
+    }
+
+    /// The highest level of the gates that a draft asks for.
+    fn level(&self, draft: &Draft) -> usize {
+        let mut level = draft.codes.iter().map(|code| self.gates.level(*code)).max().unwrap_or(0);
+        each_operation(&draft.operations, &mut |operation, own| {
+            if matches!(operation.kind(), CODE | NOT | ANY) {
+                level = own.iter().map(|code| self.gates.level(*code)).fold(level, usize::max);
+            }
+        });
+        level
+    }
+
+    /// How likely a condition is thought to hold, of an event like those that filters ask for.
+    fn chance_of(&self, condition: &Condition) -> f32 {
+        match condition {
+            Condition::Never => 0.0,
+            Condition::Always => 1.0,
+            Condition::Other(_) => 0.5,
+            Condition::All(parts) => parts.iter().map(|part| self.chance_of(part)).product(),
+            Condition::Any(parts) => {
+                1.0 - parts.iter().map(|part| 1.0 - self.chance_of(part)).product::<f32>()
+            }
+            Condition::Test(Test { check, .. }) => match check {
+                Check::OneOf(set) => (set.len() as f32 * 0.1).min(0.5),
+                Check::NoneOf(_) => 0.8,
+                Check::Range { low: Bound::Open, .. } | Check::Range { high: Bound::Open, .. } => 0.5,
+                Check::Range { .. } => 0.3,
+                Check::Present => 0.9,
+                Check::Absent | Check::Prefix(_) | Check::Suffix(_) | Check::Like { .. } => 0.1,
+            },
         }
     }
 
@@ -127,7 +202,7 @@ impl Encoder<'_> {
     }
 
     fn nested(&mut self, operations: &mut Vec<u32>, part: &Condition) {
-        match self.code(part) {
+        match self.code(part).or_else(|| self.gate(part)) {
             Some(code) => operations.extend([Operation::new(CODE, 0, 0, 0).0, code]),
             None => self.operation(operations, part),
         }
@@ -272,7 +347,19 @@ impl Encoder<'_> {
     }
 
     fn release_code(&mut self, code: u32) {
-        self.dictionary.release(self.memory, self.vocabulary, code);
+        let was_last = self.dictionary.release(self.memory, self.vocabulary, code);
+        if was_last && self.dictionary.kind(code) == CodeKind::Derived {
+            self.gates.unused.push(code);
+        }
+    }
+}
+
+/// Whether a condition is a test or a conjunction of tests.
+fn is_flat(condition: &Condition) -> bool {
+    match condition {
+        Condition::All(parts) => parts.iter().all(|part| matches!(part, Condition::Test(_))),
+        Condition::Any(_) => false,
+        _ => true,
     }
 }
 

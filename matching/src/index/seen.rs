@@ -125,11 +125,13 @@ impl Seen {
         self.codes.push(SetCode { code, attribute });
     }
 
-    /// Sets a code of no attribute.
+    /// Sets a code of no attribute, if it is not set.
     #[inline]
     pub(super) fn set_derived(&mut self, code: u32) {
-        self.set_bit(code);
-        self.derived.push(code);
+        if !self.has(code) {
+            self.set_bit(code);
+            self.derived.push(code);
+        }
     }
 
     fn set_bit(&mut self, code: u32) {

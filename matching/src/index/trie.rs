@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::arena::{Arena, Handle};
 use super::codes::{is_text, read_text, write_text};
+use super::memory::Memory;
 use super::table::Key;
 use super::writer::{View, Writer};
 use crate::topic::{FilterLevel, Topic, TopicFilter};
@@ -116,12 +117,17 @@ fn child(view: &View, node: Handle, text: &str) -> Handle {
 
 /// Makes the root.
 pub(super) fn new_root(writer: &mut Writer) -> Handle {
-    new_node(writer, 0, "")
+    new_node(&mut writer.memory, 0, "")
 }
 
-fn new_node(writer: &mut Writer, parent: u32, text: &str) -> Handle {
-    let (node, _) = writer.memory.take(HEAD + text.len().div_ceil(4));
-    let words = writer.memory.arena().words(node);
+/// Makes a slot of no filter.
+pub(super) fn new_slot(memory: &mut Memory) -> Slot {
+    Slot::here(new_node(memory, 0, ""))
+}
+
+fn new_node(memory: &mut Memory, parent: u32, text: &str) -> Handle {
+    let (node, _) = memory.take(HEAD + text.len().div_ceil(4));
+    let words = memory.arena().words(node);
     words[..HEAD].iter().for_each(|word| word.store(0, Ordering::Relaxed));
     words[PARENT].store(parent, Ordering::Relaxed);
     write_text(&words[TEXT..], text.as_bytes());
@@ -161,7 +167,7 @@ pub(super) fn first_level(view: &View, root: Handle, slot: Slot) -> Option<Strin
 fn one_child(writer: &mut Writer, node: Handle) -> Handle {
     match writer.memory.arena().load(node, ONE) {
         0 => {
-            let child = new_node(writer, node | IS_ONE, "");
+            let child = new_node(&mut writer.memory, node | IS_ONE, "");
             writer.memory.arena().store(node, ONE, child);
             child
         }
@@ -172,7 +178,7 @@ fn one_child(writer: &mut Writer, node: Handle) -> Handle {
 fn text_child(view: &View, writer: &mut Writer, node: Handle, text: &str) -> Handle {
     match child(view, node, text) {
         0 => {
-            let child = new_node(writer, node, text);
+            let child = new_node(&mut writer.memory, node, text);
             count_child(writer.memory.arena(), node, 1);
             writer.link(view, key(view, node, text), child);
             child

@@ -15,17 +15,18 @@ use std::sync::atomic::Ordering;
 
 use super::arena::{Arena, Handle};
 use super::blocks::{
-    BOXES, CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind,
-    LIST_COUNT, LIST_HOME, LIST_WORDS, META, Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
+    BOXES, CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, GATES, INNER_OWNER, INNER_WORDS,
+    Kind, LIST_COUNT, LIST_HOME, LIST_WORDS, META, Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
 };
 use super::checks::{Checks, Question, Questions};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
-use super::entry::{ANY, ENTRY_HEAD, Head, IS_LIST, NOBODY, Operation};
+use super::entry::{ANY, CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, NOT, Operation, each_operation};
 use super::equals::Equals;
+use super::gates::{Gates, LEVELS, Made};
 use super::memory::{Common, Leaving, Memory};
 use super::place::{Draft, Encoder, divides};
 use super::table::{Key, Parts, Table};
-use super::trie::Slot;
+use super::trie::{self, Slot};
 use crate::normal::Condition;
 use crate::topic::TopicFilter;
 
@@ -44,6 +45,8 @@ pub(super) struct View {
     pub(super) vocabulary: Vocabulary,
     pub(super) links: Table,
     pub(super) questions: Questions,
+    /// The trees of gates.
+    pub(super) levels: [Slot; LEVELS],
 }
 
 /// What the writer knows beyond the view.
@@ -52,6 +55,7 @@ pub(super) struct Writer {
     dictionary: Dictionary,
     links: Parts,
     checks: Checks,
+    gates: Gates,
     pub(super) homes: Homes,
     equals: Equals,
     /// Entries that took the place of others which no reader can find any more.
@@ -73,11 +77,11 @@ impl Homes {
         Homes { pages: Vec::new(), free: Vec::new(), end: 0, live: 0 }
     }
 
-    /// A number that no reader can hold; `None` if there are two billion entries.
+    /// A number that no reader can hold; `None` if there are a billion entries.
     fn take(&mut self) -> Option<u32> {
         let number = match self.free.pop() {
             Some(number) => number,
-            None if self.end == NOBODY => return None,
+            None if self.end == IS_GATE => return None,
             None => {
                 self.end += 1;
                 self.end - 1
@@ -129,13 +133,19 @@ impl Writer {
         let mut memory = Memory::new();
         let (links, parts) = Parts::new(&mut memory);
         let (vocabulary, dictionary) = Dictionary::new(&mut memory, seed);
-        let view =
-            View { common: Arc::clone(memory.common()), vocabulary, links, questions: Questions::new() };
+        let view = View {
+            common: Arc::clone(memory.common()),
+            vocabulary,
+            links,
+            questions: Questions::new(),
+            levels: std::array::from_fn(|_| trie::new_slot(&mut memory)),
+        };
         let writer = Writer {
             memory,
             dictionary,
             links: parts,
             checks: Checks::new(),
+            gates: Gates::new(),
             homes: Homes::new(),
             equals: Equals::new(),
             settled: Vec::new(),
@@ -182,18 +192,57 @@ impl Writer {
             return;
         }
         let is_always = *condition == Condition::Always;
-        let mut drafts = self.encoder(view).drafts(condition);
+        let mut encoder = self.encoder(view);
+        encoder.may_share = is_divided(encoder.memory.arena(), slot);
+        let mut drafts = encoder.drafts(condition);
+        self.put_gates(view);
         if !except.is_empty() {
             for draft in &mut drafts {
                 self.encoder(view).ask(&mut draft.operations, Question::Except(except.to_vec()));
             }
         }
         let is_several = drafts.len() > 1;
+        if drafts.iter().any(|draft| self.asks_gates(draft)) {
+            let root = slot.load(self.arena());
+            self.arena().store(root, GATES, 1);
+        }
         for mut draft in drafts {
             self.sort_codes(&mut draft.codes);
             self.put(view, Owner::Slot(slot), Moving { target: number, is_always, is_several, draft });
         }
         self.equals.insert(fingerprint, number);
+        self.drop_gates(view);
+    }
+
+    /// Gives the gates that were made their entries, so that they are there before who asks for
+    /// them.
+    fn put_gates(&mut self, view: &View) {
+        for Made { code, level, drafts } in std::mem::take(&mut self.gates.made) {
+            let is_several = drafts.len() > 1;
+            let owner = Owner::Slot(view.levels[level - 1]);
+            for mut draft in drafts {
+                self.sort_codes(&mut draft.codes);
+                self.put(view, owner, Moving { target: code | IS_GATE, is_always: false, is_several, draft });
+            }
+        }
+    }
+
+    /// Takes the gates out that nobody uses any more, and those that only they used.
+    fn drop_gates(&mut self, view: &View) {
+        while let Some(code) = self.gates.unused.pop() {
+            self.remove_target(view, code | IS_GATE);
+            self.gates.remove(code);
+            self.memory.retire_thing(Leaving::Code(code));
+        }
+    }
+
+    fn asks_gates(&self, draft: &Draft) -> bool {
+        let is_gate = |code: &u32| self.dictionary.kind(*code) == CodeKind::Derived;
+        let mut asks = draft.codes.iter().any(is_gate);
+        each_operation(&draft.operations, &mut |operation, own| {
+            asks |= matches!(operation.kind(), CODE | NOT) && own.iter().any(is_gate);
+        });
+        asks
     }
 
     /// Where an entry stands, and whether it wants every event there; `None` if its filter never
@@ -228,6 +277,7 @@ impl Writer {
             self.equals.remove(number);
             self.remove_target(view, number);
         }
+        self.drop_gates(view);
         self.homes.live -= 1;
     }
 
@@ -238,6 +288,7 @@ impl Writer {
             + self.dictionary.bytes()
             + self.checks.bytes()
             + self.equals.bytes()
+            + self.gates.bytes()
     }
 
     pub(super) fn tests_end(&self) -> u32 {
@@ -265,13 +316,23 @@ impl Writer {
             vocabulary: &view.vocabulary,
             checks: &mut self.checks,
             questions: &view.questions,
+            gates: &mut self.gates,
             entries: self.homes.live as u32,
+            may_share: false,
         }
     }
 
     /// The rarest first: the others are rarely looked at.
     fn sort_codes(&self, codes: &mut [u32]) {
-        codes.sort_by(|a, b| self.dictionary.share(*a).total_cmp(&self.dictionary.share(*b)).then(a.cmp(b)));
+        codes.sort_by(|a, b| self.chance(*a).total_cmp(&self.chance(*b)).then(a.cmp(b)));
+    }
+
+    /// How likely an event is thought to have a code.
+    fn chance(&self, code: u32) -> f32 {
+        match self.dictionary.kind(code) {
+            CodeKind::Derived => self.gates.chance(code),
+            _ => self.dictionary.share(code),
+        }
     }
 }
 
@@ -324,8 +385,7 @@ impl Writer {
     fn divider(&self, codes: &[u32], is_root: bool) -> Option<usize> {
         let usable =
             codes.iter().enumerate().filter(|(_, code)| is_root || divides(&self.dictionary, **code));
-        let share = |code: u32| self.dictionary.share(code);
-        usable.min_by(|(_, a), (_, b)| share(**a).total_cmp(&share(**b))).map(|(at, _)| at)
+        usable.min_by(|(_, a), (_, b)| self.chance(**a).total_cmp(&self.chance(**b))).map(|(at, _)| at)
     }
 
     fn block_of(&self, view: &View, owner: Owner) -> Handle {
@@ -577,6 +637,12 @@ impl Writer {
     }
 }
 
+/// Whether the entries below a slot are divided by codes.
+fn is_divided(arena: &Arena, slot: Slot) -> bool {
+    let block = slot.load(arena);
+    block != 0 && meta(arena, block).kind() == Kind::Inner
+}
+
 /// The operation of a draft that lists few codes one of which must be set: where it begins and how
 /// many they are.
 fn choices(draft: &Draft) -> Option<(usize, usize)> {
@@ -785,6 +851,8 @@ impl Writer {
     fn home(&self, target: u32) -> u32 {
         if target & IS_LIST != 0 {
             self.arena().load(target & !IS_LIST, LIST_HOME)
+        } else if target & IS_GATE != 0 {
+            self.gates.home(target & !IS_GATE)
         } else {
             self.homes.get(target)
         }
@@ -793,6 +861,8 @@ impl Writer {
     fn set_home(&mut self, target: u32, home: u32) {
         if target & IS_LIST != 0 {
             self.arena().store(target & !IS_LIST, LIST_HOME, home);
+        } else if target & IS_GATE != 0 {
+            self.gates.set_home(target & !IS_GATE, home);
         } else {
             self.homes.set(target, home);
         }

@@ -1,0 +1,149 @@
+//! Parts that filters share: each is decided once per event and then is a code like any other.
+//!
+//! A gate is an entry whose target is a code. Gates stand in trees of their own, one for each
+//! level: a gate of level *n* asks for codes of attributes and for gates below *n* only. Reading
+//! an event goes through the levels in order and sets the codes of the gates that hold; then every
+//! filter that shares them finds them set.
+//!
+//! 1. A part becomes a gate the second time that it is seen. Before, and where it would be of too
+//!    high a level, it is written into the entry.
+//! 2. A gate lives as long as something uses its code.
+//! 3. Only filters that are more than a conjunction of tests use gates, and only below a topic
+//!    filter with so many entries that they are divided.
+//!
+//! After Li, Xu et al., *A-Tree: A Dynamic Data Structure for Efficiently Indexing Arbitrary
+//! Boolean Expressions* (SIGMOD 2021): shared inner expressions, hung off the part that is least
+//! likely true.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use super::place::Draft;
+use crate::normal::Condition;
+
+/// How many levels there are.
+pub(super) const LEVELS: usize = 4;
+
+/// How many parts are remembered as seen once.
+const REMEMBERED: usize = 1 << 16;
+
+/// The gates of an index, for the writer.
+pub(super) struct Gates {
+    by_condition: HashMap<Condition, u32>,
+    by_code: HashMap<u32, Gate>,
+    /// Hashes of parts that were seen, by their lower bits; newer ones take the places of older.
+    seen: Vec<u32>,
+    hasher: FixedState,
+    /// Gates that were made and have no entry yet, those they need before them.
+    pub(super) made: Vec<Made>,
+    /// Gates that nobody uses any more.
+    pub(super) unused: Vec<u32>,
+}
+
+/// A gate that is to be put into the tree of its level.
+pub(super) struct Made {
+    pub(super) code: u32,
+    pub(super) level: usize,
+    pub(super) drafts: Vec<Draft>,
+}
+
+struct Gate {
+    condition: Condition,
+    level: usize,
+    home: u32,
+    chance: f32,
+}
+
+impl Gates {
+    pub(super) fn new() -> Gates {
+        Gates {
+            by_condition: HashMap::new(),
+            by_code: HashMap::new(),
+            seen: Vec::new(),
+            hasher: FixedState::with_seed(0),
+            made: Vec::new(),
+            unused: Vec::new(),
+        }
+    }
+
+    pub(super) fn find(&self, condition: &Condition) -> Option<u32> {
+        self.by_condition.get(condition).copied()
+    }
+
+    /// Whether the part was seen before; remembers it.
+    pub(super) fn see(&mut self, condition: &Condition) -> bool {
+        if self.seen.is_empty() {
+            self.seen = vec![0; REMEMBERED];
+        }
+        let hash = self.hasher.hash_one(condition);
+        let place = &mut self.seen[hash as usize % REMEMBERED];
+        let tag = (hash >> 32) as u32 | 1;
+        std::mem::replace(place, tag) == tag
+    }
+
+    pub(super) fn add(
+        &mut self,
+        condition: Condition,
+        code: u32,
+        level: usize,
+        chance: f32,
+        drafts: Vec<Draft>,
+    ) {
+        self.by_condition.insert(condition.clone(), code);
+        self.by_code.insert(code, Gate { condition, level, home: 0, chance });
+        self.made.push(Made { code, level, drafts });
+    }
+
+    /// Forgets a gate whose entry is gone.
+    pub(super) fn remove(&mut self, code: u32) {
+        if let Some(gate) = self.by_code.remove(&code) {
+            self.by_condition.remove(&gate.condition);
+        }
+    }
+
+    /// The level of a code: 0 if it is no gate.
+    pub(super) fn level(&self, code: u32) -> usize {
+        self.by_code.get(&code).map_or(0, |gate| gate.level)
+    }
+
+    /// How likely it is thought to hold.
+    pub(super) fn chance(&self, code: u32) -> f32 {
+        self.by_code.get(&code).map_or(1.0, |gate| gate.chance)
+    }
+
+    pub(super) fn home(&self, code: u32) -> u32 {
+        self.by_code.get(&code).map_or(0, |gate| gate.home)
+    }
+
+    pub(super) fn set_home(&mut self, code: u32, home: u32) {
+        if let Some(gate) = self.by_code.get_mut(&code) {
+            gate.home = home;
+        }
+    }
+
+    /// How many gates there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_code.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let conditions: usize = self.by_condition.keys().map(size).sum();
+        2 * conditions
+            + self.by_condition.capacity() * (size_of::<Condition>() + 5)
+            + self.by_code.capacity() * (size_of::<Gate>() + 5)
+            + self.seen.len() * 4
+    }
+}
+
+/// Bytes that a condition points to.
+fn size(condition: &Condition) -> usize {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) => {
+            parts.iter().map(|part| size_of::<Condition>() + size(part)).sum()
+        }
+        Condition::Test(_) => 32,
+        _ => 0,
+    }
+}
