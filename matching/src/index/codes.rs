@@ -86,6 +86,8 @@ struct AttributeUse {
     uses: u32,
     /// Filters that ask about its value.
     asks: u32,
+    /// The least and the greatest bound of a range, ever.
+    bounds: Option<(f64, f64)>,
 }
 
 #[derive(Clone, Copy)]
@@ -301,6 +303,21 @@ impl Dictionary {
         self.codes[code as usize].attribute
     }
 
+    /// Remembers a bound of a range.
+    pub(super) fn note_bound(&mut self, number: u16, bound: f64) {
+        let known = &mut self.attributes[usize::from(number)].bounds;
+        *known = Some(known.map_or((bound, bound), |(least, most)| (least.min(bound), most.max(bound))));
+    }
+
+    /// How likely a number is thought to be between two bounds: as though numbers were spread evenly
+    /// over where filters look.
+    pub(super) fn chance_between(&self, number: u16, [low, high]: [Option<f64>; 2]) -> f32 {
+        let Some((least, most)) = self.attributes[usize::from(number)].bounds else { return 0.5 };
+        let width = high.unwrap_or(most) - low.unwrap_or(least);
+        let chance = width / (most - least);
+        if chance.is_finite() { (chance as f32).clamp(0.01, 1.0) } else { 0.5 }
+    }
+
     /// How often the attribute of a code is asked about.
     pub(super) fn attribute_uses(&self, code: u32) -> u32 {
         self.attributes[usize::from(self.attribute_of(code))].uses
@@ -339,7 +356,7 @@ impl Dictionary {
         block[0].store(u32::from(number), Ordering::Relaxed);
         block[1..ATTRIBUTE_HEAD].iter().for_each(|word| word.store(0, Ordering::Relaxed));
         write_text(&block[ATTRIBUTE_HEAD - 1..], name.as_bytes());
-        self.attributes[usize::from(number)] = AttributeUse { record, words: size as u32, uses: 1, asks: 0 };
+        self.attributes[usize::from(number)] = AttributeUse { record, words: size as u32, uses: 1, asks: 0, bounds: None };
         self.names.insert(memory, words.names, words.key_of_name(name.as_bytes()), record);
         if let Some(bit) = CORE_FIELDS.iter().position(|core| *core == name) {
             words.core_fields.fetch_or(1 << bit, Ordering::Release);

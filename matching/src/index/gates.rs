@@ -26,8 +26,10 @@ use crate::normal::Condition;
 /// How many levels there are.
 pub(super) const LEVELS: usize = 4;
 
-/// How many parts are remembered as seen once.
-const REMEMBERED: usize = 1 << 16;
+/// How many parts are remembered as seen once: this many for each gate, up to so many.
+const REMEMBERED_EACH: usize = 4;
+const REMEMBERED_MIN: usize = 1 << 10;
+const REMEMBERED_MAX: usize = 1 << 18;
 
 /// The gates of an index, for the writer.
 pub(super) struct Gates {
@@ -74,11 +76,13 @@ impl Gates {
 
     /// Whether the part was seen before; remembers it.
     pub(super) fn see(&mut self, condition: &Condition) -> bool {
-        if self.seen.is_empty() {
-            self.seen = vec![0; REMEMBERED];
+        let wanted = (self.len() * REMEMBERED_EACH).clamp(REMEMBERED_MIN, REMEMBERED_MAX).next_power_of_two();
+        if self.seen.len() < wanted {
+            self.seen = vec![0; wanted];
         }
         let hash = self.hasher.hash_one(condition);
-        let place = &mut self.seen[hash as usize % REMEMBERED];
+        let place = hash as usize % self.seen.len();
+        let place = &mut self.seen[place];
         let tag = (hash >> 32) as u32 | 1;
         std::mem::replace(place, tag) == tag
     }

@@ -57,10 +57,52 @@ impl Encoder<'_> {
             Condition::Never => Vec::new(),
             Condition::Always => vec![Draft::default()],
             Condition::Any(parts) if parts.len() <= DRAFTS_MAX => {
-                parts.iter().map(|part| self.draft(part)).collect()
+                parts.iter().flat_map(|part| self.placed(part)).collect()
             }
-            condition => vec![self.draft(condition)],
+            condition => self.placed(condition),
         }
+    }
+
+    /// A draft, or several that mean the same: one without a code of its own is put under each of
+    /// the codes of which one must be set.
+    fn placed(&mut self, condition: &Condition) -> Vec<Draft> {
+        let draft = self.draft(condition);
+        if !draft.codes.is_empty() {
+            return vec![draft];
+        }
+        let Some(codes) = self.alternatives(&draft.operations) else {
+            return vec![draft];
+        };
+        for _ in 1..codes.len() {
+            self.use_again(&draft.codes, &draft.operations);
+        }
+        let under = |code: u32| {
+            self.dictionary.use_again(code);
+            Draft { codes: vec![code], ..draft.clone() }
+        };
+        codes.into_iter().map(under).collect()
+    }
+
+    /// The codes of the `EITHER` that is least likely to hold, if each of its alternatives needs a
+    /// code.
+    fn alternatives(&self, mut operations: &[u32]) -> Option<Vec<u32>> {
+        let mut best: Option<(f32, Vec<u32>)> = None;
+        while let [first, rest @ ..] = operations {
+            let operation = Operation(*first);
+            let (own, next) = rest.split_at(operation.behind(rest.first().copied().unwrap_or(0)));
+            operations = next;
+            if operation.kind() != EITHER {
+                continue;
+            }
+            let Some(mut codes) = first_codes(&own[1..]) else { continue };
+            codes.sort_unstable();
+            codes.dedup();
+            let chance = codes.iter().map(|code| self.chance(*code)).sum::<f32>();
+            if best.as_ref().is_none_or(|(least, _)| chance < *least) {
+                best = Some((chance, codes));
+            }
+        }
+        best.map(|(_, codes)| codes)
     }
 
     fn draft(&mut self, condition: &Condition) -> Draft {
@@ -111,7 +153,7 @@ impl Encoder<'_> {
             drafts.iter().for_each(|draft| self.release(&draft.codes, &draft.operations));
             return None;
         }
-        let chance = self.chance_of(part);
+        let chance = self.chance_of(&drafts);
         let code = self.dictionary.use_derived();
         self.gates.add(part.clone(), code, level, chance, drafts);
         Some(code)
@@ -135,24 +177,35 @@ impl Encoder<'_> {
         level
     }
 
-    /// How likely a condition is thought to hold, of an event like those that filters ask for.
-    fn chance_of(&self, condition: &Condition) -> f32 {
-        match condition {
-            Condition::Never => 0.0,
-            Condition::Always => 1.0,
-            Condition::Other(_) => 0.5,
-            Condition::All(parts) => parts.iter().map(|part| self.chance_of(part)).product(),
-            Condition::Any(parts) => {
-                1.0 - parts.iter().map(|part| 1.0 - self.chance_of(part)).product::<f32>()
-            }
-            Condition::Test(Test { check, .. }) => match check {
-                Check::OneOf(set) => (set.len() as f32 * 0.1).min(0.5),
-                Check::NoneOf(_) => 0.8,
-                Check::Range { low: Bound::Open, .. } | Check::Range { high: Bound::Open, .. } => 0.5,
-                Check::Range { .. } => 0.3,
-                Check::Present => 0.9,
-                Check::Absent | Check::Prefix(_) | Check::Suffix(_) | Check::Like { .. } => 0.1,
-            },
+    /// How likely it is thought that one of the drafts holds.
+    fn chance_of(&self, drafts: &[Draft]) -> f32 {
+        1.0 - drafts.iter().map(|draft| 1.0 - self.chance_of_all(draft)).product::<f32>()
+    }
+
+    fn chance_of_all(&self, draft: &Draft) -> f32 {
+        let mut chance: f32 = draft.codes.iter().map(|code| self.chance(*code)).product();
+        each_operation(&draft.operations, &mut |operation, own| chance *= self.chance_of_one(operation, own));
+        chance
+    }
+
+    /// How likely an operation is thought to hold. Those within `EITHER` come one by one, as though
+    /// each had to hold: too low, which is as good as too high for telling the rarer part.
+    fn chance_of_one(&self, operation: Operation, own: &[u32]) -> f32 {
+        let sum = || own.iter().map(|code| self.chance(*code)).sum::<f32>().min(1.0);
+        match operation.kind() {
+            CODE | ANY => sum(),
+            NOT | NONE => 1.0 - sum(),
+            INT => self.dictionary.chance_between(operation.attribute(), bounds(operation.flags(), own, 1)),
+            FLOAT => self.dictionary.chance_between(operation.attribute(), bounds(operation.flags(), own, 2)),
+            _ => 0.2,
+        }
+    }
+
+    /// How likely an event is thought to have a code.
+    fn chance(&self, code: u32) -> f32 {
+        match self.dictionary.kind(code) {
+            CodeKind::Derived => self.gates.chance(code),
+            _ => self.dictionary.share(code),
         }
     }
 
@@ -247,6 +300,8 @@ impl Encoder<'_> {
             Check::Range { low, high } if check.kind() == Some(Kind::Number) => {
                 let Some((kind, flags, words)) = range(low, high) else { return false };
                 let Some(number) = self.attribute(name) else { return false };
+                let sides = bounds(flags, &words, if kind == INT { 1 } else { 2 });
+                sides.into_iter().flatten().for_each(|side| self.dictionary.note_bound(number, side));
                 operations.push(Operation::new(kind, flags, number, 0).0);
                 operations.extend(words);
                 true
@@ -352,6 +407,31 @@ impl Encoder<'_> {
             self.gates.unused.push(code);
         }
     }
+}
+
+/// The code that each alternative begins with.
+fn first_codes(mut alternatives: &[u32]) -> Option<Vec<u32>> {
+    let mut codes = Vec::new();
+    while let [count, rest @ ..] = alternatives {
+        let (alternative, next) = rest.split_at(*count as usize);
+        match alternative {
+            [first, code, ..] if Operation(*first).kind() == CODE => codes.push(*code),
+            _ => return None,
+        }
+        alternatives = next;
+    }
+    (codes.len() <= CODES_MAX).then_some(codes)
+}
+
+/// The bounds of a range as floats, each `size` words long.
+fn bounds(flags: u32, words: &[u32], size: usize) -> [Option<f64>; 2] {
+    let mut sides = words.chunks_exact(size).map(|side| match *side {
+        [low, high] => f64::from_bits(u64::from(low) | u64::from(high) << 32),
+        ref side => f64::from(side[0] as i32),
+    });
+    let low = if flags & HAS_LOW != 0 { sides.next() } else { None };
+    let high = if flags & HAS_HIGH != 0 { sides.next() } else { None };
+    [low, high]
 }
 
 /// Whether a condition is a test or a conjunction of tests.
