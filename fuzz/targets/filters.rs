@@ -3,13 +3,13 @@
 //! 1. A filter's canonical text parses to the same canonical text, and says the same of every
 //!    event.
 //! 2. A refusal's place lies within the text, at a character.
-//! 3. Nothing panics, whatever an event holds.
+//! 3. Nothing panics, whatever an event and its payload hold.
 //!
 //! The input is eight bytes that make the events, and the text of a predicate.
 #![no_main]
 
 use fanal_fuzz::Choices;
-use fanal_matching::{Attributes, Filter, FilterError, Timestamp, Truth, Value};
+use fanal_matching::{Attributes, Filter, FilterError, Path, Timestamp, Truth, Value};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (seed, text) = input.split_at(input.len().min(8));
@@ -49,16 +49,23 @@ fn check_refusal(text: &str, error: &FilterError) {
 /// An event made of a number: which names it has and what they hold.
 struct Event(u64);
 
-const TEXTS: [&str; 6] = ["", "x", "xy", "it's", "é%_", "orders/eu"];
+const TEXTS: [&str; 10] =
+    ["", "x", "xy", "it's", "é%_", "orders/eu", "5", "-2.5e3", "true", "2024-05-01T00:00:00Z"];
 const FLOATS: [f64; 8] =
     [0.0, -0.0, 0.5, 1.0, 9_007_199_254_740_992.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
 const INTEGERS: [i64; 6] = [0, 1, -1, 60, i64::MIN, i64::MAX];
 
+impl Event {
+    fn mixed(&self, name: &str) -> u64 {
+        name.bytes().fold(self.0, |mixed, byte| {
+            (mixed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+        })
+    }
+}
+
 impl Attributes for Event {
     fn get(&self, name: &str) -> Option<Value<'_>> {
-        let mixed = name.bytes().fold(self.0, |mixed, byte| {
-            (mixed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
-        });
+        let mixed = self.mixed(name);
         let pick = (mixed >> 8) as usize;
         let time = Timestamp { seconds: (pick % 3) as i64 - 1, nanos: 999_999_999 };
         match (name, mixed % 8) {
@@ -72,6 +79,11 @@ impl Attributes for Event {
             (_, 5 | 6) => Some(Value::Int(INTEGERS[pick % INTEGERS.len()])),
             _ => Some(Value::Str(TEXTS[pick % TEXTS.len()])),
         }
+    }
+
+    /// As `get`, without timestamps, which JSON has not.
+    fn data(&self, path: &Path) -> Option<Value<'_>> {
+        self.get(path.as_str()).filter(|value| !matches!(value, Value::Timestamp(_)))
     }
 
     /// Every name is an attribute of this event: none is listed.

@@ -26,6 +26,7 @@ const SEEDS: &[(&str, &str, &str, fn(&Value) -> Vec<u8>)] = &[
     ("topics", "topics", "topics", text),
     ("filters", "predicates", "vectors", predicate),
     ("filters", "predicates", "refused", predicate),
+    ("payload", "predicates", "vectors", payload),
 ];
 
 /// More than a hundred vectors of one kind are a sign of a loop; fewer than five, of another format.
@@ -104,4 +105,14 @@ fn text(vector: &Value) -> Vec<u8> {
 
 fn predicate(vector: &Value) -> Vec<u8> {
     [b"\x01seed\0\0\0".as_slice(), &text(vector)].concat()
+}
+
+/// A path of the predicate with the payload of an event; nothing for a predicate without paths.
+fn payload(vector: &Value) -> Vec<u8> {
+    let text = vector["canonical"].as_str().unwrap_or_default();
+    let Some(start) = text.find("data") else { return Vec::new() };
+    let path = text[start..].split([' ', ')']).next().unwrap_or_default();
+    let events = vector["events"].as_array();
+    let payloads = events.into_iter().flatten().filter_map(|event| event["payload"].as_str());
+    payloads.last().map(|payload| format!("{path}\n{payload}").into_bytes()).unwrap_or_default()
 }

@@ -235,7 +235,11 @@ fn cut<'e>(
         Cow::Owned(mut text) => {
             let (start, length) = {
                 let part = part(&text).ok()?;
-                (part.as_ptr() as usize - text.as_ptr() as usize, part.len())
+                // An empty one need not lie within the text.
+                if part.is_empty() {
+                    return Some(Datum::borrowed(""));
+                }
+                (part.as_ptr().addr().checked_sub(text.as_ptr().addr())?, part.len())
             };
             text.truncate(start + length);
             text.drain(..start);
