@@ -185,7 +185,7 @@ impl Generator {
 
     fn condition(&mut self, depth: usize) -> String {
         if depth == 0 {
-            return self.leaf();
+            return if self.percent(10) { self.computed() } else { self.leaf() };
         }
         match self.below(20) {
             0..=6 => self.chain("AND", depth),
@@ -236,6 +236,27 @@ impl Generator {
             21 => format!("EXISTS {name}"),
             22 => format!("{name} IS {not}NULL"),
             _ => name.to_owned(),
+        }
+    }
+
+    /// A condition on what is computed, or on the payload.
+    fn computed(&mut self) -> String {
+        let name = self.focus.unwrap_or_else(|| self.pick(&NAMES));
+        let (other, not) = (self.pick(&NAMES), self.pick(&["", "NOT "]));
+        let comparison = self.comparison();
+        match self.below(12) {
+            0 => format!("{name} + 1 {comparison} {}", self.literal(name)),
+            1 => format!("{name} * {other} {comparison} 2 - {other}"),
+            2 => format!("-{name} {not}BETWEEN -2 AND {other}"),
+            3 => format!("{name} - {other} {comparison} DURATION('0.5s')"),
+            4 => format!("LENGTH({name}) {comparison} 2"),
+            5 => format!("UPPER({name}) {not}IN ('A', 'AB')"),
+            6 => format!("LOWER({name}) {not}LIKE '{}'", self.pattern()),
+            7 => format!("IS_INT({name})"),
+            8 => format!("BOOL({name}) {comparison} {other}"),
+            9 => format!("data.x {comparison} {}", self.literal(name)),
+            10 => format!("data.x[0] IS {not}NULL"),
+            _ => "EXISTS data['y']".to_owned(),
         }
     }
 

@@ -5,7 +5,7 @@
 //!    both (CESQL 1.0 section 3.4).
 //! 2. Operators and functions whose operands are all constants are replaced by what they give; if
 //!    that is nothing, the filter is refused: it would never be other than unknown.
-//! 3. A call that could make the filter too costly is refused before its arguments are kept.
+//! 3. A call that makes the filter too costly is refused at its name.
 
 use super::super::arithmetic::{self, Level, NEGATABLE, Operator};
 use super::super::datum::Datum;
@@ -78,7 +78,7 @@ impl Parser<'_> {
             }
             whole.types = self.require_operands(place, whole, operator, right)?;
             whole.is_bare = true;
-            self.require_room(steps.len() + 2)?;
+            self.require_room(1)?;
             let step = Step { operator, operand: right.id };
             if steps.is_empty() && self.is_constant(whole.id) && self.is_constant(right.id) {
                 let sum = self.tree.push_arithmetic(whole.id, &[step]);
