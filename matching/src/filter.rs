@@ -11,11 +11,13 @@
 //!            | [ "NOT" ] "LIKE" string              (* % any text, _ one character, \ escapes *)
 //!            | [ "NOT" ] "BETWEEN" sum "AND" sum
 //!            | "IS" [ "NOT" ] "NULL"                (* after a name or a path *)
+//!            | "IS" [ "NOT" ] ( "TRUE" | "FALSE" )  (* after a condition; never unknown *)
 //! sum        = product { ( "+" | "-" ) product }
 //! product    = factor { ( "*" | "/" | "%" ) factor }
 //! factor     = "-" factor | value
 //! value      = literal | name | path | "EXISTS" ( name | path ) | "(" filter ")"
 //!            | function "(" [ filter { "," filter } ] ")"
+//!            | ( "CESQL" | "CLOUDEVENTS" | "EVENTBRIDGE" ) "(" string ")"
 //! path       = "data" member { member }           (* without space *)
 //! member     = "." name | "[" string "]" | "[" digits "]"
 //! literal    = [ "-" ] number | string | "TRUE" | "FALSE" | "TIMESTAMP" "(" string ")"
@@ -30,7 +32,8 @@
 //!    [`COST_MAX`]; its canonical text is within the bounds as well and parses to an equal filter.
 //! 5. Evaluation takes time linear in the filter and in the texts compared. It allocates nothing
 //!    but the texts that CONCAT, CONCAT_WS, LOWER, STRING and UPPER make: at most
-//!    [`COST_MAX`] / [`MAKING_COST`] of [`MADE_TEXT_BYTES_MAX`] each, 1 MiB.
+//!    [`COST_MAX`] / [`MAKING_COST`] of [`MADE_TEXT_BYTES_MAX`] each, 1 MiB; conditions in other
+//!    languages have bounds of their own.
 //! 6. What is constant is computed once, when the filter is read: `60 * 60` is `3600`.
 //!
 //! Keywords and function names are read in any case, names of attributes exactly. The stages, in
@@ -48,7 +51,7 @@ use std::sync::Arc;
 use crate::path::Path;
 use crate::value::Attributes;
 
-pub use error::{Expected, FilterError, FilterErrorReason};
+pub use error::{Dialect, Expected, FilterError, FilterErrorReason};
 pub use explain::{Clause, Explanation, Reading};
 pub use function::MADE_TEXT_BYTES_MAX;
 pub use types::{Type, Types};
@@ -57,6 +60,7 @@ pub(crate) use pattern::{Element as PatternElement, Pattern};
 
 mod arithmetic;
 mod datum;
+mod dialect;
 mod error;
 mod evaluate;
 mod explain;
@@ -84,11 +88,11 @@ pub const DEPTH_MAX: usize = 64;
 pub const NODES_MAX: usize = 4_096;
 
 /// The most that evaluating a filter may cost: [`MAKING_COST`] for each call of a function that
-/// makes a text (CONCAT, CONCAT_WS, LOWER, STRING, UPPER), 1 for all else that [`NODES_MAX`]
-/// counts.
+/// makes a text (CONCAT, CONCAT_WS, LOWER, STRING, UPPER) and for each condition in another
+/// language, 1 for all else that [`NODES_MAX`] counts.
 pub const COST_MAX: usize = 8_192;
 
-/// What a call that makes a text costs.
+/// What a call that makes a text costs, and a condition in another language.
 pub const MAKING_COST: usize = 128;
 
 /// A predicate: parsed, checked and bounded. Cheap to clone.
@@ -108,10 +112,26 @@ enum Parsed {
 impl Filter {
     /// Reads and checks a filter. `O(bytes)`, but for sorting IN lists.
     ///
+    /// A text that begins with `{` or `[` is a filter of the CloudEvents Subscriptions API or a pattern
+    /// of Amazon EventBridge, in JSON, and is translated.
+    ///
     /// # Errors
     /// The first mistake, with its place and what was expected there; a filter over a bound is
     /// refused with the bound's name.
     pub fn parse(text: &str) -> Result<Filter, FilterError> {
+        if !dialect::is_json(text) {
+            return Filter::parse_default(text);
+        }
+        if text.len() > TEXT_BYTES_MAX {
+            let reason = FilterErrorReason::TooLong { got: text.len(), limit: TEXT_BYTES_MAX };
+            return Err(FilterError::new(text, 0, reason));
+        }
+        // What is translated is refused for nothing but its size, which has no place in the JSON.
+        Filter::parse_default(&dialect::translate(text)?)
+            .map_err(|error| FilterError::new(text, 0, error.reason))
+    }
+
+    fn parse_default(text: &str) -> Result<Filter, FilterError> {
         let mut tree = parser::parse(text)?;
         let canonical = print::print(&tree, tree.root());
         if canonical.len() > TEXT_BYTES_MAX {

@@ -62,6 +62,12 @@ impl<'a> JsonPayload<'a> {
         document.value(document.find(path)?)
     }
 
+    /// The whole payload as one value, or `None` for what is no JSON. Reads it if nobody has.
+    pub fn root(&self) -> Option<JsonValue<'_>> {
+        let document = self.document.get_or_init(|| Document::parse(self.bytes)).as_ref()?;
+        Some(JsonValue { document, node: document.root })
+    }
+
     /// Whether the payload was read already.
     pub fn is_read(&self) -> bool {
         self.document.get().is_some()
@@ -87,6 +93,52 @@ impl<A: Attributes> Attributes for (A, JsonPayload<'_>) {
 
     fn data(&self, path: &Path) -> Option<Value<'_>> {
         self.1.get(path)
+    }
+
+    fn payload(&self) -> Option<JsonValue<'_>> {
+        self.1.root()
+    }
+}
+
+/// A value within a payload that was read.
+#[derive(Clone, Copy)]
+pub struct JsonValue<'d> {
+    document: &'d Document<'d>,
+    node: Node<'d>,
+}
+
+impl<'d> JsonValue<'d> {
+    /// Whether it is null.
+    pub fn is_null(self) -> bool {
+        matches!(self.node, Node::Null)
+    }
+
+    /// A truth value, number or string; `None` for null, an object and an array.
+    pub fn scalar(self) -> Option<Value<'d>> {
+        match self.node {
+            Node::Array(_) | Node::Object(_) => None,
+            node => self.document.value(node),
+        }
+    }
+
+    /// The member of that name, if this is an object that has one.
+    pub fn member(self, name: &str) -> Option<JsonValue<'d>> {
+        let Node::Object(run) = self.node else { return None };
+        let document = self.document;
+        document.member(run, name).map(|node| JsonValue { document, node })
+    }
+
+    /// The elements, if this is an array.
+    pub fn elements(self) -> Option<impl Iterator<Item = JsonValue<'d>>> {
+        let Node::Array(run) = self.node else { return None };
+        let document = self.document;
+        Some(document.items[run.range()].iter().map(move |node| JsonValue { document, node: *node }))
+    }
+}
+
+impl fmt::Debug for JsonValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("JsonValue").field(&self.scalar()).finish()
     }
 }
 

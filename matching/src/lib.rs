@@ -36,7 +36,7 @@ mod generate;
 
 pub use filter::{Clause, Explanation, Filter, FilterError, FilterErrorReason, Reading, Truth, strict};
 pub use index::{Entries, EntryId, EntryList, Index, Route};
-pub use json::JsonPayload;
+pub use json::{JsonPayload, JsonValue};
 pub use path::Path;
 
 pub use selector::{Selector, Verdict};

@@ -10,6 +10,7 @@
 
 use std::cmp::Ordering;
 
+use crate::json::JsonValue;
 use crate::path::Path;
 
 pub use duration::{Duration, DurationError};
@@ -99,6 +100,12 @@ pub trait Attributes {
     fn data(&self, _path: &Path) -> Option<Value<'_>> {
         None
     }
+
+    /// The whole JSON payload, or `None` where [`Attributes::data`] has nothing either. Called only
+    /// for patterns that look into it.
+    fn payload(&self) -> Option<JsonValue<'_>> {
+        None
+    }
 }
 
 impl<T: Attributes + ?Sized> Attributes for &T {
@@ -112,6 +119,10 @@ impl<T: Attributes + ?Sized> Attributes for &T {
 
     fn data(&self, path: &Path) -> Option<Value<'_>> {
         (**self).data(path)
+    }
+
+    fn payload(&self) -> Option<JsonValue<'_>> {
+        (**self).payload()
     }
 }
 

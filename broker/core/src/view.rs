@@ -8,7 +8,7 @@
 use std::cell::OnceCell;
 
 use fanal_matching::json::is_json;
-use fanal_matching::{Attributes, JsonPayload, Path, Value};
+use fanal_matching::{Attributes, JsonPayload, JsonValue, Path, Value};
 use fanal_protocol::stream::Origin;
 use fanal_protocol::{AttributeValue, BodyView, WireError};
 use smallvec::SmallVec;
@@ -83,6 +83,10 @@ impl Attributes for EventView<'_> {
 
     fn data(&self, path: &Path) -> Option<Value<'_>> {
         self.payload.as_ref()?.get(path)
+    }
+
+    fn payload(&self) -> Option<JsonValue<'_>> {
+        self.payload.as_ref()?.root()
     }
 }
 

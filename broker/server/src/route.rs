@@ -58,7 +58,9 @@ impl Destinations {
             Place::Mailbox(mailbox) if !is_peer || peers.is_new(Arc::as_ptr(mailbox).cast()) => {
                 self.mailboxes.push(Arc::clone(mailbox));
             }
-            Place::Live(queue) if !is_peer || peers.is_new(Arc::as_ptr(&queue).cast()) => self.live.push(queue),
+            Place::Live(queue) if !is_peer || peers.is_new(Arc::as_ptr(&queue).cast()) => {
+                self.live.push(queue)
+            }
             _ => {}
         }
     }

@@ -332,6 +332,38 @@ pub enum FilterErrorReason {
         /// What it is.
         what: &'static str,
     },
+    /// Something stands in JSON where something else must.
+    #[error("expected {expected} in the JSON")]
+    MalformedJson {
+        /// What JSON asks for here.
+        expected: &'static str,
+    },
+    /// A name that stands twice in one JSON object.
+    #[error("this name stands in the object already")]
+    RepeatedJsonName,
+    /// JSON that the dialect does not have.
+    #[error("{dialect} asks for {expected} here")]
+    NotInDialect {
+        /// The dialect.
+        dialect: Dialect,
+        /// What it asks for.
+        expected: &'static str,
+    },
+    /// A word that the dialect does not have.
+    #[error("{dialect} has no `{found}`{}", near_text(near))]
+    UnknownDialectWord {
+        /// The dialect.
+        dialect: Dialect,
+        /// As written.
+        found: Box<str>,
+        /// A word that may be meant.
+        near: Option<&'static str>,
+    },
+    /// JSON that two dialects read, each in its way.
+    #[error(
+        "both a CloudEvents filter and an EventBridge pattern may be meant: write `[…]` around a filter, or EVENTBRIDGE('…') around a pattern"
+    )]
+    AmbiguousDialect,
     /// A call that no function of CESQL takes.
     #[error("{}", unknown_cesql_text(name, arguments, near))]
     UnknownCesqlFunction {
@@ -342,6 +374,25 @@ pub enum FilterErrorReason {
         /// A function that may be meant.
         near: Option<&'static str>,
     },
+}
+
+/// A language of filters in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// Filters of the CloudEvents Subscriptions API.
+    CloudEvents,
+    /// Event patterns of Amazon EventBridge.
+    EventBridge,
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dialect::CloudEvents => "a CloudEvents filter",
+            Dialect::EventBridge => "an EventBridge pattern",
+        })
+    }
 }
 
 /// What the language asks for at some place.
@@ -379,7 +430,7 @@ pub enum Expected {
     And,
     /// IN, LIKE or BETWEEN, after NOT.
     Negatable,
-    /// NULL or NOT NULL, after IS.
+    /// NULL, TRUE or FALSE, or NOT and one of them, after IS.
     Null,
     /// The beginning of an expression of CESQL.
     Expression,
@@ -403,7 +454,7 @@ impl fmt::Display for Expected {
             Expected::ListNext => f.write_str("`,` or `)`"),
             Expected::And => f.write_str("AND"),
             Expected::Negatable => f.write_str("IN, LIKE or BETWEEN"),
-            Expected::Null => f.write_str("NULL or NOT NULL"),
+            Expected::Null => f.write_str("NULL, TRUE or FALSE, or NOT and one of them"),
             Expected::Expression => f.write_str("an expression"),
             Expected::InOrLike => f.write_str("IN or LIKE"),
         }
@@ -423,6 +474,10 @@ fn function_help(near: &Option<&'static str>) -> String {
         Some(near) => format!(": did you mean {near}?"),
         None => format!(": there are {}", function::names().collect::<Vec<_>>().join(", ")),
     }
+}
+
+fn near_text(near: &Option<&'static str>) -> String {
+    near.map(|near| format!(", did you mean {near}?")).unwrap_or_default()
 }
 
 fn detail_text(expected: &Expected, near: &Option<&'static str>) -> String {

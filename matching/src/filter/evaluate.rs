@@ -42,6 +42,10 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
             Node::Name(name) => truth_of(self.get(name)),
             Node::Exists(name) => Truth::from(self.get(name).is_some()),
             Node::IsNull { name, negated } => Truth::from(self.get(name).is_none() != negated),
+            Node::Is { condition, wanted, negated } => {
+                Truth::from((self.truth(condition) == Truth::from(wanted)) != negated)
+            }
+            Node::Embedded(index) => self.tree.embedded(index).truth(self.event),
             Node::Not(operand) => !self.truth(operand),
             Node::Compare { comparison, left, right } => self.compare(comparison, left, right),
             Node::Between { value, low, high, negated } => self.between(value, low, high).negate_if(negated),

@@ -189,6 +189,10 @@ fn operator(node: Node) -> Option<&'static str> {
     match node {
         Node::Not(_) => Some("NOT"),
         Node::Chain { connective, .. } => Some(connective.keyword()),
+        Node::Is { wanted: true, negated: false, .. } => Some("IS TRUE"),
+        Node::Is { wanted: true, negated: true, .. } => Some("IS NOT TRUE"),
+        Node::Is { wanted: false, negated: false, .. } => Some("IS FALSE"),
+        Node::Is { wanted: false, negated: true, .. } => Some("IS NOT FALSE"),
         _ => None,
     }
 }
@@ -200,6 +204,8 @@ fn is_condition(node: Node) -> bool {
         | Node::Chain { .. }
         | Node::Exists(_)
         | Node::IsNull { .. }
+        | Node::Is { .. }
+        | Node::Embedded(_)
         | Node::Compare { .. }
         | Node::Between { .. }
         | Node::In { .. }

@@ -38,6 +38,7 @@ impl Lowering<'_> {
     fn lower(&self, id: NodeId, negated: bool) -> Option<Condition> {
         match self.tree.node(id) {
             Node::Not(operand) => self.lower(operand, !negated),
+            Node::Is { condition, wanted, negated: false } if !negated => self.lower(condition, !wanted),
             Node::Chain { connective: connective @ (Connective::And | Connective::Or), operands } => {
                 self.chain(connective, operands, negated)
             }

@@ -7,6 +7,7 @@
 //! Arithmetic, functions and constants are read in `parser/expression.rs`, literals in
 //! `parser/literal.rs`; what CESQL and SQL read differently is refused in `parser/readings.rs`.
 
+use super::dialect::Language;
 use super::error::{Expected, FilterError, FilterErrorReason, line_and_column};
 use super::lexer::{KEYWORDS, Keyword, Lexer, Token, TokenKind, brief};
 use super::near::nearest;
@@ -149,7 +150,7 @@ impl<'t> Parser<'t> {
     fn predicate(&mut self, value: Placed) -> Parsed<Placed> {
         let id = match self.token.kind {
             TokenKind::Comparison(comparison) => self.comparison(value, comparison)?,
-            TokenKind::Keyword(Keyword::Is) => self.is_null(value)?,
+            TokenKind::Keyword(Keyword::Is) => self.is(value)?,
             TokenKind::Keyword(Keyword::Not) => {
                 self.advance()?;
                 self.negatable(value, true)?
@@ -232,15 +233,23 @@ impl<'t> Parser<'t> {
         self.push(Node::Like { value: value.id, pattern, negated })
     }
 
-    fn is_null(&mut self, value: Placed) -> Parsed {
-        let subject = self.tree.node(value.id);
-        if !matches!(subject, Node::Name(_) | Node::Path(_)) {
-            return self.refuse(self.token.start, FilterErrorReason::IsNullWithoutName);
-        }
+    /// IS NULL after a name or a path, IS TRUE and IS FALSE after a condition.
+    fn is(&mut self, value: Placed) -> Parsed {
+        let position = self.token.start;
         self.advance()?;
         let negated = self.token.kind == TokenKind::Keyword(Keyword::Not);
         if negated {
             self.advance()?;
+        }
+        if let TokenKind::Keyword(keyword @ (Keyword::True | Keyword::False)) = self.token.kind {
+            self.require_condition(value)?;
+            self.advance()?;
+            let wanted = keyword == Keyword::True;
+            return self.push(Node::Is { condition: value.id, wanted, negated });
+        }
+        let subject = self.tree.node(value.id);
+        if !matches!(subject, Node::Name(_) | Node::Path(_)) {
+            return self.refuse(position, FilterErrorReason::IsNullWithoutName);
         }
         self.take(TokenKind::Keyword(Keyword::Null), Expected::Null)?;
         match subject {
@@ -260,7 +269,10 @@ impl<'t> Parser<'t> {
                 let id = self.exists()?;
                 Ok(Placed::condition(id, start))
             }
-            TokenKind::Name if self.lexer.is_before_open() => self.call(),
+            TokenKind::Name if self.lexer.is_before_open() => match self.language() {
+                Some(language) => self.embedded(language),
+                None => self.call(),
+            },
             TokenKind::Name => self.named(start),
             TokenKind::Path => {
                 let path = self.path()?;
@@ -295,6 +307,44 @@ impl<'t> Parser<'t> {
             }
             _ => self.unexpected(Expected::Name),
         }
+    }
+
+    /// The language whose condition begins at the present token.
+    fn language(&self) -> Option<Language> {
+        let word = &self.text[self.token.start..self.token.end];
+        Language::of_word(word).filter(|_| self.lexer.is_before_open())
+    }
+
+    fn embedded(&mut self, language: Language) -> Parsed<Placed> {
+        let start = self.token.start;
+        self.advance()?;
+        self.take(TokenKind::Open, Expected::Open)?;
+        let token = self.token;
+        let text = self.string_text()?;
+        let embedded = match language.read(&text) {
+            Ok(embedded) => embedded,
+            Err(error) => return self.refuse(self.place_in_string(token, error.position), error.reason),
+        };
+        self.take(TokenKind::Close, Expected::End)?;
+        let index = self.tree.push_embedded(embedded);
+        let id = self.push(Node::Embedded(index))?;
+        self.require_cheap(start)?;
+        Ok(Placed::condition(id, start))
+    }
+
+    /// Where the character stands that a string has at `decoded`, in bytes.
+    fn place_in_string(&self, token: Token, decoded: usize) -> usize {
+        let start = token.start + 1;
+        let mut given = self.text[start..token.end].char_indices();
+        let mut bytes = 0;
+        while bytes < decoded {
+            let character = match given.next() {
+                Some((_, '\\')) => given.next(),
+                character => character,
+            };
+            bytes += character.map_or(decoded, |(_, character)| character.len_utf8());
+        }
+        start + given.next().map_or(token.end - start - 1, |(index, _)| index)
     }
 
     fn named(&mut self, start: usize) -> Parsed<Placed> {

@@ -51,6 +51,13 @@ impl Printer<'_> {
                 let not = if negated { "NOT " } else { "" };
                 write!(self.out, "{} IS {not}NULL", self.tree.text(name))
             }
+            Node::Is { condition, wanted, negated } => {
+                self.operand(condition)?;
+                let (not, wanted) =
+                    (if negated { "NOT " } else { "" }, if wanted { "TRUE" } else { "FALSE" });
+                write!(self.out, " IS {not}{wanted}")
+            }
+            Node::Embedded(index) => write!(self.out, "{}", self.tree.embedded(index)),
             Node::Not(operand) => self.not(operand),
             Node::Compare { comparison, left, right } => {
                 self.sum(left)?;
@@ -161,6 +168,7 @@ impl Printer<'_> {
             | Node::PathExists(_)
             | Node::Duration(_)
             | Node::Negate(_)
+            | Node::Embedded(_)
             | Node::Call { .. } => self.node(id),
             _ => self.parenthesised(id),
         }

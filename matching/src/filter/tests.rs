@@ -57,7 +57,7 @@ fn what_is_out_of_place_is_named() {
         ("a = 1)", "1:6: expected an operator or the end after `1`, found `)`"),
         ("a NOT b", "1:7: expected IN, LIKE or BETWEEN after `NOT`, found `b`"),
         ("a NOT LIEK 'x'", "1:7: expected IN, LIKE or BETWEEN after `NOT`, found `LIEK`; did you mean LIKE?"),
-        ("a IS 5", "1:6: expected NULL or NOT NULL after `IS`, found `5`"),
+        ("a IS 5", "1:6: expected NULL, TRUE or FALSE, or NOT and one of them after `IS`, found `5`"),
         ("a BETWEEN 1 OR 2", "1:13: expected AND after `1`, found `OR`"),
         ("a BETWEEN 1 AND", "1:16: expected a value after `AND`: a number, a string, TRUE, FALSE or a name"),
         ("a IN 5", "1:6: expected `(` after `IN`, found `5`"),

@@ -10,6 +10,7 @@
 use std::cmp::Ordering;
 
 use super::arithmetic::{Level, Operator};
+use super::dialect::Embedded;
 use super::function::Function;
 use super::pattern::Pattern;
 use crate::path::Path;
@@ -65,6 +66,13 @@ pub(super) enum Node {
         name: Text,
         negated: bool,
     },
+    Is {
+        condition: NodeId,
+        wanted: bool,
+        negated: bool,
+    },
+    /// A condition in another language, by its place among those.
+    Embedded(u32),
     Not(NodeId),
     Compare {
         comparison: Comparison,
@@ -127,6 +135,7 @@ pub(super) struct Tree {
     patterns: Vec<Pattern>,
     paths: Vec<Path>,
     steps: Vec<Step>,
+    embedded: Vec<Embedded>,
     text: String,
     /// How many calls there are of functions that make text.
     makers: usize,
@@ -148,7 +157,7 @@ impl Tree {
 
     /// What evaluating costs at most, in units of [`super::COST_MAX`].
     pub(super) fn cost(&self) -> usize {
-        self.size() + self.makers * (super::MAKING_COST - 1)
+        self.size() + (self.makers + self.embedded.len()) * (super::MAKING_COST - 1)
     }
 
     /// Whether the tree holds more than its canonical text would need.
@@ -165,7 +174,8 @@ impl Tree {
         match self.node(id) {
             Node::Literal(_) | Node::Name(_) | Node::Exists(_) | Node::IsNull { .. } => {}
             Node::Path(_) | Node::PathExists(_) | Node::PathIsNull { .. } | Node::Duration(_) => {}
-            Node::Not(operand) | Node::Negate(operand) => see(operand),
+            Node::Embedded(_) => {}
+            Node::Not(operand) | Node::Negate(operand) | Node::Is { condition: operand, .. } => see(operand),
             Node::Arithmetic { first, steps } => {
                 see(first);
                 self.steps(steps).iter().for_each(|step| see(step.operand));
@@ -214,6 +224,10 @@ impl Tree {
             Node::Arithmetic { steps, .. } => self.steps(steps).first().map(|step| step.operator.level()),
             _ => None,
         }
+    }
+
+    pub(super) fn embedded(&self, index: u32) -> &Embedded {
+        &self.embedded[index as usize]
     }
 
     pub(super) fn value(&self, literal: Literal) -> Value<'_> {
@@ -280,6 +294,11 @@ impl Tree {
         self.push(node)
     }
 
+    pub(super) fn push_embedded(&mut self, embedded: Embedded) -> u32 {
+        self.embedded.push(embedded);
+        self.embedded.len() as u32 - 1
+    }
+
     /// Adds an IN list, sorted and without repetition.
     pub(super) fn push_list(&mut self, mut list: Vec<Literal>) -> Span {
         list.sort_by(|a, b| self.order(*a, *b).then(a.spelling().cmp(&b.spelling())));
@@ -316,6 +335,7 @@ impl Tree {
         self.patterns.shrink_to_fit();
         self.paths.shrink_to_fit();
         self.steps.shrink_to_fit();
+        self.embedded.shrink_to_fit();
         self.text.shrink_to_fit();
     }
 

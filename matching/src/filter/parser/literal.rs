@@ -67,7 +67,7 @@ impl Parser<'_> {
     }
 
     /// Reads a string that is no pattern.
-    fn string_text(&mut self) -> Parsed<String> {
+    pub(super) fn string_text(&mut self) -> Parsed<String> {
         let token = self.token;
         if token.kind != TokenKind::String {
             return self.unexpected(Expected::String);
