@@ -9,7 +9,9 @@
 use std::path::Path;
 
 use fanal_matching::json::is_json;
-use fanal_matching::{Attributes, Filter, JsonPayload, Timestamp, Topic, TopicFilter, Truth, Value};
+use fanal_matching::{
+    Attributes, Filter, FilterError, JsonPayload, Timestamp, Topic, TopicFilter, Truth, Value,
+};
 
 type Json = serde_json::Value;
 
@@ -81,41 +83,58 @@ fn truth(json: &Json) -> Truth {
     }
 }
 
+/// How a file's predicates are read.
+type Parse = fn(&str) -> Result<Filter, FilterError>;
+
+const PREDICATES: [(&str, Parse, usize); 3] = [
+    ("predicates.json", Filter::parse, 100),
+    ("strict.json", Filter::parse_strict, 50),
+    ("dialects.json", Filter::parse, 60),
+];
+
 #[test]
 fn predicates_have_their_canonical_text_and_say_what_they_should() {
-    let mut events = 0;
-    for vector in list("predicates.json", "vectors") {
-        let name = text(&vector["name"]);
-        let filter = Filter::parse(text(&vector["text"])).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(filter.as_str(), text(&vector["canonical"]), "{name}");
-        assert_eq!(Filter::parse(filter.as_str()).unwrap().as_str(), filter.as_str(), "{name}");
-        for event in vector["events"].as_array().unwrap() {
-            let members = event["attributes"].as_object().unwrap();
-            let held: Vec<Vec<u8>> = members.values().map(bytes).collect();
-            let attributes: Vec<(&String, Value<'_>)> =
-                members.iter().zip(&held).map(|((name, json), held)| (name, value(json, held))).collect();
-            let says = match payload(event) {
-                Some(payload) => filter.evaluate(&(&attributes as &dyn Attributes, payload)),
-                None => filter.evaluate(&attributes),
-            };
-            assert_eq!(says, truth(&event["result"]), "{name}: {event}");
-            events += 1;
-        }
+    for (file, parse, events_min) in PREDICATES {
+        let vectors = list(file, "vectors");
+        let events: usize = vectors.iter().map(|vector| check_predicate(vector, parse)).sum();
+        assert!(events > events_min, "{events} events in {file}");
     }
-    assert!(events > 100);
+}
+
+/// Returns how many events there were.
+fn check_predicate(vector: &Json, parse: Parse) -> usize {
+    let name = text(&vector["name"]);
+    let filter = parse(text(&vector["text"])).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(filter.as_str(), text(&vector["canonical"]), "{name}");
+    assert_eq!(parse(filter.as_str()).unwrap().as_str(), filter.as_str(), "{name}");
+    let events = vector["events"].as_array().unwrap();
+    for event in events {
+        let members = event["attributes"].as_object().unwrap();
+        let held: Vec<Vec<u8>> = members.values().map(bytes).collect();
+        let attributes: Vec<(&String, Value<'_>)> =
+            members.iter().zip(&held).map(|((name, json), held)| (name, value(json, held))).collect();
+        let says = match payload(event) {
+            Some(payload) => filter.evaluate(&(&attributes as &dyn Attributes, payload)),
+            None => filter.evaluate(&attributes),
+        };
+        assert_eq!(says, truth(&event["result"]), "{name}: {event}");
+    }
+    events.len()
 }
 
 #[test]
 fn refused_predicates_are_refused_at_their_place() {
-    for vector in list("predicates.json", "refused") {
-        let name = text(&vector["name"]);
-        let error = match Filter::parse(text(&vector["text"])) {
-            Err(error) => error,
-            Ok(filter) => panic!("{name} was read as {filter}"),
-        };
-        let place = [error.line, error.column, error.position].map(|number| number as u64);
-        let expected = ["line", "column", "position"].map(|part| vector[part].as_u64().unwrap());
-        assert_eq!(place, expected, "{name}: {error}");
-        assert_eq!(vector["code"], 422);
+    for (file, parse, _) in PREDICATES {
+        for vector in list(file, "refused") {
+            let name = text(&vector["name"]);
+            let error = match parse(text(&vector["text"])) {
+                Err(error) => error,
+                Ok(filter) => panic!("{name} was read as {filter}"),
+            };
+            let place = [error.line, error.column, error.position].map(|number| number as u64);
+            let expected = ["line", "column", "position"].map(|part| vector[part].as_u64().unwrap());
+            assert_eq!(place, expected, "{name}: {error}");
+            assert_eq!(vector["code"], 422);
+        }
     }
 }

@@ -61,6 +61,12 @@ fn looks_like_cloudevents(json: &json::Json) -> bool {
     }
 }
 
+/// The text of a float in languages that have none: that of an integer if it is one, else the shortest
+/// that reads back the same.
+pub(super) fn float_text(float: f64) -> String {
+    json::Number::of_float(float).map_or_else(|| format!("{float:?}"), |number| number.to_string())
+}
+
 /// A condition in another language.
 #[derive(Debug)]
 pub(super) enum Embedded {

@@ -11,7 +11,7 @@
 //! 4. The canonical text parses to an equal expression.
 //!
 //! Integers have 32 bits; one that overflows gives 0 and a math error. An attribute that is no
-//! truth value, 32-bit integer or text is read as text (section 3.2): other numbers in digits,
+//! truth value, 32-bit integer or text is read as text (section 3.2): other numbers in digits, whole ones without a point,
 //! timestamps as RFC 3339 in UTC, bytes as Base64. The stages: `lexer`, `parser`, `tree`, `print`,
 //! `functions`, `evaluate`.
 //! Not here: what the default mode adds to the language or refuses.

@@ -15,6 +15,7 @@ use std::cell::Cell;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::super::dialect::float_text;
 use super::super::tree::{Comparison, Connective};
 use super::functions::Function;
 use super::tree::{Arithmetic, Name, Node, Operator, Test, TestKind, Type, Value};
@@ -178,8 +179,7 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
                 Ok(number) => Ok(Value::Int(number)),
                 Err(_) => built(number.to_string()),
             },
-            // `{:?}` is the shortest text that reads back the same, with a `.` or an `e`.
-            value::Value::Float(number) => built(format!("{number:?}")),
+            value::Value::Float(number) => built(float_text(number)),
             value::Value::Timestamp(timestamp) => built(timestamp.to_string()),
             value::Value::Bytes(bytes) => {
                 self.spend(bytes.len())?;
