@@ -300,6 +300,10 @@ pub(crate) struct Subscribe {
     #[arg(long = "where", value_name = "EXPR")]
     pub(crate) predicate: Option<String>,
 
+    /// --where is CloudEvents SQL to the letter, with its casts; see `fanal filter --help`
+    #[arg(long, requires = "predicate")]
+    pub(crate) strict: bool,
+
     /// Leave out topics that match this; may be given several times
     #[arg(long, value_name = "FILTER")]
     pub(crate) except: Vec<String>,
@@ -348,6 +352,9 @@ pub(crate) enum SubscriptionsAction {
         /// Only events for which this is true
         #[arg(long = "where", value_name = "EXPR")]
         predicate: Option<String>,
+        /// --where is CloudEvents SQL to the letter, with its casts
+        #[arg(long, requires = "predicate")]
+        strict: bool,
         /// Leave out topics that match this; may be given several times
         #[arg(long, value_name = "FILTER")]
         except: Vec<String>,

@@ -41,6 +41,7 @@ const SUBSCRIPTIONS: &[Column] = &[
     ("CLIENT", "principal"),
     ("FILTER", "filter"),
     ("WHERE", "where"),
+    ("STRICT", "strict"),
     ("EXCEPT", "except"),
     ("ATTACHED", "attached"),
     ("QUEUED", "queued_events"),
@@ -172,9 +173,15 @@ pub(crate) async fn act(action: SubscriptionsAction, global: &Global) -> Outcome
     let (verb, name, done) = match &action {
         SubscriptionsAction::List => return Ok(()),
         SubscriptionsAction::Remove { name } => ("removed", name, client.remove_subscription(name).await),
-        SubscriptionsAction::Update { name, filter, predicate, except } => {
+        SubscriptionsAction::Update { name, filter, predicate, strict, except } => {
             let except: Vec<&str> = except.iter().map(String::as_str).collect();
-            ("updated", name, client.update_subscription(name, filter, predicate.as_deref(), &except).await)
+            let done = match predicate.as_deref() {
+                Some(predicate) if *strict => {
+                    client.update_subscription_strict(name, filter, predicate, &except).await
+                }
+                predicate => client.update_subscription(name, filter, predicate, &except).await,
+            };
+            ("updated", name, done)
         }
     };
     done.map_err(session::failure)?;

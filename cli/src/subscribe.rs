@@ -43,6 +43,9 @@ async fn subscribe(client: &fanal_client::Client, args: &Subscribe) -> Outcome<S
     if let Some(predicate) = &args.predicate {
         builder = builder.filter(predicate);
     }
+    if args.strict {
+        builder = builder.strict();
+    }
     for filter in &args.except {
         builder = builder.except(filter);
     }

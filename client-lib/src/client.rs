@@ -12,7 +12,7 @@ use crate::credentials::Credentials;
 use crate::error::{CloseError, ConnectError, RequestError};
 use crate::publish::channel::Limits;
 use crate::publish::{PublishBuilder, Publisher};
-use crate::shared::{Keepalive, Options, Reply, Shared};
+use crate::shared::{Keepalive, Options, Reply, Shared, strict_unknown};
 use crate::subscribe::SubscribeBuilder;
 
 /// Events without a receipt, at most, per publisher.
@@ -141,9 +141,38 @@ impl Client {
         predicate: Option<&str>,
         except: &[&str],
     ) -> Result<(), RequestError> {
-        let (durable, filter, predicate) = (name.to_owned(), filter.to_owned(), predicate.map(str::to_owned));
+        let (filter, predicate) = (filter.to_owned(), predicate.map(str::to_owned));
+        self.update(UpdateSubscription { filter, predicate, ..Default::default() }, name, except).await
+    }
+
+    /// As [`Client::update_subscription`], with a predicate in strict mode
+    /// ([`SubscribeBuilder::strict`]).
+    ///
+    /// # Errors
+    /// As there; 422 `strict_unknown` when the home does not know strict mode.
+    pub async fn update_subscription_strict(
+        &self,
+        name: &str,
+        filter: &str,
+        predicate: &str,
+        except: &[&str],
+    ) -> Result<(), RequestError> {
+        if let Some(refused) = strict_unknown(&self.welcome()) {
+            return Err(RequestError::Refused(refused));
+        }
+        let (filter, strict) = (filter.to_owned(), Some(predicate.to_owned()));
+        self.update(UpdateSubscription { filter, strict, ..Default::default() }, name, except).await
+    }
+
+    async fn update(
+        &self,
+        frame: UpdateSubscription,
+        name: &str,
+        except: &[&str],
+    ) -> Result<(), RequestError> {
         let except = except.iter().map(|&filter| filter.to_owned()).collect();
-        let frame = |request| UpdateSubscription { request, durable, filter, predicate, except }.into();
+        let durable = name.to_owned();
+        let frame = |request| UpdateSubscription { request, durable, except, ..frame }.into();
         self.request(frame).await.map(drop)
     }
 

@@ -16,7 +16,7 @@ use fanal_protocol::control::{Close, Detach, Welcome};
 use fanal_protocol::{Code, Control, PublisherId};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::error::{RequestError, SubscriptionError};
+use crate::error::{Refused, RequestError, SubscriptionError};
 use crate::publish::channel::{Channel, Limits};
 use crate::subscribe::queue::Queue;
 use crate::sync::{Signal, lock};
@@ -100,6 +100,26 @@ pub(crate) struct Shared {
     connected: watch::Sender<bool>,
 }
 
+/// Why the home is not asked with a predicate in strict mode, which it would step over.
+pub(crate) fn strict_unknown(welcome: &Welcome) -> Option<Refused> {
+    let reason = || {
+        format!(
+            "{} runs {}, which does not know strict mode: update it, or write the filter without strict",
+            welcome.broker, welcome.agent
+        )
+    };
+    (!welcome.strict).then(|| Refused::new(Code::FilterRefused, "strict_unknown", reason()))
+}
+
+/// Subscribes on a link, unless the home would step over what is asked.
+fn subscribe_on(link: &Link, welcome: &Welcome, queue: &Queue) -> Option<Refused> {
+    let refused = if queue.is_strict() { strict_unknown(welcome) } else { None };
+    if refused.is_none() {
+        link.put(&queue.on_connect());
+    }
+    refused
+}
+
 impl Shared {
     pub(crate) fn new(options: Options, welcome: Welcome) -> Arc<Self> {
         let registry = Registry {
@@ -174,11 +194,12 @@ impl Shared {
         }
         let mut queues: Vec<&Arc<Queue>> = registry.subscriptions.values().collect();
         queues.sort_unstable_by_key(|queue| queue.number);
-        for queue in queues {
-            link.put(&queue.on_connect());
-        }
+        let asked = queues.into_iter().map(|queue| (queue, subscribe_on(link, &registry.welcome, queue)));
+        let refused: Vec<(Arc<Queue>, Refused)> =
+            asked.filter_map(|(queue, refused)| Some((Arc::clone(queue), refused?))).collect();
         registry.link = Some(Arc::clone(link));
         drop(registry);
+        refused.into_iter().for_each(|(queue, refused)| self.on_never_asked(&queue, refused));
         self.connected.send_replace(true);
     }
 
@@ -284,13 +305,21 @@ impl Shared {
         if registry.is_closed {
             return false;
         }
-        if let Some(link) = &registry.link {
-            link.put(&queue.on_connect());
-        }
-        registry.subscriptions.insert(queue.number, queue);
+        let refused = registry.link.as_ref().and_then(|link| subscribe_on(link, &registry.welcome, &queue));
+        registry.subscriptions.insert(queue.number, Arc::clone(&queue));
         drop(registry);
+        if let Some(refused) = refused {
+            self.on_never_asked(&queue, refused);
+        }
         self.control_signal.wake();
         true
+    }
+
+    /// The home would misread what is asked.
+    fn on_never_asked(&self, queue: &Arc<Queue>, refused: Refused) {
+        // Not worth another try on this connection, so that it ends or its builder does.
+        let _ = queue.on_refused(refused);
+        self.end_subscription(queue.number, SubscriptionError::Closed);
     }
 
     /// The program has let go of a subscription: last acks, then a detach.

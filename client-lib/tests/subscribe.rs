@@ -193,6 +193,51 @@ async fn a_refused_subscription_says_why() {
     assert!(error.to_string().contains("position 3"), "{error}");
 }
 
+/// It would step over the key, and the subscription would be another one.
+#[tokio::test]
+async fn a_home_that_does_not_know_strict_mode_is_never_asked_with_it() {
+    let broker = Broker::start();
+    let client = Client::connect(&broker.credentials()).await.unwrap();
+    let asking = || client.subscribe("#").filter("a = '1'").strict().into_future();
+    let error = bounded(asking()).await.err().expect("refused");
+    assert!(
+        matches!(&error, SubscribeError::Refused { refused, .. } if refused.name == "strict_unknown"),
+        "{error}"
+    );
+    let updated = bounded(client.update_subscription_strict("late", "a/#", "x > 1", &[])).await;
+    assert!(updated.unwrap_err().to_string().contains("strict_unknown"));
+    let log = broker.state().control_log.clone();
+    assert!(!log.iter().any(|name| name == "Subscribe" || name == "UpdateSubscription"), "{log:?}");
+
+    broker.state().strict = true;
+    broker.kick(0, "an update");
+    until(|| client.connection_losses() == 1 && client.is_connected()).await;
+    let mut strict = bounded(asking()).await.unwrap();
+    assert_eq!(broker.state().asked, (None, Some("a = '1'".into())));
+    let plain = bounded(client.subscribe("#").filter("a = 1").into_future()).await.unwrap();
+    assert_eq!(broker.state().asked, (Some("a = 1".into()), None));
+
+    // And back to the older version: what it would misread ends, the rest goes on.
+    broker.state().strict = false;
+    broker.kick(0, "a downgrade");
+    let ended = bounded(async {
+        loop {
+            match strict.next().await {
+                Some(Ok(Item::Gap(_))) => {}
+                other => break other,
+            }
+        }
+    });
+    let ended = ended.await;
+    assert!(
+        matches!(&ended, Some(Err(SubscriptionError::Ended(refused))) if refused.name == "strict_unknown"),
+        "{ended:?}"
+    );
+    until(|| broker.subscriptions() == 1).await;
+    assert_eq!(broker.state().asked, (Some("a = 1".into()), None));
+    drop(plain);
+}
+
 #[tokio::test]
 async fn requests_are_answered_or_refused() {
     let broker = Broker::start();

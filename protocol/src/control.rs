@@ -49,6 +49,9 @@ numbered! {
         4 predicate: Option<String>,
         /// Excluded topic filters, sorted.
         5 except: Vec<String>,
+        /// Predicate in strict mode, in canonical text, in place of `predicate`: a peer that does not
+        /// know the key sees none, and sends more rather than something else.
+        6 strict: Option<String>,
     }
 }
 
@@ -129,6 +132,8 @@ frames! {
         6 body_bytes_max: u64,
         /// Name and version of the software.
         7 agent: String,
+        /// It takes predicates in strict mode.
+        8 strict: bool,
     }
     /// Last frame of either side.
     3 Close {
@@ -173,6 +178,9 @@ frames! {
         8 credit_events: u64,
         /// Bytes that may be sent before the first credit frame.
         9 credit_bytes: u64,
+        /// Predicate in strict mode, in place of `predicate`; only to a home whose [`struct@Welcome`]
+        /// says that it takes one.
+        10 strict: Option<String>,
     }
     /// The interest receipt.
     7 Subscribed {
@@ -269,6 +277,8 @@ frames! {
         4 predicate: Option<String>,
         /// Excluded topic filters.
         5 except: Vec<String>,
+        /// As in [`struct@Subscribe`].
+        6 strict: Option<String>,
     }
     /// Asks for a page of the admin API (PROTOCOL.md 8).
     17 Query {
@@ -489,13 +499,14 @@ fn check_one_map(what: &'static str, map: &[u8]) -> Result<(), WireError> {
 }
 
 /// Digest of an interest set: the wrapping sum of the FNV-1a 64 hashes of its entries, each
-/// entry encoded as in a snapshot with id 0 (PROTOCOL.md 6.3). Independent of order.
+/// entry encoded as in a snapshot with keys 2 to 5 alone (PROTOCOL.md 6.3), which every version
+/// knows. Independent of order.
 pub fn interest_digest<'a>(entries: impl IntoIterator<Item = &'a InterestEntry>) -> u64 {
     entries.into_iter().map(entry_hash).fold(0, u64::wrapping_add)
 }
 
 fn entry_hash(entry: &InterestEntry) -> u64 {
-    let anonymous = InterestEntry { id: 0, ..entry.clone() };
+    let anonymous = InterestEntry { id: 0, strict: None, ..entry.clone() };
     let bytes = rmp_serde::to_vec(&anonymous).unwrap_or_default();
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -563,6 +574,7 @@ mod tests {
                     filter: "a/#".into(),
                     predicate: None,
                     except: vec![],
+                    strict: Some("b = 1".into()),
                 }],
                 remove: vec![3],
             }
@@ -622,6 +634,7 @@ mod tests {
             filter: filter.into(),
             predicate: None,
             except: vec![],
+            strict: None,
         };
         let one = interest_digest(&[entry(1, "a"), entry(2, "b")]);
         assert_eq!(one, interest_digest(&[entry(9, "b"), entry(8, "a")]));

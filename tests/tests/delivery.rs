@@ -116,6 +116,32 @@ async fn a_durable_name_keeps_its_filter_until_it_is_updated_or_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mode_is_part_of_a_durable_filter_and_survives_a_crash() {
+    let world = World::new();
+    let mut broker = world.broker("ewr").start();
+    let client = broker.client().await;
+    let default = |client: &Client| client.subscribe("t/#").filter("n = 1").durable("orders");
+    let strict = |client: &Client| default(client).strict();
+    drop(strict(&client).await.unwrap());
+    let differs = default(&client).await.err().unwrap();
+    assert!(differs.to_string().contains("--strict"), "{differs}");
+    assert_eq!(refused(differs), (409, "filter_differs".into()));
+
+    broker.crash();
+    let client = broker.client().await;
+    // Read in default mode it would match neither of the two.
+    client.publish("t/a").attr("n", "1").payload("a cast").await.unwrap();
+    client.update_subscription("orders", "t/#", Some("n = 1"), &[]).await.unwrap();
+    client.publish("t/a").attr("n", "1").payload("no cast").await.unwrap();
+    client.update_subscription_strict("orders", "t/#", "n = 1", &[]).await.unwrap();
+    client.publish("t/a").attr("n", true).payload("another cast").await.unwrap();
+    assert_eq!(refused(default(&client).await.err().unwrap()).0, 409);
+    let mut orders = strict(&client).await.unwrap();
+    assert!(orders.receipt().resumed);
+    assert_eq!(payloads(&mut orders, 2).await, ["a cast", "another cast"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ack_that_comes_after_a_takeover_changes_nothing() {
     let world = World::new();
     let broker = world.broker("ewr").start();

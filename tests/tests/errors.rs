@@ -172,6 +172,8 @@ fn what_a_broker_refuses_is_said_with_its_place() {
             4,
             &["422", "parentheses", "(a > 1 AND b = 2)"],
         ),
+        (&["subscribe", "a", "--strict", "--where", "a BETWEEN 1 AND 2"], 4, &["422", "1:3", "BETWEEN"]),
+        (&["subscribe", "a", "--strict", "--where", "NOSUCH(a)"], 4, &["422", "1:1", "NOSUCH"]),
         (&["publish", "a/+", "x"], 4, &["400", "level 2", "wildcard"]),
         (&["publish", "", "x"], 4, &["400", "empty", "orders/new"]),
         (&["publish", "$x", "x"], 4, &["403", "brokers' own"]),

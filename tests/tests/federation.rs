@@ -337,6 +337,64 @@ async fn a_resend_on_a_link_is_recognised_by_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_predicate_in_strict_mode_is_evaluated_before_a_link() {
+    let world = World::new();
+    let jfk = world.broker("jfk").start();
+    let mut ewr = world.broker("ewr").peer("jfk", jfk.listen()).start();
+    linked(&jfk, 1).await;
+    let client = jfk.client().await;
+    // In default mode it would be refused: a cast, a function, and AND beside OR.
+    let asking = || client.subscribe("t").filter("n > '5' AND TRUE OR UPPER(s) = 'YES'").strict();
+    let mut durable = within("a receipt", asking().durable("strict")).await.unwrap();
+    let mut live = within("a receipt", asking()).await.unwrap();
+    assert_eq!(durable.receipt().installed, ["jfk", "ewr"]);
+    for round in ["first", "after a restart"] {
+        let at_ewr = ewr.client().await;
+        for (name, n, s) in [("no", 5, "no"), ("by number", 6, "no"), ("by text", 5, "yes"), ("last", 7, "")]
+        {
+            at_ewr.publish("t").attr("n", n).attr("s", s).payload(name).await.unwrap();
+        }
+        assert_eq!(payloads(&mut durable, 3).await, ["by number", "by text", "last"], "{round}");
+        if round == "first" {
+            assert_eq!(payloads(&mut live, 3).await, ["by number", "by text", "last"]);
+            until("copies on the link", || {
+                let forwarded = Metrics::of(&ewr).sum("fanal_events_forwarded_total", &[("peer", "jfk")]);
+                assert!(forwarded <= 6.0, "what does not match crosses no link: {forwarded}");
+                (forwarded == 6.0).then_some(())
+            })
+            .await;
+            // The ask is in its store.
+            ewr.crash();
+        }
+    }
+}
+
+/// It steps over the key, and sends more than is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_does_not_know_strict_mode_sends_a_superset_and_the_home_matches_again() {
+    let world = World::new();
+    let jfk = world.broker("jfk").start();
+    let client = jfk.client().await;
+    let strict = client.subscribe("t").filter("EXISTS gone OR 1 = 2").strict().durable("strict");
+    let strict = within("a receipt", strict).await.unwrap();
+    let mut ewr = RawPeer::link(&jfk, "ewr", 1).await;
+    let asked = ewr.asked().await;
+    assert_eq!((asked.filter.as_str(), &asked.predicate), ("t", &None), "no key that it would misread");
+    assert_eq!(asked.strict.as_deref(), Some("EXISTS gone OR 1 = 2"));
+
+    let (_other, mut all) = everything(&jfk, Some("all")).await;
+    ewr.send_events(1..=3).await;
+    assert_eq!(payloads(&mut all, 3).await, ["x1", "x2", "x3"]);
+    drop(strict);
+    let (_, page) = fanal_tests::http::get(jfk.admin(), "/api/v1/subscriptions");
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    let rows = page["subscriptions"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["name"] == "strict").unwrap();
+    assert_eq!((&row["strict"], &row["where"]), (&true.into(), &"EXISTS gone OR 1 = 2".into()));
+    assert_eq!(row["queued_events"], 0, "{row}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_link_harms_no_other_link() {
     let world = World::new();
     let jfk = world.broker("jfk").start();

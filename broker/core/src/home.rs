@@ -38,7 +38,7 @@ pub enum Effect {
 }
 
 /// What a durable subscription asks for, as text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ask {
     /// Topic filter.
     pub filter: String,
@@ -46,6 +46,15 @@ pub struct Ask {
     pub predicate: Option<String>,
     /// Excluded topic filters, sorted.
     pub except: Vec<String>,
+    /// Predicate in strict mode, in canonical text, in place of `predicate`.
+    pub strict: Option<String>,
+}
+
+impl Ask {
+    /// The predicate, in whichever mode.
+    pub fn any_predicate(&self) -> Option<&str> {
+        self.predicate.as_deref().or(self.strict.as_deref())
+    }
 }
 
 /// A durable subscription.
@@ -265,7 +274,8 @@ impl Home {
     fn apply_subscription(&mut self, put: SubscriptionPut) {
         let id = MailboxId(put.mailbox);
         let principal = Principal { name: put.principal, authority: put.authority };
-        let ask = Ask { filter: put.filter, predicate: put.predicate, except: put.except };
+        let SubscriptionPut { filter, predicate, except, strict, .. } = put;
+        let ask = Ask { filter, predicate, except, strict };
         self.mailbox_next = self.mailbox_next.max(put.mailbox + 1);
         self.tails.entry(id).or_insert(1);
         self.by_name.insert((principal.clone(), put.name.clone()), id);
@@ -682,6 +692,7 @@ fn put_subscription(id: MailboxId, subscription: &Subscription) -> Vec<u8> {
         filter: ask.filter,
         predicate: ask.predicate,
         except: ask.except,
+        strict: ask.strict,
     };
     Record::from(record).encode()
 }
@@ -699,8 +710,11 @@ fn put_received(sender: &Sender, through: u64) -> Vec<u8> {
 /// A filter in words, for messages.
 pub fn describe(ask: &Ask) -> String {
     let mut text = format!("'{}'", ask.filter);
-    if let Some(predicate) = &ask.predicate {
+    if let Some(predicate) = ask.any_predicate() {
         text.push_str(&format!(" --where \"{predicate}\""));
+    }
+    if ask.strict.is_some() {
+        text.push_str(" --strict");
     }
     for except in &ask.except {
         text.push_str(&format!(" --except '{except}'"));

@@ -39,7 +39,9 @@ const REMOVE_BYTES: usize = 10;
 /// About the bytes of an entry in a frame.
 fn size(entry: &InterestEntry) -> usize {
     let except: usize = entry.except.iter().map(|filter| filter.len() + 3).sum();
-    32 + entry.filter.len() + entry.predicate.as_ref().map_or(0, String::len) + except
+    let predicates: usize =
+        [&entry.predicate, &entry.strict].into_iter().flatten().map(|text| text.len() + 3).sum();
+    32 + entry.filter.len() + predicates + except
 }
 
 /// An ask in the words of the summary. None if it is no ask; those of subscriptions are checked
@@ -47,16 +49,20 @@ fn size(entry: &InterestEntry) -> usize {
 fn ask_of(entry: &InterestEntry) -> Option<Ask> {
     let parse = |text: &String| TopicFilter::parse(text).ok();
     let except = entry.except.iter().map(parse).collect::<Option<Vec<_>>>()?;
-    Some(Ask::from_text(entry.class, parse(&entry.filter)?, except, entry.predicate.as_deref(), false))
+    let predicate = entry.predicate.as_deref().or(entry.strict.as_deref());
+    Some(Ask::from_text(entry.class, parse(&entry.filter)?, except, predicate, entry.strict.is_some()))
 }
 
 fn entry_of(id: u64, ask: &Ask) -> InterestEntry {
+    let text = ask.predicate().map(str::to_owned);
+    let (predicate, strict) = if ask.is_strict() { (None, text) } else { (text, None) };
     InterestEntry {
         id,
         class: ask.class(),
         filter: ask.topic().to_string(),
-        predicate: ask.predicate().map(str::to_owned),
+        predicate,
         except: ask.except().iter().map(ToString::to_string).collect(),
+        strict,
     }
 }
 
@@ -385,7 +391,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn ask(n: u8) -> InterestEntry {
-        InterestEntry { id: 0, class: n % 2, filter: format!("f/{n}"), predicate: None, except: vec![] }
+        InterestEntry { class: n % 2, filter: format!("f/{n}"), ..Default::default() }
     }
 
     fn apply(set: &mut BTreeSet<InterestEntry>, change: InterestChange) {
@@ -539,7 +545,14 @@ mod tests {
 
     fn is_covered(ask: &InterestEntry, installed: &BTreeSet<InterestEntry>) -> bool {
         let selector = |entry: &InterestEntry| {
-            crate::ask::parse_ask(&entry.filter, entry.predicate.as_deref(), &entry.except).unwrap().1
+            crate::ask::parse_ask(
+                &entry.filter,
+                entry.predicate.as_deref(),
+                entry.strict.as_deref(),
+                &entry.except,
+            )
+            .unwrap()
+            .1
         };
         let wanted = selector(ask);
         installed.contains(ask)

@@ -82,6 +82,8 @@ records! {
         6 predicate: Option<String>,
         /// Excluded topic filters.
         7 except: Vec<String>,
+        /// Predicate in strict mode, in canonical text, in place of `predicate`.
+        8 strict: Option<String>,
     }
     /// A durable subscription ended.
     6 SubscriptionRemoved {

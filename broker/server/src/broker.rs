@@ -278,7 +278,7 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) {
 
 fn restore_subscription(shared: &Arc<Shared>, id: MailboxId, subscription: &Subscription) {
     let ask = &subscription.ask;
-    match parse_ask(&ask.filter, ask.predicate.as_deref(), &ask.except) {
+    match parse_ask(&ask.filter, ask.predicate.as_deref(), ask.strict.as_deref(), &ask.except) {
         Ok((_, selector)) => drop(shared.ensure_durable(id, subscription, selector)),
         Err(error) => {
             let name = subscription.name.as_str();

@@ -217,7 +217,7 @@ mod tests {
         let own = shared.trust.authority().fingerprint();
         shared.peers.ensure(&shared, "jfk", own);
         let ask = |n: usize| {
-            let ask = fanal_core::home::Ask { filter: format!("t/{n}"), predicate: None, except: Vec::new() };
+            let ask = fanal_core::home::Ask { filter: format!("t/{n}"), ..Default::default() };
             fanal_core::ask::interest_entry(&ask, fanal_protocol::control::INTEREST_LIVE)
         };
         let shows = |widened: u8, entries: usize| {

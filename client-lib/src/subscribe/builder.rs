@@ -46,6 +46,7 @@ impl WaitFor {
 pub struct SubscribeBuilder {
     client: Client,
     request: Subscribe,
+    is_strict: bool,
     wait_timeout: Duration,
     window: CreditWindow,
 }
@@ -55,6 +56,7 @@ impl SubscribeBuilder {
         SubscribeBuilder {
             client,
             request: Subscribe { filter, ..Default::default() },
+            is_strict: false,
             wait_timeout: WAIT,
             window: CreditWindow { events: CREDIT_EVENTS, bytes: CREDIT_BYTES },
         }
@@ -63,6 +65,14 @@ impl SubscribeBuilder {
     /// A predicate over attributes; only events for which it is true are delivered.
     pub fn filter(mut self, predicate: impl Into<String>) -> Self {
         self.request.predicate = Some(predicate.into());
+        self
+    }
+
+    /// The predicate is CloudEvents SQL 1.0 to the letter, with its casts, in place of the default mode
+    /// of the filter language. A home that does not know strict mode is not asked: 422
+    /// `strict_unknown`.
+    pub fn strict(mut self) -> Self {
+        self.is_strict = true;
         self
     }
 
@@ -101,6 +111,9 @@ impl SubscribeBuilder {
 
     async fn subscribe(mut self) -> Result<Subscription, SubscribeError> {
         self.request.wait_ms = u64::try_from(self.wait_timeout.as_millis()).ok();
+        if self.is_strict {
+            self.request.strict = self.request.predicate.take();
+        }
         let filter = self.request.filter.clone();
         let shared = self.client.shared();
         let number = shared.next_number();

@@ -129,6 +129,10 @@ impl Queue {
         self.request.durable.is_some()
     }
 
+    pub(crate) fn is_strict(&self) -> bool {
+        self.request.strict.is_some()
+    }
+
     pub(crate) fn window(&self) -> CreditWindow {
         self.window
     }

@@ -82,6 +82,10 @@ pub(crate) struct State {
     pub(crate) refuse_subscribe: Option<Refused>,
     pub(crate) hellos: u64,
     pub(crate) control_log: Vec<String>,
+    /// Whether `Welcome` says that strict mode is known.
+    pub(crate) strict: bool,
+    /// What `Subscribe` asked for last: predicate, and predicate in strict mode.
+    pub(crate) asked: (Option<String>, Option<String>),
     pub(crate) close_frames: Vec<Close>,
     pub(crate) body_bytes_max: u64,
     pub(crate) exceed_credit: bool,
@@ -344,6 +348,7 @@ fn on_control(state: &mut State, link: &Arc<LinkOut>, number: usize, frame: Cont
                 broker: "ewr".into(),
                 principal: "till".into(),
                 body_bytes_max: state.body_bytes_max,
+                strict: state.strict,
                 ..Default::default()
             });
         }
@@ -418,6 +423,7 @@ fn on_subscribe(state: &mut State, link: &Arc<LinkOut>, number: usize, subscribe
         link.put(Refused { request: subscribe.channel, ..refused.clone() });
         return;
     }
+    state.asked = (subscribe.predicate, subscribe.strict);
     let durable = subscribe.durable.clone();
     let resumed = durable.as_ref().is_some_and(|name| state.mailboxes.contains_key(name));
     let mut next = 1;

@@ -14,9 +14,9 @@ fn entries() -> BTreeMap<String, InterestEntry> {
         .collect()
 }
 
-/// The entry as it stands in a frame, without its id.
+/// The entry as it stands in a frame, without its id and what later versions know.
 fn hashed(entry: InterestEntry) -> Vec<u8> {
-    let add = vec![InterestEntry { id: 0, ..entry }];
+    let add = vec![InterestEntry { id: 0, strict: None, ..entry }];
     let mut out = Vec::new();
     Control::from(InterestDelta { add, ..Default::default() }).encode(&mut out);
     // Length, frame type, head of the map, key 3, head of the list; the length takes 1 or 2 bytes.

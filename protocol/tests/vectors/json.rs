@@ -167,7 +167,7 @@ structs! {
     Epoch { store recovery_epoch counter }
     Pending { broker reason }
     Exception { sequence code reason retry_ms }
-    InterestEntry { id class filter predicate except }
+    InterestEntry { id class filter predicate except strict }
     StreamOpen { kind }
     TopicAlias { alias topic }
     PublisherAlias { alias publisher epoch }
@@ -192,11 +192,11 @@ macro_rules! controls {
 
 controls! {
     Hello { versions agent }
-    Welcome { version broker authority incarnation principal body_bytes_max agent }
+    Welcome { version broker authority incarnation principal body_bytes_max agent strict }
     Close { code reason }
     OpenPublish { channel resume }
     PublishOpened { channel epoch next }
-    Subscribe { channel filter predicate except durable wait wait_ms credit_events credit_bytes }
+    Subscribe { channel filter predicate except durable wait wait_ms credit_events credit_bytes strict }
     Subscribed { channel home installed pending resumed }
     Refused { request code name reason }
     Credit { channel events bytes }
@@ -206,7 +206,7 @@ controls! {
     Detach { channel }
     ChannelClosed { channel code name reason }
     RemoveSubscription { request durable }
-    UpdateSubscription { request durable filter predicate except }
+    UpdateSubscription { request durable filter predicate except strict }
     Query { request page }
     Answer { request json }
     Done { request }

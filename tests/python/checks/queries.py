@@ -34,7 +34,7 @@ async def _(world: World) -> None:
     listed = (await client.query("subscriptions"))["subscriptions"]
     mine = {s["kind"]: s for s in listed if s["principal"] == client.welcome.publisher}
     for subscription in mine.values():
-        _has(subscription, "kind", "principal", "filter", "where", "except", "description")
+        _has(subscription, "kind", "principal", "filter", "where", "strict", "except", "description")
     _has(mine["durable"], "name", "mailbox", "attached", "queued_events")
     assert mine["durable"]["except"] == ["pages/x"] and mine["durable"]["attached"] is True
     _has(mine["live"], "session", "channel")

@@ -236,6 +236,34 @@ async def _(world: World) -> None:
     await must_refuse(ask(excluded=("d/a",)), 409, "filter_differs")
 
 
+@check("strict mode: casts and functions, errors do not match, the mode is part of the filter")
+async def _(world: World) -> None:
+    client = await world.client("strict")
+    assert client.welcome.strict
+    true = ["amount > '100'", "UPPER(city) = 'PARIS' AND express", "FALSE AND FALSE OR EXISTS express"]
+    not_true = ["amount", "gone = 1 OR TRUE", "NOT (gone = 1)", "TRUE OR TRUE AND FALSE", "amount / 0 = 0"]
+    matching = [await client.subscribe("strict/+", strict=text, wait="home") for text in true]
+    others = [await client.subscribe("strict/+", strict=text, wait="home") for text in not_true]
+    publisher = await client.publisher()
+    await publisher.publish("strict/a", Body(attributes={"amount": 250, "city": "Paris", "express": True}))
+    for subscription in matching:
+        await take(subscription, 1)
+    await client.ping()
+    assert all(subscription.is_empty() for subscription in others)
+    for text, *words in (("a BETWEEN 1 AND 2", "1:3"), ("NOSUCH(1)", "1:1"), ("5", "1:1")):
+        await must_refuse(client.subscribe("a", strict=text, wait="home"), 422, "filter_refused", *words)
+    both = client.subscribe("a", predicate="a = 1", strict="a = 1", wait="home")
+    await must_refuse(both, 422, "filter_refused", "one of them")
+    kept = await client.subscribe("k", strict="n=1", durable="k", wait="home")
+    kept.detach()
+    default = client.subscribe("k", predicate="n = 1", durable="k", wait="home")
+    await must_refuse(default, 409, "filter_differs", "--strict")
+    again = await client.subscribe("k", strict="n  =  1", durable="k", wait="home")
+    assert again.receipt.resumed
+    await client.update_subscription("k", "k", predicate="n = 1")
+    await must_refuse(client.subscribe("k", strict="n = 1", durable="k", wait="home"), 409, "filter_differs")
+
+
 @check("names of durable subscriptions are their principal's own")
 async def _(world: World) -> None:
     for name in ("owner-a", "owner-b"):

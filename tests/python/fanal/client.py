@@ -109,11 +109,16 @@ class Client:
         await self.request(RemoveSubscription(request=self.next_number(), durable=durable))
 
     async def update_subscription(
-        self, durable: str, filter: str, predicate: str | None = None, excluded: tuple[str, ...] = ()
+        self,
+        durable: str,
+        filter: str,
+        predicate: str | None = None,
+        excluded: tuple[str, ...] = (),
+        strict: str | None = None,
     ) -> None:
         """Gives a durable subscription another filter; what is queued stays."""
         number = self.next_number()
-        await self.request(UpdateSubscription(number, durable, filter, predicate, excluded))
+        await self.request(UpdateSubscription(number, durable, filter, predicate, excluded, strict))
 
     async def query(self, page: str) -> dict[str, Any]:
         """A page of the broker (8)."""

@@ -87,6 +87,7 @@ class Welcome(MapFrame, number=2):
     principal: str = key(5, TEXT)
     body_bytes_max: int = key(6, uint())
     agent: str = key(7, TEXT)
+    strict: bool = key(8, BOOL)
 
     @property
     def publisher(self) -> str:
@@ -132,6 +133,7 @@ class Subscribe(MapFrame, number=6):
     wait_ms: int | None = key(7, optional(uint()))
     credit_events: int = key(8, uint())
     credit_bytes: int = key(9, uint())
+    strict: str | None = key(10, optional(TEXT))
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,7 @@ class UpdateSubscription(MapFrame, number=16):
     filter: str = key(3, TEXT)
     predicate: str | None = key(4, optional(TEXT))
     excluded: tuple[str, ...] = key(5, list_of(TEXT), name="except")
+    strict: str | None = key(6, optional(TEXT))
 
 
 @dataclass(frozen=True)

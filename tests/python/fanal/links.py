@@ -18,6 +18,7 @@ class InterestEntry(Record):
     filter: str = key(3, TEXT)
     predicate: str | None = key(4, optional(TEXT))
     excluded: tuple[str, ...] = key(5, list_of(TEXT), name="except")
+    strict: str | None = key(6, optional(TEXT))
 
 
 @dataclass(frozen=True)

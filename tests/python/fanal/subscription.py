@@ -47,9 +47,10 @@ class Subscription:
         wait_ms: int | None = None,
         credit_events: int = CREDIT_EVENTS,
         credit_bytes: int = CREDIT_BYTES,
+        strict: str | None = None,
     ) -> None:
         self._asked = Subscribe(
-            0, filter, predicate, excluded, durable, wait, wait_ms, credit_events, credit_bytes
+            0, filter, predicate, excluded, durable, wait, wait_ms, credit_events, credit_bytes, strict
         )
         self.receipt = Subscribed()
         self.redelivered = 0

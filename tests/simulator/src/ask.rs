@@ -120,9 +120,13 @@ impl Wish {
         }
     }
 
-    /// The predicate for the broker.
-    pub fn predicate(&self) -> Option<String> {
-        self.test.as_ref().map(Test::text)
+    /// The predicate for the broker, in default mode or in strict mode. A comparison of one number says
+    /// the same in both, so that wishes of both kinds are about without another draw.
+    pub fn predicates(&self) -> (Option<String>, Option<String>) {
+        match &self.test {
+            Some(test @ Test::Above(_)) => (None, Some(test.text())),
+            test => (test.as_ref().map(Test::text), None),
+        }
     }
 
     /// Whether an event is wanted.

@@ -114,6 +114,16 @@ impl RawPeer {
         .await
     }
 
+    /// Waits for an ask of the broker.
+    pub(crate) async fn asked(&mut self) -> InterestEntry {
+        self.expect(|frame| match frame {
+            Control::InterestSnapshot(InterestSnapshot { mut entries, .. })
+            | Control::InterestDelta(InterestDelta { add: mut entries, .. }) => entries.pop(),
+            _ => None,
+        })
+        .await
+    }
+
     /// Waits until the broker closes the link; code and reason.
     pub(crate) async fn refusal(&self) -> (u64, String) {
         raw::refusal(&self.connection).await

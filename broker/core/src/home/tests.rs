@@ -11,7 +11,7 @@ fn principal(name: &str) -> Principal {
 }
 
 fn subscription(name: &str, filter: &str) -> Subscription {
-    let ask = Ask { filter: filter.into(), predicate: None, except: vec![] };
+    let ask = Ask { filter: filter.into(), ..Ask::default() };
     Subscription { principal: principal("p"), name: name.into(), ask }
 }
 
@@ -143,7 +143,7 @@ fn take(home: &mut Home, step: Step) {
         Step::Remove(name) => drop(home.remove_subscription(&principal("p"), &name.to_string())),
         Step::Peer(name) => drop(home.ensure_peer(&format!("b{name}"), Fingerprint([3; 32]))),
         Step::Interest(id, n, add) => {
-            let entry = InterestEntry { id: 7, class: 1, filter: filter(n), predicate: None, except: vec![] };
+            let entry = InterestEntry { id: 7, class: 1, filter: filter(n), ..Default::default() };
             let (add, remove) = if add { (vec![entry], vec![]) } else { (vec![], vec![entry]) };
             home.change_interest(MailboxId(id), add, remove);
         }

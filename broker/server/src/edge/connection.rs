@@ -124,6 +124,7 @@ async fn open(
         principal: session.info.principal.name.clone(),
         body_bytes_max: shared.limits.body_bytes_max as u64,
         agent: AGENT.into(),
+        strict: true,
     });
     Ok((session, control, send))
 }

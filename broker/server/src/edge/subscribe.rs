@@ -75,7 +75,7 @@ impl From<AskError> for Refusal {
         let (code, name) = match error {
             AskError::Topic { .. } => (Code::Malformed, "bad_topic_filter"),
             AskError::TooManyExclusions { .. } => (Code::TooLarge, "too_many_exclusions"),
-            AskError::Filter(_) => (Code::FilterRefused, "filter_refused"),
+            AskError::Filter(_) | AskError::TwoPredicates => (Code::FilterRefused, "filter_refused"),
         };
         Refusal { code, name, reason: error.to_string() }
     }
@@ -93,7 +93,8 @@ async fn install(
     session: &Arc<Session>,
     request: &Subscribe,
 ) -> Result<Installed, Refusal> {
-    let (ask, selector) = parse_ask(&request.filter, request.predicate.as_deref(), &request.except)?;
+    let (ask, selector) =
+        parse_ask(&request.filter, request.predicate.as_deref(), request.strict.as_deref(), &request.except)?;
     let wait = WaitFor::parse(request.wait.as_deref(), &shared.name).map_err(|reason| Refusal {
         code: Code::Malformed,
         name: "bad_wait",
@@ -225,7 +226,8 @@ async fn try_update(
     session: &Arc<Session>,
     request: &UpdateSubscription,
 ) -> Result<(), Refusal> {
-    let (ask, selector) = parse_ask(&request.filter, request.predicate.as_deref(), &request.except)?;
+    let (ask, selector) =
+        parse_ask(&request.filter, request.predicate.as_deref(), request.strict.as_deref(), &request.except)?;
     let principal = session.info.principal.clone();
     let subscription = Subscription { principal, name: request.durable.clone(), ask: ask.clone() };
     let _turn = shared.lock_durable(&subscription.principal, &request.durable).await;

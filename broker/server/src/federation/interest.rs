@@ -214,10 +214,10 @@ pub(crate) fn install(shared: &Shared, peer: &Arc<Peer>, entry: InterestEntry) {
 }
 
 fn selector(entry: &InterestEntry) -> Result<Selector, AskError> {
-    match parse_ask(&entry.filter, entry.predicate.as_deref(), &entry.except) {
-        Err(AskError::Filter(error)) => {
+    match parse_ask(&entry.filter, entry.predicate.as_deref(), entry.strict.as_deref(), &entry.except) {
+        Err(error @ (AskError::Filter(_) | AskError::TwoPredicates)) => {
             tracing::warn!(filter = entry.filter, %error, "a peer's predicate cannot be read here: its ask is widened");
-            parse_ask(&entry.filter, None, &entry.except).map(|(_, selector): (Ask, _)| selector)
+            parse_ask(&entry.filter, None, None, &entry.except).map(|(_, selector): (Ask, _)| selector)
         }
         parsed => parsed.map(|(_, selector)| selector),
     }

@@ -145,7 +145,12 @@ impl Node {
                 self.ask_log(ctx, conn, Command::RemoveSubscription { principal, name }, request.into());
             }
             Control::UpdateSubscription(request) => {
-                let parsed = parse_ask(&request.filter, request.predicate.as_deref(), &request.except);
+                let parsed = parse_ask(
+                    &request.filter,
+                    request.predicate.as_deref(),
+                    request.strict.as_deref(),
+                    &request.except,
+                );
                 let Ok((ask, _)) = parsed else {
                     return self.refuse(ctx, conn, request.request, Code::FilterRefused);
                 };
@@ -180,6 +185,7 @@ impl Node {
             principal: session.principal.name.clone(),
             body_bytes_max: BODY_BYTES_MAX as u64,
             agent: "fanal/simulated".into(),
+            strict: true,
         };
         self.tell(ctx, conn, welcome);
     }
@@ -247,7 +253,12 @@ impl Node {
 
     fn subscribe(&mut self, ctx: &mut Context, conn: ConnId, request: Subscribe) {
         let Some(session) = self.sessions.get(&conn) else { return };
-        let parsed = parse_ask(&request.filter, request.predicate.as_deref(), &request.except);
+        let parsed = parse_ask(
+            &request.filter,
+            request.predicate.as_deref(),
+            request.strict.as_deref(),
+            &request.except,
+        );
         let Ok((ask, selector)) = parsed else {
             return self.refuse(ctx, conn, request.channel, Code::FilterRefused);
         };
@@ -285,7 +296,12 @@ impl Node {
         subscription: &Subscription,
         existed: bool,
     ) {
-        let parsed = parse_ask(&request.filter, request.predicate.as_deref(), &request.except);
+        let parsed = parse_ask(
+            &request.filter,
+            request.predicate.as_deref(),
+            request.strict.as_deref(),
+            &request.except,
+        );
         let Ok((_, selector)) = parsed else { return };
         let version = self.ensure_durable(id, subscription, selector);
         self.interest_changed(ctx);
@@ -328,7 +344,11 @@ impl Node {
 
     fn update_durable(&mut self, ctx: &mut Context, id: MailboxId, wanted: &Subscription) {
         let ask = &wanted.ask;
-        let Ok((_, selector)) = parse_ask(&ask.filter, ask.predicate.as_deref(), &ask.except) else { return };
+        let Ok((_, selector)) =
+            parse_ask(&ask.filter, ask.predicate.as_deref(), ask.strict.as_deref(), &ask.except)
+        else {
+            return;
+        };
         let Some(durable) = self.durables.get_mut(&id) else { return };
         durable.version = self.interest.add(interest_entry(ask, INTEREST_DURABLE));
         if let Some(entry) = self.index.replace(durable.entry, selector) {

@@ -169,7 +169,9 @@ impl Node {
 
     /// Puts an ask of a peer into the index, unless it is there.
     pub(crate) fn install(&mut self, number: usize, entry: InterestEntry) {
-        let Ok((_, selector)) = parse_ask(&entry.filter, entry.predicate.as_deref(), &entry.except) else {
+        let Ok((_, selector)) =
+            parse_ask(&entry.filter, entry.predicate.as_deref(), entry.strict.as_deref(), &entry.except)
+        else {
             return;
         };
         let target = match entry.class {

@@ -266,6 +266,7 @@ impl Node {
             match parse_ask(
                 &subscription.ask.filter,
                 subscription.ask.predicate.as_deref(),
+                subscription.ask.strict.as_deref(),
                 &subscription.ask.except,
             ) {
                 Ok((_, selector)) => drop(self.ensure_durable(id, &subscription, selector)),
@@ -431,7 +432,8 @@ pub(crate) type Backlog = VecDeque<Control>;
 /// A wish in the text by which the broker compares wishes.
 pub(crate) fn canonical(wish: &crate::ask::Wish) -> Option<Ask> {
     let except: Vec<String> = wish.except.iter().map(|text| (*text).to_owned()).collect();
-    parse_ask(wish.filter, wish.predicate().as_deref(), &except).ok().map(|(ask, _)| ask)
+    let (predicate, strict) = wish.predicates();
+    parse_ask(wish.filter, predicate.as_deref(), strict.as_deref(), &except).ok().map(|(ask, _)| ask)
 }
 
 /// Whether all that was written into the log's last segment is on the disk, by the disk's own books.

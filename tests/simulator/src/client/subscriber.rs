@@ -252,14 +252,18 @@ impl Subscriber {
         ctx.note(format_args!("{} asks for {change:?}", sub.label));
         let frame: Control = match &change {
             Change::Remove => RemoveSubscription { request: number, durable }.into(),
-            Change::Update(wish) => UpdateSubscription {
-                request: number,
-                durable,
-                filter: wish.filter.into(),
-                predicate: wish.predicate(),
-                except: wish.except.iter().map(|text| (*text).to_owned()).collect(),
+            Change::Update(wish) => {
+                let (predicate, strict) = wish.predicates();
+                UpdateSubscription {
+                    request: number,
+                    durable,
+                    filter: wish.filter.into(),
+                    predicate,
+                    except: wish.except.iter().map(|text| (*text).to_owned()).collect(),
+                    strict,
+                }
+                .into()
             }
-            .into(),
         };
         sub.change = Some((change, number));
         self.tell(ctx, frame);
@@ -667,10 +671,12 @@ impl Sub {
 }
 
 fn request(sub: &Sub, wish: &Wish, channel: u32, wait: &str) -> Subscribe {
+    let (predicate, strict) = wish.predicates();
     Subscribe {
         channel,
         filter: wish.filter.into(),
-        predicate: wish.predicate(),
+        predicate,
+        strict,
         except: wish.except.iter().map(|text| (*text).to_owned()).collect(),
         durable: sub.durable.clone(),
         wait: Some(wait.into()),

@@ -44,7 +44,7 @@ impl Scene {
     }
 
     fn subscribe(&mut self, name: &str) -> Arc<Mailbox> {
-        let ask = Ask { filter: "#".into(), predicate: None, except: Vec::new() };
+        let ask = Ask { filter: "#".into(), ..Ask::default() };
         let subscription = Subscription { principal: principal(), name: name.into(), ask };
         let (request, mut answer) = command(Command::PutSubscription(subscription));
         self.writer.process(vec![request]);
