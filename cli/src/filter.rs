@@ -21,7 +21,7 @@ use crate::exit::{Failure, Outcome, io_reason};
 use crate::lines::{Line, Lines};
 use crate::output::{Out, clean, grouped, note};
 use crate::publish::input::{Input, LINE_BYTES_MAX};
-use event::Event;
+use event::{Event, Payload};
 use objects::Objects;
 use report::Report;
 
@@ -166,14 +166,15 @@ impl Trial<'_> {
     }
 
     fn object(&mut self, object: &[u8]) -> Outcome {
-        match Event::read(object) {
+        let payload = Payload::of(object);
+        match Event::read(object, &payload) {
             Ok(None) => Ok(()),
             Ok(Some(event)) => self.event(&event),
             Err(reason) => self.unreadable(&reason),
         }
     }
 
-    fn event(&mut self, event: &Event) -> Outcome {
+    fn event(&mut self, event: &Event<'_>) -> Outcome {
         let topic = match event.topic.as_deref().map(Topic::parse).transpose() {
             Ok(topic) => topic,
             Err(error) => return self.unreadable(&format!("its topic: {error}")),

@@ -158,6 +158,20 @@ fn events_come_in_every_form_that_people_have() {
         ("type = 'x' AND NOT EXISTS data", cloud),
         ("n = 5", "{\"attributes\":{\"n\":5}}"),
         ("attributes IS NULL", "{\"attributes\":[5]}"),
+        // Payloads: as JSON, as text, in Base64, and what is none.
+        ("data.n = 6", delivery),
+        ("data.nested.n = 6 AND data.n = 5", flat),
+        (
+            "data.a[1].b = 2",
+            r#"{"specversion":"1.0","id":"i","source":"/s","type":"x","data":{"a":[1,{"b":2}]}}"#,
+        ),
+        (
+            "data.n = 6",
+            r#"{"specversion":"1.0","id":"i","source":"/s","type":"x","data_base64":"eyJuIjo2fQ=="}"#,
+        ),
+        ("data.n = 6", r#"{"topic":"t","content_type":null,"data":"{\"n\":6}"}"#),
+        ("data.n IS NULL", r#"{"topic":"t","content_type":"text/plain","data":"{\"n\":6}"}"#),
+        ("data.n IS NULL", r#"{"specversion":"1.0","id":"i","source":"/s","type":"x","data":"{\"n\":6}"}"#),
         ("n = 5", "{\n  \"n\":\n    5\n}"),
     ] {
         let (lines, code, stderr) = filter_test(&[filter, "--event", "-"], event);

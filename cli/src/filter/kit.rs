@@ -14,7 +14,7 @@ use fanal_matching::{Attributes, Filter, Truth, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::event::Event;
+use super::event::{Event, Payload};
 
 /// What is asked.
 #[derive(Deserialize)]
@@ -89,7 +89,8 @@ impl From<Evaluated> for Answer {
 }
 
 fn answer_by_default(expression: &str, event: &str) -> Option<Answer> {
-    let event = Event::read(event.as_bytes()).ok()??;
+    let payload = Payload::of(event.as_bytes());
+    let event = Event::read(event.as_bytes(), &payload).ok()??;
     Some(match Filter::parse(expression) {
         Err(error) => Answer::error(ErrorKind::of(&error)),
         Ok(filter) => {

@@ -93,7 +93,7 @@ impl<'a> Report<'a> {
         number: u64,
         filter: &'a Filter,
         selector: Option<&Selector>,
-        event: &'a Event,
+        event: &'a Event<'_>,
         topic: Option<&Topic>,
     ) -> Self {
         let Explanation { truth, clauses } = filter.explain(event);
@@ -146,7 +146,7 @@ impl<'a> Report<'a> {
 }
 
 impl TopicResult {
-    fn new(selector: &Selector, topic: Option<&Topic>, event: &Event) -> Self {
+    fn new(selector: &Selector, topic: Option<&Topic>, event: &Event<'_>) -> Self {
         let verdict = topic.map(|topic| selector.explain(topic, event));
         TopicResult {
             filter: selector.topic.to_string(),

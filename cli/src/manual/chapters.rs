@@ -81,7 +81,8 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     Chapter {
         command: "subscribe",
         notes: &[
-            "In a topic filter `+` stands for one level, `#` for the rest. Events go to standard output and are \
+            "In a topic filter `+` stands for one level, `#` for the rest; what --where takes is told by \
+             `fanal filter --help`, and `fanal filter test` tries it on events without a broker. Events go to standard output and are \
              acknowledged after it was flushed. The receipt, one JSON line on standard error, names the brokers that \
              send what matches from then on.",
             "With --durable the broker keeps events while nobody is attached, and the same command goes on where it \
@@ -94,6 +95,10 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
                 "fanal subscribe 'flights/JFK/+' \\\n    --where \"dep_delay > 60 AND carrier = 'AA'\"",
             ),
             (
+                "The same in CloudEvents SQL to the letter, which casts",
+                "fanal subscribe 'flights/JFK/+' --strict \\\n    --where \"flight > '100' AND carrier = 'AA'\"",
+            ),
+            (
                 "The first ten that are not from LGA, for a program",
                 "fanal subscribe 'flights/#' --except 'flights/LGA/#' \\\n    --count 10 --output json",
             ),
@@ -102,18 +107,53 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
                 "fanal subscribe 'orders/#' --durable billing --output json >> orders.ndjson",
             ),
         ],
-        see_also: &["publish", "subscriptions", "mailboxes"],
+        see_also: &["publish", "filter", "subscriptions", "mailboxes"],
     },
     Chapter {
         command: "filter",
         notes: &[
-            "A filter says what an event's attributes and its fields id, source, time and topic must fulfil. It \
-             matches only when it is true: what is missing, or of another type, is neither true nor false but unknown.",
+            "A filter says what an event must be like: its attributes, by name; its fields id, source and topic, which \
+             are texts, and time; and its payload. It is CloudEvents SQL (CESQL) with what events need beyond it. \
+             Keywords and functions may be in small letters, names are as they are.",
+            "It matches only when it is true. What is missing, has another type or fails is neither true nor false but \
+             unknown: `gone = 1` and `gone != 1` both are. TRUE OR unknown is true, FALSE AND unknown is false, NOT \
+             unknown is unknown; the order of clauses never matters.",
+            "Values: 12, -0.5, 1e3, 'text' or \"text\" (a quote within is \\'), TRUE, FALSE, \
+             TIMESTAMP('2024-05-01T12:30:00Z'), DURATION('1h30m'). Nothing is cast: 5 = '5' is refused, and amount = 5 is \
+             unknown where amount is a text. Whole numbers have 64 bits, and compare exactly with floats.",
+            "Conditions: = != < <= > >=; BETWEEN a AND b, both included; IN (a, b); LIKE with % for any text and _ for \
+             one character; each of the last three with NOT before it; EXISTS name; name IS NULL, name IS NOT NULL; a \
+             name alone, for a boolean. Joined by AND, OR, XOR and NOT: where two of them meet, and in NOT (a = b), \
+             parentheses say what belongs together, since CloudEvents SQL and SQL do not agree.",
+            "Values can be computed: + - * / % of numbers; a time less a time is a duration, which counts in d, h, m, s \
+             and ms. Functions: LENGTH, CONCAT, CONCAT_WS, LOWER, UPPER, TRIM, LEFT, RIGHT, SUBSTRING, ABS; INT, FLOAT, \
+             BOOL, STRING, TIMESTAMP and DURATION make one type of another; IS_INT, IS_FLOAT, IS_BOOL, IS_TIMESTAMP and \
+             IS_DURATION say whether they can.",
+            "data.path reads a JSON payload: data.order.total, data.items[0].price, data['a name']. Publishers that put \
+             into attributes what others filter by save every broker on the way the reading.",
+            "With --strict, here and at `fanal subscribe`, it is CloudEvents SQL 1.0 to the letter and nothing else: \
+             names of letters and digits, 32-bit integers, implicit casts ('5' = 5), AND, OR and XOR read from left to \
+             right, and an error instead of unknown, with which nothing matches. The same words in the other mode are \
+             another filter.",
         ],
-        examples: &[(
-            "Is it one, and how does the broker read it",
-            "fanal filter test \"amount>100 and region='eu'\"",
-        )],
+        examples: &[
+            ("Numbers and texts", "fanal filter test \"region = 'eu' AND amount BETWEEN 10 AND 99.5\""),
+            (
+                "Lists and patterns",
+                "fanal filter test \"carrier IN ('AA', 'B6') AND topic LIKE 'flights/%'\"",
+            ),
+            (
+                "Booleans, and what is missing",
+                "fanal filter test \"express AND (coupon IS NULL OR coupon = '')\"",
+            ),
+            ("Computed", "fanal filter test \"UPPER(LEFT(city, 3)) = 'PAR' AND price * amount > 100\""),
+            ("Times", "fanal filter test \"time - TIMESTAMP(ordered_at) > DURATION('2h')\""),
+            ("Within a JSON payload", "fanal filter test \"data.items[0].price > 100 AND EXISTS data.gift\""),
+            (
+                "CloudEvents SQL to the letter",
+                "fanal filter test --strict \"amount > '100' OR gift AND TRUE\"",
+            ),
+        ],
         see_also: &["filter test", "subscribe"],
     },
     Chapter {
@@ -199,7 +239,10 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     },
     Chapter {
         command: "subscriptions update",
-        notes: &["Without --where it has no predicate afterwards, and without --except no exceptions."],
+        notes: &[
+            "Without --where it has no predicate afterwards, and without --except no exceptions. With --strict the \
+             predicate is CloudEvents SQL to the letter; the mode is part of what `fanal subscribe` must ask with.",
+        ],
         examples: &[(
             "Ask for less from now on",
             "fanal subscriptions update billing 'orders/eu/#' --where 'amount > 90'",
