@@ -5,6 +5,8 @@
 use bytes::BytesMut;
 use fanal_protocol::frame;
 
+pub mod filters;
+
 /// The bytes of an input, taken from the front; zeros after the last.
 pub struct Choices<'a>(pub &'a [u8]);
 

@@ -27,6 +27,10 @@ const SEEDS: &[(&str, &str, &str, fn(&Value) -> Vec<u8>)] = &[
     ("filters", "predicates", "vectors", predicate),
     ("filters", "predicates", "refused", predicate),
     ("payload", "predicates", "vectors", payload),
+    ("strict", "strict", "vectors", predicate),
+    ("strict", "strict", "refused", predicate),
+    ("dialects", "dialects", "vectors", predicate),
+    ("dialects", "dialects", "refused", predicate),
 ];
 
 /// More than a hundred vectors of one kind are a sign of a loop; fewer than five, of another format.
