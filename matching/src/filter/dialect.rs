@@ -13,6 +13,7 @@ use std::fmt;
 
 use super::Truth;
 use super::error::{FilterError, FilterErrorReason};
+use super::explain::Reading;
 use super::strict::Expression;
 use crate::value::Attributes;
 
@@ -119,6 +120,17 @@ impl Embedded {
             Embedded::CloudEvents(filter) => filter.matches(event),
             Embedded::EventBridge(pattern) => pattern.matches(event),
         })
+    }
+
+    /// What it reads of `event`, but for the payload. A name may stand there twice.
+    pub(super) fn readings<'a, A: Attributes + ?Sized>(&'a self, event: &'a A) -> Vec<Reading<'a>> {
+        match self {
+            Embedded::Cesql(expression) => expression.readings(event),
+            Embedded::CloudEvents(filter) => filter.readings(event),
+            Embedded::EventBridge(pattern) => {
+                pattern.names().map(|name| Reading { name, value: event.get(name) }).collect()
+            }
+        }
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {

@@ -137,10 +137,10 @@ impl<'a, A: Attributes + ?Sized> Walk<'a, A> {
 
     /// What a node reads itself, and the clauses within it.
     fn take_apart(&self, id: NodeId, readings: &mut Vec<Reading<'a>>, within: &mut Vec<NodeId>) {
-        if let Some(reading) = self.reading(id)
-            && readings.iter().all(|known| known.name != reading.name)
-        {
-            readings.push(reading);
+        for reading in self.readings(id) {
+            if readings.iter().all(|known| known.name != reading.name) {
+                readings.push(reading);
+            }
         }
         let is_compound = operator(self.tree.node(id)).is_some();
         self.tree.for_each_operand(id, |operand| {
@@ -151,8 +151,15 @@ impl<'a, A: Attributes + ?Sized> Walk<'a, A> {
         });
     }
 
-    fn reading(&self, id: NodeId) -> Option<Reading<'a>> {
+    fn readings(&self, id: NodeId) -> Vec<Reading<'a>> {
         match self.tree.node(id) {
+            Node::Embedded(index) => self.tree.embedded(index).readings(self.event),
+            node => self.reading(node).into_iter().collect(),
+        }
+    }
+
+    fn reading(&self, node: Node) -> Option<Reading<'a>> {
+        match node {
             Node::Name(name) | Node::Exists(name) | Node::IsNull { name, .. } => {
                 let name = self.tree.text(name);
                 Some(Reading { name, value: self.event.get(name) })
@@ -297,6 +304,25 @@ mod tests {
         assert_eq!(readings("x BETWEEN x AND n"), "x = 2.0, n is missing");
         assert_eq!(readings("EXISTS y"), "y = <3 bytes>");
         assert_eq!(readings("time IS NOT NULL"), "time = TIMESTAMP('1970-01-01T00:00:00Z')");
+    }
+
+    #[test]
+    fn a_condition_in_another_language_is_one_clause_with_all_that_it_reads() {
+        let event = [("hop", Value::Str("4")), ("ip", Value::Str("10.0.0.1"))];
+        let cesql = "CESQL('INT(hop) < 5 AND EXISTS none AND hop != 7')";
+        let pattern = r#"EVENTBRIDGE('{"ip":[{"cidr":"10.0.0.0/8"}],"data":{"a":["x"]}}')"#;
+        let canonical = r#"EVENTBRIDGE('{"data":{"a":["x"]},"ip":[{"cidr":"10.0.0.0/8"}]}')"#;
+        assert_eq!(
+            rows(&format!("({cesql}) IS NOT TRUE OR {pattern}"), &event),
+            [
+                row("OR", 0, TRUE, true, ""),
+                row("IS NOT TRUE", 1, TRUE, true, ""),
+                row(cesql, 2, FALSE, true, "hop = '4', none is missing"),
+                row(canonical, 1, FALSE, false, "ip = '10.0.0.1'"),
+            ]
+        );
+        let filter = r#"CLOUDEVENTS('{"any":[{"not":{"exact":{"hop":"4"}}},{"sql":"ip = hop"}]}')"#;
+        assert_eq!(rows(filter, &event), [row(filter, 0, FALSE, true, "hop = '4', ip = '10.0.0.1'")]);
     }
 
     #[test]

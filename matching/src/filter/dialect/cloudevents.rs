@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use super::super::error::{Dialect, FilterError, FilterErrorReason};
+use super::super::explain::Reading;
 use super::super::near::nearest;
 use super::super::strict::Expression;
 use super::json::{Json, Kind, Member, Number, place_in_string, write_string};
@@ -190,6 +191,23 @@ impl Filter {
             Filter::Any(filters) => filters.iter().any(|filter| filter.matches(event)),
             Filter::Not(filter) => !filter.matches(event),
             Filter::Sql(expression) => expression.truth(event).is_true(),
+        }
+    }
+}
+
+/// Explaining.
+impl Filter {
+    /// What it reads of `event`.
+    pub(super) fn readings<'a, A: Attributes + ?Sized>(&'a self, event: &'a A) -> Vec<Reading<'a>> {
+        match self {
+            Filter::Texts(_, texts) => {
+                texts.iter().map(|(name, _)| Reading { name, value: event.get(name) }).collect()
+            }
+            Filter::All(filters) | Filter::Any(filters) => {
+                filters.iter().flat_map(|filter| filter.readings(event)).collect()
+            }
+            Filter::Not(filter) => filter.readings(event),
+            Filter::Sql(expression) => expression.readings(event),
         }
     }
 }

@@ -119,6 +119,24 @@ struct Network {
     bits: u32,
 }
 
+impl Pattern {
+    /// The attributes and core fields that it looks at; one may stand there twice.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let mut names = Vec::new();
+        self.0.add_names(&mut names);
+        names.into_iter()
+    }
+}
+
+impl Members {
+    /// Of an outermost object.
+    fn add_names<'p>(&'p self, names: &mut Vec<&'p str>) {
+        let attributes = self.fields.iter().filter(|field| matches!(field.wanted, Wanted::Value(_)));
+        names.extend(attributes.map(|field| field.name.as_str()));
+        self.choices.iter().flatten().for_each(|members| members.add_names(names));
+    }
+}
+
 impl Wanted {
     fn is_payload(&self, name: &str) -> bool {
         matches!(self, Wanted::Members(_)) && PAYLOAD.contains(&name)

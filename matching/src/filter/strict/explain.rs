@@ -31,6 +31,16 @@ impl Expression {
     }
 }
 
+impl Expression {
+    /// What the whole expression reads of `event`, each name once.
+    pub(in super::super) fn readings<'a, A: Attributes + ?Sized>(&'a self, event: &'a A) -> Vec<Reading<'a>> {
+        let walk = Walk { text: &self.canonical, event, places: places(&self.root), clauses: Vec::new() };
+        let mut readings = Vec::new();
+        walk.read_all(&self.root, &mut readings);
+        readings
+    }
+}
+
 /// Collects the clauses of one expression.
 struct Walk<'a, A: ?Sized> {
     text: &'a str,
@@ -66,6 +76,13 @@ impl<'a, A: Attributes + ?Sized> Walk<'a, A> {
             true => within.push(operand),
             false => self.take_apart(operand, readings, within),
         });
+    }
+
+    fn read_all(&self, node: &'a Node, readings: &mut Vec<Reading<'a>>) {
+        if let Node::Name(name) | Node::Exists(name) = node {
+            self.read(name, readings);
+        }
+        for_each_operand(node, &mut |operand| self.read_all(operand, readings));
     }
 
     fn read(&self, name: &'a Name, readings: &mut Vec<Reading<'a>>) {
