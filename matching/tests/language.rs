@@ -28,6 +28,8 @@ enum Condition {
     Name(&'static str),
     Exists(&'static str),
     IsNull(&'static str, bool),
+    /// Whether TRUE or FALSE is asked for, and whether NOT.
+    Is(Box<Condition>, bool, bool),
     Not(Box<Condition>),
     Compare(Operand, &'static str, Operand),
     Between(Operand, Operand, Operand, bool),
@@ -106,6 +108,8 @@ fn condition() -> impl Strategy<Value = Condition> {
             2 => (o.clone(), list, n).prop_map(|(v, list, n)| Condition::In(v, list, n)),
             2 => (o, pattern(), n).prop_map(|(v, pattern, n)| Condition::Like(v, pattern, n)),
             1 => inner.clone().prop_map(|condition| Condition::Not(Box::new(condition))),
+            1 => (inner.clone(), any::<bool>(), any::<bool>())
+                .prop_map(|(condition, wanted, negated)| Condition::Is(Box::new(condition), wanted, negated)),
             4 => (connective, proptest::collection::vec(inner, 2..4))
                 .prop_map(|(connective, all)| Condition::Chain(connective, all)),
         ]
@@ -137,6 +141,11 @@ mod naive {
             },
             Condition::Exists(name) => known_truth(get(event, name).is_some()),
             Condition::IsNull(name, negated) => known_truth(get(event, name).is_none() ^ negated),
+            Condition::Is(inner, wanted, negated) => {
+                let is_it =
+                    matches!((truth(inner, event), wanted), (Truth::True, true) | (Truth::False, false));
+                known_truth(is_it ^ negated)
+            }
             Condition::Not(inner) => not(truth(inner, event)),
             Condition::Compare(left, operator, right) => {
                 compare(operand(left, event), operator, operand(right, event))
@@ -394,6 +403,12 @@ impl Speller {
                 self.word("IS");
                 self.negation(*negated);
                 self.word("NULL");
+            }
+            Condition::Is(inner, wanted, negated) => {
+                self.parenthesised(inner);
+                self.word("IS");
+                self.negation(*negated);
+                self.word(if *wanted { "TRUE" } else { "FALSE" });
             }
             Condition::Not(inner) => {
                 self.word("NOT");

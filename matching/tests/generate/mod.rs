@@ -211,12 +211,15 @@ impl Generator {
     /// A condition as a value.
     fn compared(&mut self, depth: usize) -> String {
         let inner = self.condition(depth - 1);
-        match self.below(6) {
+        match self.below(9) {
             0 => format!("({inner}) = TRUE"),
             1 => format!("FALSE = ({inner})"),
             2 => format!("({inner}) != TRUE"),
             3 => format!("({inner}) = b"),
             4 => format!("({inner}) IN (TRUE)"),
+            5 => format!("({inner}) IS TRUE"),
+            6 => format!("({inner}) IS NOT TRUE"),
+            7 => format!("({inner}) IS FALSE"),
             _ => format!("({inner}) NOT IN (FALSE, TRUE)"),
         }
     }
@@ -244,7 +247,7 @@ impl Generator {
         let name = self.focus.unwrap_or_else(|| self.pick(&NAMES));
         let (other, not) = (self.pick(&NAMES), self.pick(&["", "NOT "]));
         let comparison = self.comparison();
-        match self.below(12) {
+        match self.below(14) {
             0 => format!("{name} + 1 {comparison} {}", self.literal(name)),
             1 => format!("{name} * {other} {comparison} 2 - {other}"),
             2 => format!("-{name} {not}BETWEEN -2 AND {other}"),
@@ -256,6 +259,8 @@ impl Generator {
             8 => format!("BOOL({name}) {comparison} {other}"),
             9 => format!("data.x {comparison} {}", self.literal(name)),
             10 => format!("data.x[0] IS {not}NULL"),
+            11 => format!("CESQL('{name} {not}IN (1, \\'a\\')')"),
+            12 => format!("EVENTBRIDGE('{{\"{name}\":[{{\"anything-but\":\"a\"}}]}}')"),
             _ => "EXISTS data['y']".to_owned(),
         }
     }
