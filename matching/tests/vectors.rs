@@ -10,7 +10,8 @@ use std::path::Path;
 
 use fanal_matching::json::is_json;
 use fanal_matching::{
-    Attributes, Filter, FilterError, JsonPayload, Timestamp, Topic, TopicFilter, Truth, Value,
+    Attributes, Filter, FilterError, Index, JsonPayload, Selector, Timestamp, Topic, TopicFilter, Truth,
+    Value,
 };
 
 type Json = serde_json::Value;
@@ -83,6 +84,46 @@ fn truth(json: &Json) -> Truth {
     }
 }
 
+/// An event of a vector, for `see`.
+fn with_event<R>(event: &Json, see: impl FnOnce(&dyn Attributes) -> R) -> R {
+    let members = event["attributes"].as_object().unwrap();
+    let held: Vec<Vec<u8>> = members.values().map(bytes).collect();
+    let attributes: Vec<(&String, Value<'_>)> =
+        members.iter().zip(&held).map(|((name, json), held)| (name, value(json, held))).collect();
+    match payload(event) {
+        Some(payload) => see(&(&attributes as &dyn Attributes, payload)),
+        None => see(&attributes),
+    }
+}
+
+/// All predicates at once, every event of each.
+#[test]
+fn predicates_say_the_same_through_the_index() {
+    let index = Index::new();
+    let mut filters = Vec::new();
+    let mut events = Vec::new();
+    for (file, parse, _) in PREDICATES {
+        for vector in list(file, "vectors") {
+            filters.push(parse(text(&vector["text"])).unwrap());
+            events.extend(vector["events"].as_array().unwrap().iter().cloned());
+        }
+    }
+    for (number, filter) in filters.iter().enumerate() {
+        let topic = TopicFilter::parse("#").unwrap();
+        index.insert(Selector { predicate: Some(filter.clone()), ..Selector::new(topic) }, number);
+    }
+    let mut route = index.route(&Topic::parse("a").unwrap());
+    for event in &events {
+        with_event(event, |event| {
+            let mut found = Vec::new();
+            index.visit(&mut route, event, |_, number| found.push(*number));
+            found.sort_unstable();
+            let wanted = (0..filters.len()).filter(|number| filters[*number].evaluate(event).is_true());
+            assert_eq!(found, wanted.collect::<Vec<_>>());
+        });
+    }
+}
+
 /// How a file's predicates are read.
 type Parse = fn(&str) -> Result<Filter, FilterError>;
 
@@ -109,14 +150,7 @@ fn check_predicate(vector: &Json, parse: Parse) -> usize {
     assert_eq!(parse(filter.as_str()).unwrap().as_str(), filter.as_str(), "{name}");
     let events = vector["events"].as_array().unwrap();
     for event in events {
-        let members = event["attributes"].as_object().unwrap();
-        let held: Vec<Vec<u8>> = members.values().map(bytes).collect();
-        let attributes: Vec<(&String, Value<'_>)> =
-            members.iter().zip(&held).map(|((name, json), held)| (name, value(json, held))).collect();
-        let says = match payload(event) {
-            Some(payload) => filter.evaluate(&(&attributes as &dyn Attributes, payload)),
-            None => filter.evaluate(&attributes),
-        };
+        let says = with_event(event, |event| filter.evaluate(event));
         assert_eq!(says, truth(&event["result"]), "{name}: {event}");
     }
     events.len()

@@ -356,7 +356,8 @@ impl Dictionary {
         block[0].store(u32::from(number), Ordering::Relaxed);
         block[1..ATTRIBUTE_HEAD].iter().for_each(|word| word.store(0, Ordering::Relaxed));
         write_text(&block[ATTRIBUTE_HEAD - 1..], name.as_bytes());
-        self.attributes[usize::from(number)] = AttributeUse { record, words: size as u32, uses: 1, asks: 0, bounds: None };
+        self.attributes[usize::from(number)] =
+            AttributeUse { record, words: size as u32, uses: 1, asks: 0, bounds: None };
         self.names.insert(memory, words.names, words.key_of_name(name.as_bytes()), record);
         if let Some(bit) = CORE_FIELDS.iter().position(|core| *core == name) {
             words.core_fields.fetch_or(1 << bit, Ordering::Release);
