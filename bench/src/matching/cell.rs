@@ -6,7 +6,7 @@
 //!    [`EVENTS_MIN`], and one that does not finish loading has no figures.
 //! 4. An engine that panics ends its cell, not the run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::clock::{Clock, Samples, median, micros};
@@ -58,6 +58,12 @@ impl Answers {
         let ids = oracle::answers(family, seed, subscriptions + changes(subscriptions), &events);
         Answers { family, events, ids }
     }
+
+    /// Mean per event, for so many subscriptions.
+    fn matches_per_event(&self, subscriptions: u32) -> f64 {
+        let matches: usize = self.ids.iter().map(|ids| oracle::first(ids, subscriptions).len()).sum();
+        matches as f64 / self.ids.len().max(1) as f64
+    }
 }
 
 /// Measures a cell.
@@ -66,14 +72,24 @@ pub(super) fn measure<E: Engine>(plan: &Plan, answers: &Answers, subscriptions: 
         family: answers.family.to_string(),
         subscriptions,
         engine: name.to_owned(),
+        matches_per_event: answers.matches_per_event(subscriptions),
         ..Figures::default()
     };
     let whole = AssertUnwindSafe(|| Cell::<E>::run(plan, answers, subscriptions, &mut figures));
-    figures.ended = match catch_unwind(whole) {
+    figures.ended = match quietly(whole) {
         Ok(outcome) => outcome.err(),
         Err(panic) => Some(format!("panics: {}", text_of(panic.as_ref()))),
     };
     figures
+}
+
+/// Catches a panic without printing it: the cell says it.
+fn quietly<R>(work: impl FnOnce() -> R + UnwindSafe) -> std::thread::Result<R> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let outcome = catch_unwind(work);
+    std::panic::set_hook(hook);
+    outcome
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -132,7 +148,7 @@ impl<E: Engine> Cell<'_, E> {
     fn check(&self, figures: &mut Figures, live: impl Fn(u32) -> bool) -> Result<(), Refusal> {
         let mut matcher = self.engine.matcher();
         let deadline = Instant::now() + self.plan.limit / 4;
-        let (mut found, mut matches, mut checked) = (Vec::new(), 0, 0);
+        let (mut found, mut checked) = (Vec::new(), 0);
         for (event, ids) in self.answers.events.iter().zip(&self.answers.ids) {
             if checked >= EVENTS_MIN && Instant::now() > deadline {
                 break;
@@ -143,11 +159,7 @@ impl<E: Engine> Cell<'_, E> {
             found.sort_unstable();
             let right: Vec<u32> = ids.iter().copied().filter(|id| live(*id)).collect();
             figures.wrong += usize::from(found != right);
-            matches += right.len();
             checked += 1;
-        }
-        if figures.checked == 0 {
-            figures.matches_per_event = matches as f64 / checked.max(1) as f64;
         }
         figures.checked += checked;
         Ok(())

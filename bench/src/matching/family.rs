@@ -136,7 +136,7 @@ fn draw_distinct<T: PartialEq>(count: usize, mut draw: impl FnMut() -> T) -> Vec
 }
 
 /// The one topic of the families without topics, and a filter for it.
-const TOPIC: &str = "bench/events";
+const TOPIC: &str = "events";
 
 fn topic() -> fanal_matching::Topic {
     fanal_matching::Topic::parse(TOPIC).unwrap_or_else(|_| unreachable!("a constant without wildcards"))

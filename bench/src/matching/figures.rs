@@ -19,7 +19,7 @@ pub struct Figures {
     pub wrong: usize,
     /// Why the cell ended early.
     pub ended: Option<String>,
-    /// Mean over the checked events, as the oracle has it.
+    /// Mean over the events of the oracle.
     pub matches_per_event: f64,
     /// Events measured in each run.
     pub events: usize,
@@ -72,21 +72,27 @@ pub struct Beside {
     pub with_writer: Longest,
 }
 
-/// How long matching one event took at most.
+/// How long matching one event took at most, on the wall's clock. Events during which the kernel gave
+/// the processor to another thread are left out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Longest {
-    /// Events.
+    /// Events that count.
     pub events: usize,
-    /// Half of them, on the wall's clock.
+    /// Events that were left out.
+    pub preempted: usize,
+    /// Half of them.
     pub median_us: f64,
-    /// 999 of 1,000, on the wall's clock.
+    /// 999 of 1,000.
     pub p999_us: f64,
-    /// The longest, on the wall's clock; the kernel may have run something else in between.
-    pub wall_us: f64,
-    /// The longest, of the processor.
-    pub processor_us: f64,
-    /// How often the kernel took the processor away.
-    pub preempted: u64,
+    /// All of them.
+    pub longest_us: f64,
+}
+
+impl Beside {
+    /// How much longer the longest match was beside the writer, at least 0.
+    pub fn held_up_us(&self) -> f64 {
+        (self.with_writer.longest_us - self.alone.longest_us).max(0.0)
+    }
 }
 
 impl Figures {

@@ -118,8 +118,7 @@ fn print_cell(family: Family, figures: &Figures, json: bool) {
 }
 
 fn print_end(cells: &[Figures]) {
-    println!();
-    cells.iter().flat_map(table::further).for_each(|line| println!("{line}"));
+    println!("\nTimes in µs; longest times on the wall's clock.\n\n{}", table::further(cells));
     let judged = targets::judge(cells, EngineKind::Index.name());
     if !judged.is_empty() {
         println!("\n{}", table::judged(&judged));

@@ -51,7 +51,7 @@ pub(super) fn row(title: &str, figures: &Figures) -> String {
         title.to_owned(),
         thousands(f64::from(figures.subscriptions)),
         figures.engine.clone(),
-        number(figures.checked.gt(&0).then_some(figures.matches_per_event)),
+        number(Some(figures.matches_per_event)),
     ];
     cells.extend(times.map(number));
     cells.push(figures.load_per_second.map_or_else(dash, thousands));
@@ -65,43 +65,48 @@ pub(super) fn row(title: &str, figures: &Figures) -> String {
     text
 }
 
-/// What is not measured of every engine and family: a line each.
-pub(super) fn further(figures: &Figures) -> Vec<String> {
-    let mut lines = Vec::new();
-    let place =
-        format!("{} {} {}", figures.family, thousands(f64::from(figures.subscriptions)), figures.engine);
-    let mut add = |what: &str, value: Option<f64>| {
-        if value.is_some() {
-            lines.push(format!("- {place}: {what} {}", number(value)));
-        }
-    };
-    add("known topic, median µs", figures.known_median_us);
-    add("known topic, p99 µs", figures.known_p99_us);
-    add("in batches of 64, µs per event", figures.batch_us);
-    add("as slices, median µs", figures.slices_median_us);
-    add("bytes with the filters that it keeps", figures.bytes_with_filters);
-    add("longest insert, wall µs", figures.insert_longest_us);
-    add("longest remove, wall µs", figures.remove_longest_us);
-    if let Some(beside) = &figures.beside {
-        let side = |longest: &super::figures::Longest| {
-            format!(
-                "median {}, 99.9 % {}, longest {} (of the processor {}, {} events, preempted {} times)",
-                number(Some(longest.median_us)),
-                number(Some(longest.p999_us)),
-                number(Some(longest.wall_us)),
-                number(Some(longest.processor_us)),
-                longest.events,
-                longest.preempted
-            )
-        };
-        lines.push(format!("- {place}: match alone, wall µs: {}", side(&beside.alone)));
-        lines.push(format!(
-            "- {place}: match beside {} changes/s, wall µs: {}",
-            thousands(beside.changes_per_second),
-            side(&beside.with_writer)
-        ));
+/// What is less often asked, as a table of its own; cells that did not come so far are left out.
+pub(super) fn further(cells: &[Figures]) -> String {
+    let columns = [
+        "family",
+        "subscriptions",
+        "engine",
+        "known topic median",
+        "p99",
+        "batch of 64",
+        "slices median",
+        "bytes with filters",
+        "longest insert",
+        "longest remove",
+        "match alone 99.9 %",
+        "longest",
+        "changes/s beside",
+        "match 99.9 %",
+        "longest",
+    ];
+    let mut text = format!("| {} |\n|{}", columns.join(" | "), "---|".repeat(columns.len()));
+    for figures in cells.iter().filter(|figures| figures.insert_us.is_some()) {
+        let beside = figures.beside.as_ref();
+        let numbers = [
+            figures.known_median_us,
+            figures.known_p99_us,
+            figures.batch_us,
+            figures.slices_median_us,
+            figures.bytes_with_filters,
+            figures.insert_longest_us,
+            figures.remove_longest_us,
+            beside.map(|beside| beside.alone.p999_us),
+            beside.map(|beside| beside.alone.longest_us),
+            beside.map(|beside| beside.changes_per_second),
+            beside.map(|beside| beside.with_writer.p999_us),
+            beside.map(|beside| beside.with_writer.longest_us),
+        ];
+        let (family, engine) = (&figures.family, &figures.engine);
+        let subscriptions = thousands(f64::from(figures.subscriptions));
+        let numbers = numbers.map(number).join(" | ");
+        let _ = write!(text, "\n| {family} | {subscriptions} | {engine} | {numbers} |");
     }
-    lines
+    text
 }
 
 /// Targets, figures, and whether they are met.

@@ -2,7 +2,7 @@
 //!
 //! One place for the numbers. A target without its figure (another size was measured) is left out.
 
-use super::figures::Figures;
+use super::figures::{Beside, Figures};
 
 /// Subscriptions at which most targets are set.
 const MILLION: u32 = 1_000_000;
@@ -71,7 +71,7 @@ pub(super) fn judge(cells: &[Figures], engine: &str) -> Vec<Judged> {
         add("insert, µs", change, cell.insert_us, false);
         add("remove, µs", change, cell.remove_us, false);
         add("load per second", LOAD_PER_SECOND, cell.load_per_second, true);
-        let held_up = cell.beside.as_ref().map(|beside| beside.with_writer.wall_us - beside.alone.wall_us);
+        let held_up = cell.beside.as_ref().map(Beside::held_up_us);
         add("held up by a writer, µs", HELD_UP_US, held_up, false);
         match family {
             "d" => add("in batches of 64, µs", BATCH_US, cell.batch_us, false),
