@@ -69,20 +69,17 @@ fn write<E: Engine>(
 
 fn watch<E: Engine>(engine: &E, clock: Clock, events: &[Event]) -> Result<Longest, Refusal> {
     let mut matcher = engine.matcher();
-    let mut ids = Vec::new();
     for event in events {
-        ids.clear();
         matcher.receive(event);
-        matcher.find(event, &mut ids)?;
+        matcher.find(event)?;
     }
     let preemptions = Preemptions::new();
     let (mut wall, mut preempted) = (Samples::default(), 0);
     let deadline = Instant::now() + WATCHED;
     for event in events.iter().cycle().take_while(|_| Instant::now() < deadline) {
-        ids.clear();
         matcher.receive(event);
         let before = preemptions.count();
-        let (found, took) = clock.measure(|| matcher.find(event, &mut ids));
+        let (found, took) = clock.measure(|| matcher.find(event));
         found?;
         match preemptions.count() == before {
             true => wall.push(took.wall),

@@ -7,6 +7,7 @@
 //! 4. An engine that panics ends its cell, not the run.
 
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::clock::{Clock, Samples, median, micros};
@@ -75,26 +76,31 @@ pub(super) fn measure<E: Engine>(plan: &Plan, answers: &Answers, subscriptions: 
         matches_per_event: answers.matches_per_event(subscriptions),
         ..Figures::default()
     };
-    let whole = AssertUnwindSafe(|| Cell::<E>::run(plan, answers, subscriptions, &mut figures));
-    figures.ended = match quietly(whole) {
-        Ok(outcome) => outcome.err(),
-        Err(panic) => Some(format!("panics: {}", text_of(panic.as_ref()))),
+    let whole = || Cell::<E>::run(plan, answers, subscriptions, &mut figures);
+    let ended = match quietly(AssertUnwindSafe(whole)) {
+        (Ok(outcome), None) => outcome.err(),
+        (_, Some(panic)) => Some(format!("panics at {panic}")),
+        (Err(_), None) => Some("panics".to_owned()),
     };
+    figures.ended = ended;
     figures
 }
 
-/// Catches a panic without printing it: the cell says it.
-fn quietly<R>(work: impl FnOnce() -> R + UnwindSafe) -> std::thread::Result<R> {
+/// Catches a panic of this thread; says where the first panic of any thread was, instead of
+/// printing it: the cell does.
+fn quietly<R>(work: impl FnOnce() -> R + UnwindSafe) -> (std::thread::Result<R>, Option<String>) {
+    let first = Arc::new(Mutex::new(None));
+    let noted = Arc::clone(&first);
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        let text = format!("{place}: {}", panic.payload_as_str().unwrap_or("without a word"));
+        noted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+    }));
     let outcome = catch_unwind(work);
     std::panic::set_hook(hook);
-    outcome
-}
-
-fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+    let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+    (outcome, first)
 }
 
 struct Cell<'c, E> {
@@ -148,14 +154,14 @@ impl<E: Engine> Cell<'_, E> {
     fn check(&self, figures: &mut Figures, live: impl Fn(u32) -> bool) -> Result<(), Refusal> {
         let mut matcher = self.engine.matcher();
         let deadline = Instant::now() + self.plan.limit / 4;
-        let (mut found, mut checked) = (Vec::new(), 0);
+        let mut checked = 0;
         for (event, ids) in self.answers.events.iter().zip(&self.answers.ids) {
             if checked >= EVENTS_MIN && Instant::now() > deadline {
                 break;
             }
-            found.clear();
             matcher.receive(event);
-            matcher.find(event, &mut found)?;
+            matcher.find(event)?;
+            let mut found = matcher.ids();
             found.sort_unstable();
             let right: Vec<u32> = ids.iter().copied().filter(|id| live(*id)).collect();
             figures.wrong += usize::from(found != right);
@@ -189,11 +195,9 @@ impl<E: Engine> Cell<'_, E> {
 
     fn warm_up(&self, matcher: &mut E::Matcher<'_>) -> Result<(), Refusal> {
         let deadline = Instant::now() + self.plan.limit / 20;
-        let mut ids = Vec::new();
         for event in self.answers.events.iter().take_while(|_| Instant::now() < deadline) {
-            ids.clear();
             matcher.receive(event);
-            matcher.find(event, &mut ids)?;
+            matcher.find(event)?;
         }
         Ok(())
     }
@@ -201,16 +205,14 @@ impl<E: Engine> Cell<'_, E> {
     fn time_run(&self, matcher: &mut E::Matcher<'_>, events: &[Event]) -> Result<Run, Refusal> {
         let deadline = Instant::now() + self.plan.limit / 4;
         let (mut processor, mut wall) = (Samples::default(), Samples::default());
-        let mut ids = Vec::new();
         for event in events {
             if processor.len() >= EVENTS_MIN && Instant::now() > deadline {
                 break;
             }
-            ids.clear();
             matcher.receive(event);
-            let (found, took) = self.clock.measure(|| matcher.find(event, &mut ids));
+            let (found, took) = self.clock.measure(|| matcher.find(event));
             found?;
-            std::hint::black_box(&ids);
+            std::hint::black_box(&*matcher);
             processor.push(took.processor);
             wall.push(took.wall);
         }
@@ -240,15 +242,13 @@ impl<E: Engine> Cell<'_, E> {
     }
 
     fn time_batches(&self, matcher: &mut E::Matcher<'_>, events: &[Event]) -> Result<Option<f64>, Refusal> {
-        let mut ids = vec![Vec::new(); BATCH];
         let mut per_event = Vec::new();
         for batch in events.chunks_exact(BATCH) {
-            ids.iter_mut().for_each(Vec::clear);
-            let (found, took) = self.clock.measure(|| matcher.find_batch(batch, &mut ids));
+            let (found, took) = self.clock.measure(|| matcher.find_batch(batch));
             if !found? {
                 return Ok(None);
             }
-            std::hint::black_box(&ids);
+            std::hint::black_box(&*matcher);
             per_event.push(micros(took.processor) / BATCH as f64);
         }
         Ok((!per_event.is_empty()).then(|| median(per_event)))

@@ -3,7 +3,8 @@
 //! 1. A subscription is named by its id, its place in the workload's stream: dense, from 0.
 //! 2. [`Engine::prepare`] and what parsing it does are never timed, except where an engine takes
 //!    nothing but text.
-//! 3. [`Matcher::find`] writes out every matching id once, in any order.
+//! 3. [`Matcher::find`] writes out every match once, in any order, by the engine's own dense u32
+//!    numbers; [`Matcher::ids`] says which ids these are, and is not timed.
 //!
 //! One file per engine; `index.rs` is the adapter of the project's own.
 
@@ -74,16 +75,19 @@ pub(super) trait Matcher {
     /// Brings the event into the form in which it would reach the engine. Not timed.
     fn receive(&mut self, _event: &Event) {}
 
-    /// Appends the ids of all subscriptions that want the event.
-    fn find(&mut self, event: &Event, ids: &mut Vec<u32>) -> Result<(), Refusal>;
+    /// Finds all subscriptions that want the event; what was found before is forgotten.
+    fn find(&mut self, event: &Event) -> Result<(), Refusal>;
 
-    /// The same for several events at once, one list each; false if the engine has no such way.
-    fn find_batch(&mut self, _events: &[Event], _ids: &mut [Vec<u32>]) -> Result<bool, Refusal> {
+    /// The ids of what the last [`find`](Matcher::find) found.
+    fn ids(&self) -> Vec<u32>;
+
+    /// Finds for several events at once; false if the engine has no such way.
+    fn find_batch(&mut self, _events: &[Event]) -> Result<bool, Refusal> {
         Ok(false)
     }
 
-    /// How many ids match, handed over as slices that are not copied; `None` if the engine has no
-    /// such way.
+    /// How many match, handed over as slices that are not copied; `None` if the engine has no such
+    /// way. An engine may count subscriptions in it that were removed lately.
     fn find_slices(&mut self, _event: &Event) -> Result<Option<usize>, Refusal> {
         Ok(None)
     }

@@ -21,7 +21,10 @@ const PREFIXES: std::ops::RangeInclusive<usize> = 1..=3;
 pub(in crate::matching) struct Tree(RwLock<ATree<u32>>);
 
 /// Searches the [`Tree`].
-pub(in crate::matching) struct TreeMatcher<'e>(&'e Tree);
+pub(in crate::matching) struct TreeMatcher<'e> {
+    tree: &'e Tree,
+    found: Vec<u32>,
+}
 
 impl Engine for Tree {
     type Subscription = String;
@@ -72,19 +75,24 @@ impl Engine for Tree {
     }
 
     fn matcher(&self) -> TreeMatcher<'_> {
-        TreeMatcher(self)
+        TreeMatcher { tree: self, found: Vec::new() }
     }
 }
 
 impl Matcher for TreeMatcher<'_> {
-    fn find(&mut self, event: &Event, ids: &mut Vec<u32>) -> Result<(), Refusal> {
-        let tree = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
+    fn find(&mut self, event: &Event) -> Result<(), Refusal> {
+        self.found.clear();
+        let tree = self.tree.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut builder = tree.make_event();
         fill(&mut builder, event).map_err(|error| error.to_string())?;
         let event = builder.build().map_err(|error| error.to_string())?;
         let report = tree.search(&event).map_err(|error| error.to_string())?;
-        ids.extend(report.matches().iter().copied());
+        self.found.extend(report.matches().iter().copied());
         Ok(())
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        self.found.clone()
     }
 }
 

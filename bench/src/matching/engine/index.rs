@@ -1,43 +1,51 @@
 //! The project's own index, asked as an edge of the broker asks it: with a route per topic, which
 //! the index renews where it is not current.
-//!
-//! As long as each subscription has the entry of its own number, what the index writes out are the
-//! ids; afterwards each is looked up as the destination of its entry.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fanal_matching::{Entries, EntryId, Index, Route, Selector, Topic};
+use fanal_matching::index::Entries;
+use fanal_matching::{EntryId, Index, Route, Selector, Topic};
 
 use super::{Engine, Matcher, Refusal};
 use crate::matching::asked::Asked;
 use crate::matching::event::{Event, Schema};
 
-/// The index, with ids as destinations.
+/// The index, and which id is which entry.
 pub(in crate::matching) struct Indexed {
-    index: Index<u32>,
-    /// By id, for removal.
-    entries: Mutex<Vec<Option<EntryId>>>,
-    /// Whether some entry has another number than its id.
-    is_renumbered: AtomicBool,
+    index: Index<()>,
+    names: Mutex<Names>,
+}
+
+/// Ids of the workload and entries of the index.
+#[derive(Default)]
+struct Names {
+    /// By id.
+    entries: Vec<Option<EntryId>>,
+    /// By the entry's number.
+    ids: Vec<u32>,
 }
 
 /// An edge's view: the index and the routes that it keeps.
 pub(in crate::matching) struct IndexMatcher<'e> {
-    engine: &'e Indexed,
-    routes: HashMap<Topic, Route<u32>>,
+    indexed: &'e Indexed,
+    routes: HashMap<Topic, Route<()>>,
     found: Vec<EntryId>,
 }
 
 impl Indexed {
-    fn set(&self, id: u32, entry: Option<EntryId>) -> Option<EntryId> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = id as usize;
-        if entries.len() <= place {
-            entries.resize(place + 1, None);
-        }
-        std::mem::replace(&mut entries[place], entry)
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Names {
+    fn add(&mut self, id: u32, entry: EntryId) {
+        let (place, number) = (id as usize, entry.number() as usize);
+        self.entries.resize(self.entries.len().max(place + 1), None);
+        self.ids.resize(self.ids.len().max(number + 1), u32::MAX);
+        self.entries[place] = Some(entry);
+        self.ids[number] = id;
     }
 }
 
@@ -47,7 +55,7 @@ impl Engine for Indexed {
     const IS_CONCURRENT: bool = true;
 
     fn new(_schema: &Schema) -> Result<Self, Refusal> {
-        Ok(Indexed { index: Index::new(), entries: Mutex::default(), is_renumbered: AtomicBool::new(false) })
+        Ok(Indexed { index: Index::new(), names: Mutex::default() })
     }
 
     fn prepare(asked: &Asked) -> Result<Selector, Refusal> {
@@ -55,17 +63,15 @@ impl Engine for Indexed {
     }
 
     fn insert(&self, id: u32, selector: Selector) -> Result<(), Refusal> {
-        let entry = self.index.insert(selector, id);
-        if entry.number() != id {
-            self.is_renumbered.store(true, Ordering::Release);
-        }
-        self.set(id, Some(entry));
+        let entry = self.index.insert(selector, ());
+        self.names().add(id, entry);
         Ok(())
     }
 
     fn remove(&self, id: u32) -> Result<(), Refusal> {
-        let removed = self.set(id, None).and_then(|entry| self.index.remove(entry));
-        removed.map(drop).ok_or_else(|| format!("nothing to remove under {id}"))
+        let entry = self.names().entries.get_mut(id as usize).and_then(Option::take);
+        let removed = entry.and_then(|entry| self.index.remove(entry));
+        removed.ok_or_else(|| format!("nothing to remove under {id}"))
     }
 
     fn bytes(&self) -> Option<usize> {
@@ -73,47 +79,51 @@ impl Engine for Indexed {
     }
 
     fn matcher(&self) -> IndexMatcher<'_> {
-        IndexMatcher { engine: self, routes: HashMap::new(), found: Vec::new() }
+        IndexMatcher { indexed: self, routes: HashMap::new(), found: Vec::new() }
     }
 }
 
-impl<'e> IndexMatcher<'e> {
-    fn route(&mut self, topic: &Topic) -> (&'e Index<u32>, &mut Route<u32>) {
-        let index = &self.engine.index;
-        if !self.routes.contains_key(topic) {
-            self.routes.insert(topic.clone(), index.route(topic));
+impl IndexMatcher<'_> {
+    /// Looks up the event's route without cloning a topic that is known.
+    fn with_route<R>(
+        &mut self,
+        event: &Event,
+        work: impl FnOnce(&Index<()>, &mut Route<()>, &mut Vec<EntryId>) -> R,
+    ) -> R {
+        let index = &self.indexed.index;
+        if let Some(route) = self.routes.get_mut(&event.topic) {
+            return work(index, route, &mut self.found);
         }
-        match self.routes.get_mut(topic) {
-            Some(route) => (index, route),
-            None => unreachable!("it was just inserted"),
-        }
+        let mut route = index.route(&event.topic);
+        let result = work(index, &mut route, &mut self.found);
+        self.routes.insert(event.topic.clone(), route);
+        result
     }
 }
 
 impl Matcher for IndexMatcher<'_> {
-    fn find(&mut self, event: &Event, ids: &mut Vec<u32>) -> Result<(), Refusal> {
-        if self.engine.is_renumbered.load(Ordering::Acquire) {
-            let (index, route) = self.route(&event.topic);
-            index.visit(route, event, |_, id| ids.push(*id));
-            return Ok(());
-        }
-        let mut found = std::mem::take(&mut self.found);
-        found.clear();
-        let (index, route) = self.route(&event.topic);
-        index.collect(route, event, &mut found);
-        ids.extend(found.iter().map(|entry| entry.number()));
-        self.found = found;
+    fn find(&mut self, event: &Event) -> Result<(), Refusal> {
+        self.with_route(event, |index, route, found| {
+            found.clear();
+            index.collect(route, event, found);
+        });
         Ok(())
     }
 
+    fn ids(&self) -> Vec<u32> {
+        let names = self.indexed.names();
+        self.found.iter().map(|entry| names.ids[entry.number() as usize]).collect()
+    }
+
     fn find_slices(&mut self, event: &Event) -> Result<Option<usize>, Refusal> {
-        let (index, route) = self.route(&event.topic);
         let mut count = 0;
-        index.visit_lists(route, event, |entries| {
-            count += match entries {
-                Entries::One(_) => 1,
-                Entries::Many(list) => list.len_max(),
-            };
+        self.with_route(event, |index, route, _| {
+            index.visit_lists(route, event, |entries| {
+                count += match entries {
+                    Entries::One(_) => 1,
+                    Entries::Many(list) => list.len_max(),
+                };
+            });
         });
         Ok(Some(count))
     }

@@ -22,6 +22,7 @@ pub(in crate::matching) struct PatternMatcher<'e> {
     patterns: &'e Patterns,
     /// The event as JSON.
     json: Vec<u8>,
+    found: Vec<u32>,
 }
 
 impl Engine for Patterns {
@@ -66,7 +67,7 @@ impl Engine for Patterns {
     }
 
     fn matcher(&self) -> PatternMatcher<'_> {
-        PatternMatcher { patterns: self, json: Vec::new() }
+        PatternMatcher { patterns: self, json: Vec::new(), found: Vec::new() }
     }
 }
 
@@ -88,11 +89,14 @@ impl Matcher for PatternMatcher<'_> {
         self.json = serde_json::Value::Object(fields).to_string().into_bytes();
     }
 
-    fn find(&mut self, _event: &Event, ids: &mut Vec<u32>) -> Result<(), Refusal> {
+    fn find(&mut self, _event: &Event) -> Result<(), Refusal> {
         let quamina = self.patterns.0.read().unwrap_or_else(PoisonError::into_inner);
-        let found = quamina.matches_for_event(&self.json).map_err(|error| error.to_string())?;
-        ids.extend(found);
+        self.found = quamina.matches_for_event(&self.json).map_err(|error| error.to_string())?;
         Ok(())
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        self.found.clone()
     }
 }
 

@@ -12,7 +12,10 @@ use crate::matching::event::{Event, Schema};
 pub(in crate::matching) struct Scan(RwLock<Vec<Option<Selector>>>);
 
 /// Reads what the [`Scan`] holds.
-pub(in crate::matching) struct ScanMatcher<'e>(&'e Scan);
+pub(in crate::matching) struct ScanMatcher<'e> {
+    scan: &'e Scan,
+    found: Vec<u32>,
+}
 
 impl Scan {
     fn set(&self, id: u32, selector: Option<Selector>) {
@@ -49,18 +52,23 @@ impl Engine for Scan {
     }
 
     fn matcher(&self) -> ScanMatcher<'_> {
-        ScanMatcher(self)
+        ScanMatcher { scan: self, found: Vec::new() }
     }
 }
 
 impl Matcher for ScanMatcher<'_> {
-    fn find(&mut self, event: &Event, ids: &mut Vec<u32>) -> Result<(), Refusal> {
-        let selectors = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
+    fn find(&mut self, event: &Event) -> Result<(), Refusal> {
+        self.found.clear();
+        let selectors = self.scan.0.read().unwrap_or_else(PoisonError::into_inner);
         for (id, selector) in (0..).zip(selectors.iter()) {
             if selector.as_ref().is_some_and(|selector| selector.matches(&event.topic, event)) {
-                ids.push(id);
+                self.found.push(id);
             }
         }
         Ok(())
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        self.found.clone()
     }
 }
