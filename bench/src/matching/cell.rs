@@ -94,7 +94,9 @@ fn quietly<R>(work: impl FnOnce() -> R + UnwindSafe) -> (std::thread::Result<R>,
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
-        let text = format!("{place}: {}", panic.payload_as_str().unwrap_or("without a word"));
+        let text = panic.payload().downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.payload().downcast_ref::<&str>().copied());
+        let text = format!("{place}: {}", text.unwrap_or("without a word"));
         noted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
     }));
     let outcome = catch_unwind(work);
