@@ -368,17 +368,38 @@ impl Writer {
     fn put_choices(&mut self, view: &View, block: Handle, moving: Moving, at: usize, count: usize) {
         let Moving { target, is_always, is_several, mut draft } = moving;
         let codes: Vec<u32> = draft.operations.drain(at..=at + count).skip(1).collect();
-        for _ in 1..count {
-            self.use_again(view, &draft);
-        }
+        self.use_copies(view, &draft, block, count);
         for code in codes {
             let moving = Moving { target, is_always, is_several, draft: draft.clone() };
             self.put(view, Owner::Link(Key { first: block, second: code }), moving);
         }
     }
 
-    fn use_again(&mut self, view: &View, draft: &Draft) {
-        self.encoder(view).use_again(&draft.codes, &draft.operations);
+    /// Uses what a draft uses as often as it takes for so many copies of it below an inner block: the
+    /// codes that lead there are part of each.
+    fn use_copies(&mut self, view: &View, draft: &Draft, inner: Handle, copies: usize) {
+        let path = self.codes_to(Owner::Rest(inner));
+        for _ in 1..copies {
+            self.encoder(view).use_again(&draft.codes, &draft.operations);
+            self.encoder(view).use_again(&path, &[]);
+        }
+    }
+
+    /// The codes that stand for the way to where an owner leads, the last first.
+    fn codes_to(&self, owner: Owner) -> Vec<u32> {
+        let mut codes = Vec::new();
+        let mut owner = owner;
+        loop {
+            let inner = match owner {
+                Owner::Link(key) => {
+                    codes.push(key.second);
+                    key.first
+                }
+                Owner::Rest(inner) => inner,
+                Owner::Slot(_) | Owner::List(_) => return codes,
+            };
+            owner = Owner::read(self.arena(), inner, INNER_OWNER);
+        }
     }
 
     /// Which of the codes divides best.
@@ -600,7 +621,7 @@ impl Writer {
                 groups.entry(code).or_default().push(moving.words());
             } else if let Some((at, count)) = choices(&moving.draft) {
                 let codes: Vec<u32> = moving.draft.operations.drain(at..=at + count).skip(1).collect();
-                (1..count).for_each(|_| self.use_again(view, &moving.draft));
+                self.use_copies(view, &moving.draft, inner, count);
                 for code in codes {
                     groups.entry(code).or_default().push(moving.words());
                 }
@@ -700,18 +721,7 @@ impl Writer {
 
     fn release_entry(&mut self, view: &View, owner: Owner, entry: &[u32]) {
         let Moving { mut draft, .. } = Writer::moving(entry);
-        let mut owner = owner;
-        loop {
-            let inner = match owner {
-                Owner::Link(key) => {
-                    draft.codes.push(key.second);
-                    key.first
-                }
-                Owner::Rest(inner) => inner,
-                Owner::Slot(_) | Owner::List(_) => break,
-            };
-            owner = Owner::read(self.arena(), inner, INNER_OWNER);
-        }
+        draft.codes.extend(self.codes_to(owner));
         self.encoder(view).release(&draft.codes, &draft.operations);
     }
 
