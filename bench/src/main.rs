@@ -56,6 +56,9 @@ enum Command {
     },
     /// One event against very many subscriptions: generated workloads, engines side by side.
     Match(match_args::MatchArgs),
+    /// Matches events while valgrind counts instructions; for tests.
+    #[command(hide = true)]
+    Instructions(match_args::InstructionArgs),
 }
 
 /// Counts what is allocated, for bytes per subscription: a few nanoseconds each time.
@@ -73,6 +76,7 @@ async fn main() -> ExitCode {
             }
         }
         Command::Match(args) => args.run(heap),
+        Command::Instructions(args) => args.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,11 @@
-//! Arguments of `fanal-bench match`.
+//! Arguments of `fanal-bench match` and `fanal-bench instructions`.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use fanal_bench::matching::{EngineKind, Family, Options};
+use fanal_bench::matching::{self, Counted, EngineKind, Family, Options};
 
 use crate::child::Outcome;
 
@@ -54,11 +56,48 @@ impl MatchArgs {
             json: self.json,
             heap,
         };
-        match fanal_bench::matching::run(&options) {
+        match matching::run(&options) {
             true => Ok(()),
             false => {
                 Err("an engine gave other ids than the oracle, or the index did not come to an end".into())
             }
         }
+    }
+}
+
+/// See the module.
+#[derive(Args)]
+pub(crate) struct InstructionArgs {
+    /// Workload family.
+    #[arg(value_enum)]
+    family: Family,
+    /// Subscriptions.
+    #[arg(long)]
+    subscriptions: u32,
+    /// Events that are counted.
+    #[arg(long)]
+    events: usize,
+    /// Of the workload.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The program that switches counting on.
+    #[arg(long)]
+    vgdb: Option<PathBuf>,
+    /// Where valgrind has its pipes, if elsewhere than usual.
+    #[arg(long)]
+    vgdb_prefix: Option<PathBuf>,
+}
+
+impl InstructionArgs {
+    /// Matches, and prints how many matches there were.
+    pub(crate) fn run(&self) -> Outcome<()> {
+        let &InstructionArgs { family, subscriptions, events, seed, .. } = self;
+        let vgdb = self.vgdb.as_ref().map(|vgdb| {
+            let mut command = Command::new(vgdb);
+            command.args(self.vgdb_prefix.iter().map(|prefix| format!("--vgdb-prefix={}", prefix.display())));
+            command
+        });
+        println!("{}", matching::count(Counted { family, seed, subscriptions, events, vgdb })?);
+        Ok(())
     }
 }

@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use fanal_bench::matching::{Event, Family, oracle};
 use fanal_matching::{EntryId, Index, Selector};
 
-const HELD: usize = 8_000;
-const PASSING: usize = 2_000;
-const ROUNDS: usize = 6;
+const HELD: usize = 3_000;
+const PASSING: usize = 600;
+const ROUNDS: usize = 12;
 /// How many of those that pass are there at a time.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 8;
 
 /// Lets all of `passing` come and go, a few at a time.
 fn pass(index: &Index<u32>, passing: &[Selector]) {

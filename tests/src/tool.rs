@@ -28,6 +28,11 @@ pub const PROMETHEUS: Tool = Tool { program: "prometheus", package: "prometheus"
 /// Checks metrics pages, configurations and rules.
 pub const PROMTOOL: Tool = Tool { program: "promtool", package: "prometheus" };
 
+/// Counts instructions.
+pub const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
+/// Tells a program under valgrind when to count.
+pub const VGDB: Tool = Tool { program: "vgdb", package: "valgrind" };
+
 /// A JavaScript library that a test puts into a page.
 #[derive(Debug, Clone, Copy)]
 pub struct Library {

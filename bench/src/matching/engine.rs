@@ -78,7 +78,10 @@ pub(super) trait Matcher {
     /// Finds all subscriptions that want the event; what was found before is forgotten.
     fn find(&mut self, event: &Event) -> Result<(), Refusal>;
 
-    /// The ids of what the last [`find`](Matcher::find) found.
+    /// How many the last [`find`](Matcher::find) found.
+    fn found(&self) -> usize;
+
+    /// The ids of what it found.
     fn ids(&self) -> Vec<u32>;
 
     /// Finds for several events at once; false if the engine has no such way.

@@ -91,6 +91,10 @@ impl Matcher for TreeMatcher<'_> {
         Ok(())
     }
 
+    fn found(&self) -> usize {
+        self.found.len()
+    }
+
     fn ids(&self) -> Vec<u32> {
         self.found.clone()
     }

@@ -110,6 +110,10 @@ impl Matcher for IndexMatcher<'_> {
         Ok(())
     }
 
+    fn found(&self) -> usize {
+        self.found.len()
+    }
+
     fn ids(&self) -> Vec<u32> {
         let names = self.indexed.names();
         self.found.iter().map(|entry| names.ids[entry.number() as usize]).collect()

@@ -95,6 +95,10 @@ impl Matcher for PatternMatcher<'_> {
         Ok(())
     }
 
+    fn found(&self) -> usize {
+        self.found.len()
+    }
+
     fn ids(&self) -> Vec<u32> {
         self.found.clone()
     }

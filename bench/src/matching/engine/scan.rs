@@ -68,6 +68,10 @@ impl Matcher for ScanMatcher<'_> {
         Ok(())
     }
 
+    fn found(&self) -> usize {
+        self.found.len()
+    }
+
     fn ids(&self) -> Vec<u32> {
         self.found.clone()
     }
