@@ -39,11 +39,17 @@ pub(crate) struct MatchArgs {
     /// One JSON object a line instead of tables.
     #[arg(long)]
     json: bool,
+    /// Instead of workloads: filters that are made to hurt, beside 100,000 of family a.
+    #[arg(long, conflicts_with_all = ["family", "subscriptions", "engine", "json"])]
+    hostile: bool,
 }
 
 impl MatchArgs {
     /// Measures; `heap` tells the bytes of the heap in use.
     pub(crate) fn run(&self, heap: fn() -> usize) -> Outcome<()> {
+        if self.hostile {
+            return Ok(matching::run_hostile(self.seed)?);
+        }
         let options = Options {
             families: self.family.clone(),
             subscriptions: self.subscriptions.clone(),

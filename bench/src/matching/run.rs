@@ -7,7 +7,7 @@ use super::engine::index::Indexed;
 use super::engine::scan::Scan;
 use super::family::Family;
 use super::figures::Figures;
-use super::{table, targets};
+use super::{hostile, table, targets};
 
 /// What holds the subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -108,6 +108,15 @@ pub fn run(options: &Options) -> bool {
     }
     let own = |cell: &&Figures| cell.engine == EngineKind::Index.name();
     cells.iter().all(|cell| cell.wrong == 0) && cells.iter().filter(own).all(Figures::hold)
+}
+
+/// Measures hostile filters beside others in the project's index, and prints a table.
+///
+/// # Errors
+/// A filter that is refused, or an index that finds others than plain evaluation.
+pub fn run_hostile(seed: u64) -> Result<(), String> {
+    println!("{}", table::hostile(&hostile::measure(seed)?));
+    Ok(())
 }
 
 fn print_cell(family: Family, figures: &Figures, json: bool) {

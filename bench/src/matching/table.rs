@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::figures::Figures;
+use super::hostile::Cost;
 use super::targets::Judged;
 
 /// Columns of the main table: head and width.
@@ -116,6 +117,23 @@ pub(super) fn judged(all: &[Judged]) -> String {
         let verdict = if one.is_met() { "met" } else { "NOT MET" };
         let (target, figure) = (number(Some(one.target)), number(Some(one.figure)));
         let _ = write!(text, "\n| {} | {} | {target} | {figure} | {verdict} |", one.family, one.what);
+    }
+    text
+}
+
+/// What hostile filters cost.
+pub(super) fn hostile(all: &[Cost]) -> String {
+    let mut text = String::from(
+        "| filters | how many | bytes of text | longest insert, wall µs | median µs before | with them | they add | \
+         evaluated one by one | matches |\n|---|---|---|---|---|---|---|---|---|",
+    );
+    for cost in all {
+        let (count, bytes) = (thousands(cost.count as f64), thousands(cost.text_bytes as f64));
+        let added = cost.with_us - cost.before_us;
+        let numbers =
+            [cost.insert_us, cost.before_us, cost.with_us, added, cost.plain_us, cost.matches_per_event];
+        let numbers = numbers.map(|value| number(Some(value))).join(" | ");
+        let _ = write!(text, "\n| {} | {count} | {bytes} | {numbers} |", cost.name);
     }
     text
 }
