@@ -117,6 +117,7 @@ impl Broker {
 
     fn serve(&mut self, config: &Config, admin_listener: tokio::net::TcpListener) {
         self.tasks.spawn(accept::accept_connections(Arc::clone(&self.shared), self.endpoint.clone()));
+        self.tasks.spawn(interest::settle(Arc::clone(&self.shared)));
         let own = self.shared.trust.authority().fingerprint();
         for configured in &config.peers {
             let peer = self.shared.peers.ensure(&self.shared, &configured.name, own);

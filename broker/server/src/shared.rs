@@ -242,11 +242,19 @@ impl InterestBook {
         self.change(|own| own.remove(entry))
     }
 
-    fn change(&self, change: impl FnOnce(&mut OwnInterest) -> u64) -> u64 {
+    /// Goes on with what need not be done at once; whether there is more to do.
+    pub(crate) fn settle(&self, steps: usize) -> bool {
+        self.change(|own| own.settle(steps))
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut OwnInterest) -> R) -> R {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = change(&mut own);
-        self.version.send_replace(own.version());
-        version
+        let before = own.version();
+        let result = change(&mut own);
+        if own.version() != before {
+            self.version.send_replace(own.version());
+        }
+        result
     }
 
     /// Reads the set.

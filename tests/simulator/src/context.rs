@@ -63,6 +63,8 @@ pub(crate) enum BrokerTimer {
     Interest(ConnId),
     /// A link sends a digest.
     Digest(ConnId),
+    /// The own interest narrows by a step, if it can.
+    Settle,
     /// An interest receipt may be due.
     Waits,
 }

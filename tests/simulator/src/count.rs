@@ -122,6 +122,10 @@ counts! {
     InterestDelta,
     /// An interest digest was sent.
     InterestDigest,
+    /// Interest was widened.
+    InterestWidened,
+    /// Interest that was widened became exact.
+    InterestNarrowed,
     /// A batch with several requests.
     GroupCommit,
     /// A checkpoint.

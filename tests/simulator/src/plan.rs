@@ -79,6 +79,8 @@ pub(crate) struct Plan {
     pub live_bytes: usize,
     /// Largest window of a publisher.
     pub window: usize,
+    /// Entries up to which a broker's interest is exact.
+    pub interest: usize,
 }
 
 /// How long after the faults everything must have healed.
@@ -112,6 +114,7 @@ impl Plan {
             live: *random.pick(&[0, 300, 300, 700]),
             live_bytes: *random.pick(&[900, 4_000, 1 << 20]),
             window: random.between(1, 20) as usize,
+            interest: *random.pick(&[1, 2, 3, 5, fanal_core::interest::ENTRIES_MAX]),
         }
     }
 }

@@ -34,6 +34,21 @@ const DIGEST_INTERVAL: Duration = Duration::from_secs(10);
 /// Entries in one change of the durable state: at their largest they fit a batch.
 const CHANGE_ENTRIES_MAX: usize = 64;
 
+/// Steps of narrowing at a time, and the pause after them: some 6,000 changes a second at most.
+const SETTLE_STEPS: usize = 64;
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Narrows the own interest where there is room again, a little at a time, so that no peer gets a
+/// burst. Runs as long as the broker.
+pub(crate) async fn settle(shared: Arc<Shared>) {
+    let mut versions = shared.interest.watch();
+    while versions.changed().await.is_ok() {
+        while shared.interest.settle(SETTLE_STEPS) {
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+    }
+}
+
 /// Sends the own interest: a snapshot, then what changes.
 ///
 /// This task alone sends the set, so that a snapshot never follows a change that it lacks.

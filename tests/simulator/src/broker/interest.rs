@@ -31,6 +31,32 @@ impl Node {
                 self.timer(ctx, delay, BrokerTimer::Interest(conn));
             }
         }
+        self.settle_later(ctx);
+        match (self.was_widened, self.interest.is_widened()) {
+            (false, true) => ctx.count(Count::InterestWidened),
+            (true, false) => ctx.count(Count::InterestNarrowed),
+            _ => {}
+        }
+        self.was_widened = self.interest.is_widened();
+    }
+
+    fn settle_later(&mut self, ctx: &mut Context) {
+        if !std::mem::replace(&mut self.settle_due, true) {
+            let delay = ctx.random.below(20_000);
+            self.timer(ctx, delay, BrokerTimer::Settle);
+        }
+    }
+
+    /// Narrows the own interest by a step, if there is room.
+    pub(crate) fn settle_interest(&mut self, ctx: &mut Context) {
+        self.settle_due = false;
+        let before = self.interest.version();
+        if self.interest.settle(1) {
+            self.settle_later(ctx);
+        }
+        if self.interest.version() != before {
+            self.interest_changed(ctx);
+        }
     }
 
     pub(crate) fn send_snapshot(&mut self, ctx: &mut Context, conn: ConnId) {

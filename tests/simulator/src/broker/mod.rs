@@ -97,6 +97,10 @@ pub(crate) struct Node {
     pub(crate) incarnation: Incarnation,
     pub(crate) index: Index<Target>,
     pub(crate) interest: OwnInterest,
+    /// Whether the own interest was widened when it was looked at last.
+    pub(crate) was_widened: bool,
+    /// Whether a step of narrowing is due.
+    pub(crate) settle_due: bool,
     pub(crate) durables: BTreeMap<MailboxId, Durable>,
     pub(crate) lives: BTreeMap<u64, deliver::Live>,
     pub(crate) sessions: BTreeMap<ConnId, edge::Session>,
@@ -237,6 +241,8 @@ impl Node {
             index: Index::new(),
             mutant: None,
             interest: OwnInterest::default(),
+            was_widened: false,
+            settle_due: false,
             durables: BTreeMap::new(),
             lives: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -256,6 +262,7 @@ impl Node {
 
     /// Makes routing know what the store remembers.
     fn restore(&mut self, ctx: &mut Context, _recovery: &Recovery) {
+        self.interest = OwnInterest::with_budget(ctx.plan.interest);
         for peer in self.peers.values_mut() {
             peer.live =
                 fanal_core::live::LiveBuffer::new(ctx.plan.live_bytes, fanal_protocol::control::GAP_AT_MOST);
@@ -397,6 +404,7 @@ impl Node {
             BrokerTimer::Again(conn) => self.record(ctx, conn),
             BrokerTimer::Interest(conn) => self.send_interest_changes(ctx, conn),
             BrokerTimer::Digest(conn) => self.send_digest(ctx, conn),
+            BrokerTimer::Settle => self.settle_interest(ctx),
             BrokerTimer::Waits => self.look_at_waits(ctx),
         }
     }
