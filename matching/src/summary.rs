@@ -76,7 +76,7 @@ pub struct Summary {
     stale: VecDeque<Arc<Ask>>,
     opening: Option<Opening>,
     plan: VecDeque<Step>,
-    /// Whether the last plan was rich in pairs, so that another one will be worth its cost.
+    /// Whether the last plan was rich in pairs, or none was made: then another is worth its cost.
     has_many_pairs: bool,
     changes: Vec<Change>,
 }
@@ -121,7 +121,7 @@ impl Summary {
             stale: VecDeque::new(),
             opening: None,
             plan: VecDeque::new(),
-            has_many_pairs: false,
+            has_many_pairs: true,
             changes: Vec::new(),
         }
     }

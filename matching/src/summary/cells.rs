@@ -256,22 +256,32 @@ impl Summary {
     /// Takes a cell away; its entry, which it no longer counts for but still holds.
     fn forget_cell(&mut self, id: CellId) -> Option<Arc<Ask>> {
         let cell = self.cells.take(id)?;
-        if let Some(entry) = self.entries.get_mut(&cell.entry) {
-            entry.cells.retain(|other| *other != id);
-        }
+        self.unlist_cell(&cell.entry, id);
         if self.opening.as_ref().is_some_and(|opening| opening.cell == id) {
             self.opening = None;
         }
         Some(cell.entry)
     }
 
-    /// A new cell, without its asks: its entry is added first.
-    fn make_cell(&mut self, entry: Ask, shape: Shape) -> CellId {
+    fn unlist_cell(&mut self, entry: &Arc<Ask>, id: CellId) {
+        if let Some(entry) = self.entries.get_mut(entry) {
+            entry.cells.retain(|other| *other != id);
+        }
+    }
+
+    /// One more holder for the entry of a cell.
+    fn hold_as(&mut self, entry: Ask) -> Arc<Ask> {
         let entry = match self.entries.get_key_value(&entry) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::new(entry),
         };
         self.hold(&entry);
+        entry
+    }
+
+    /// A new cell, without its asks: its entry is added first.
+    fn make_cell(&mut self, entry: Ask, shape: Shape) -> CellId {
+        let entry = self.hold_as(entry);
         let is_wide = !self.asks.contains_key(&entry);
         let id = self.cells.add(Cell { entry: Arc::clone(&entry), shape, asks: 0, bytes: 0, is_wide });
         if let Some(entry) = self.entries.get_mut(&entry) {
@@ -332,27 +342,58 @@ impl Summary {
     }
 
     /// Joins two asks or hulls of one topic filter. False if little would be left of their
-    /// predicates.
+    /// predicates. `O(smaller log asks)`.
     pub(super) fn join_pair(&mut self, one: &Arc<Ask>, other: &Arc<Ask>) -> bool {
-        let Some(members) = self.members(one).zip(self.members(other)) else { return false };
-        let (one, other) = (self.entry_of(one), self.entry_of(other));
-        let Some(joined) = one.join(&other) else { return false };
-        let (mut more, fewer) =
-            if members.0.len() < members.1.len() { (members.1, members.0) } else { members };
-        more.extend(fewer);
-        self.gather(joined, Shape::Hull(more))
+        let Some((hull, other_hull)) = self.hull_of(one).zip(self.hull_of(other)) else { return false };
+        if hull.is_some() && hull == other_hull {
+            return false;
+        }
+        let Some(joined) = self.entry_of(one).join(&self.entry_of(other)) else { return false };
+        let asks = |id: Option<CellId>| id.and_then(|id| self.cells.get(id)).map_or(0, |cell| cell.asks);
+        let (host, guest, guest_hull) =
+            if asks(hull) < asks(other_hull) { (other_hull, one, hull) } else { (hull, other, other_hull) };
+        match host {
+            None => self.gather(joined, Shape::Hull(BTreeSet::from([one.clone(), other.clone()]))),
+            Some(host) => self.take_in(host, guest, guest_hull, joined),
+        }
     }
 
-    /// The asks that share a hull with this one; itself alone if it is exact. `None` if it is gone,
-    /// or in a cell that is wider or being opened.
-    fn members(&self, ask: &Arc<Ask>) -> Option<BTreeSet<Arc<Ask>>> {
+    /// A hull takes in another, or one exact ask, and gets an entry that covers both.
+    fn take_in(&mut self, host: CellId, guest: &Arc<Ask>, hull: Option<CellId>, entry: Ask) -> bool {
+        let entry = self.hold_as(entry);
+        let guests = match hull.and_then(|id| self.cells.get(id)).map(|cell| &cell.shape) {
+            Some(Shape::Hull(members)) => members.iter().cloned().collect(),
+            _ => vec![Arc::clone(guest)],
+        };
+        for guest in &guests {
+            self.cells.join(host, guest);
+            if let Some(held) = self.asks.get_mut(guest) {
+                held.place = Place::In(host);
+            }
+        }
+        let is_wide = !self.asks.contains_key(&entry);
+        let mut before = Arc::clone(&entry);
+        self.cells.change(host, |cell| {
+            cell.is_wide = is_wide;
+            before = std::mem::replace(&mut cell.entry, Arc::clone(&entry));
+        });
+        self.unlist_cell(&before, host);
+        if let Some(held) = self.entries.get_mut(&entry) {
+            held.cells.push(host);
+        }
+        self.release(&before);
+        let guest_entry = hull.map_or(Some(Arc::clone(guest)), |id| self.forget_cell(id));
+        guest_entry.iter().for_each(|entry| self.release(entry));
+        true
+    }
+
+    /// The hull that an ask is in; `Some(None)` for an exact one. `None` if it is gone, or in a
+    /// cell that is wider or being opened.
+    fn hull_of(&self, ask: &Arc<Ask>) -> Option<Option<CellId>> {
         match self.asks.get(ask)?.place {
-            Place::Exact => Some(BTreeSet::from([Arc::clone(ask)])),
+            Place::Exact => Some(None),
             Place::In(id) if self.opening.as_ref().is_some_and(|opening| opening.cell == id) => None,
-            Place::In(id) => match &self.cells.get(id)?.shape {
-                Shape::Hull(members) => Some(members.clone()),
-                _ => None,
-            },
+            Place::In(id) => self.cells.get(id).filter(|cell| cell.is_hull()).map(|_| Some(id)),
         }
     }
 
@@ -407,7 +448,7 @@ impl Summary {
         // Put back before the ask leaves: the last one takes cell and opening along.
         self.opening = Some(opening);
         // The last one takes the cell's entry along.
-        let is_last = self.cells.get(id).is_none_or(|cell| cell.asks == 1);
+        let is_last = self.cells.get(id).is_none_or(|cell| cell.asks == 1 && self.is_only_holder(cell));
         if !is_last && (self.len() >= self.entries_max || self.bytes + ask.bytes() > self.bytes_max) {
             return false;
         }
@@ -419,10 +460,18 @@ impl Summary {
         true
     }
 
+    /// Whether a cell's entry goes with it.
+    fn is_only_holder(&self, cell: &Cell) -> bool {
+        self.entries.get(&cell.entry).is_some_and(|entry| entry.holders == 1)
+    }
+
     fn begin_to_open(&mut self) -> bool {
         let least = |width| self.cells.wide.range((width, 0, CellId(0))..).next().copied();
         let fits = |(_, asks, id): &(Width, usize, CellId)| {
-            self.cells.get(*id).is_some_and(|cell| self.has_room(asks.saturating_sub(1), cell.bytes))
+            self.cells.get(*id).is_some_and(|cell| {
+                let freed = usize::from(self.is_only_holder(cell));
+                self.has_room(asks.saturating_sub(freed), cell.bytes)
+            })
         };
         let widths = [Width::Beginning, Width::Topic, Width::Hull];
         let Some((_, _, id)) = widths.into_iter().filter_map(least).find(fits) else { return false };

@@ -4,7 +4,7 @@
 //! 2. A plan is made of the entries as they are, and used up by and by: each step looks again
 //!    whether it still fits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
@@ -23,8 +23,11 @@ pub(super) enum Step {
     Beginning(u8, Box<str>),
 }
 
-/// A plan should have one step for so many entries.
-const STEPS_PART: usize = 64;
+/// A plan should free one of so many entries.
+const FREED_PART: usize = 32;
+
+/// A step, and about how many entries it frees.
+type Offer = (Step, usize);
 
 /// The means, the mildest first.
 const COVERED: usize = 0;
@@ -58,12 +61,12 @@ impl Group {
 
 impl Summary {
     /// Plans with the first means from `stage` on that offers a step, and with harsher ones behind
-    /// it if it offers few: making a plan costs more than to use a step. Which one was the first;
-    /// `None` if none offers any.
+    /// it as long as the plan frees few entries: making a plan costs more than to use a step. Which
+    /// one was the first; `None` if none offers any.
     pub(super) fn make_plan(&mut self, stage: usize) -> Option<usize> {
         let groups = self.groups();
-        let wanted = self.len() / STEPS_PART + 1;
-        let mut first = None;
+        let wanted = self.len() / FREED_PART + 1;
+        let (mut first, mut freed) = (None, 0);
         self.has_many_pairs = false;
         for stage in stage..=BEGINNINGS {
             let steps = match stage {
@@ -72,11 +75,16 @@ impl Summary {
                 TOPICS => topics(&groups),
                 _ => by_beginning(&groups),
             };
-            if !steps.is_empty() {
+            for (step, frees) in steps {
+                // No more than is wanted of what is harsh: milder steps may be there by then.
+                if stage >= TOPICS && freed >= wanted {
+                    break;
+                }
                 first = first.or(Some(stage));
+                freed += frees;
+                self.plan.push_back(step);
             }
-            self.plan.extend(steps);
-            if self.plan.len() >= wanted {
+            if freed >= wanted {
                 self.has_many_pairs = stage == PAIRS;
                 break;
             }
@@ -87,12 +95,11 @@ impl Summary {
     /// Leaves out what real asks cover, as far as it is found.
     pub(super) fn leave_covered_out(&mut self) {
         let groups = self.groups();
-        let mut steps = covered(&groups);
-        steps.extend(pairs(&groups).into_iter().filter(|step| match step {
+        let pairs = pairs(&groups).into_iter().filter(|(step, _)| match step {
             Step::Pair(one, other) => one.covers_predicate(other) || other.covers_predicate(one),
             _ => false,
-        }));
-        for step in steps {
+        });
+        for (step, _) in covered(&groups).into_iter().chain(pairs) {
             self.take_step(step);
         }
     }
@@ -172,9 +179,9 @@ fn push(groups: &mut Vec<Group>, unit: Unit) {
 }
 
 /// Everything that somebody asks for without a condition, where others ask for parts of it.
-fn covered(groups: &[Group]) -> VecDeque<Step> {
+fn covered(groups: &[Group]) -> Vec<Offer> {
     let mut counts = None;
-    let mut steps = VecDeque::new();
+    let mut steps = Vec::new();
     let all = groups.iter().flat_map(|group| group.units.iter().map(move |unit| (group, unit)));
     for (group, unit) in all.filter(|(_, unit)| unit.ask.is_unconditional() && !unit.is_whole) {
         let (class, topic) = (unit.ask.class(), unit.ask.topic());
@@ -182,11 +189,14 @@ fn covered(groups: &[Group]) -> VecDeque<Step> {
         match levels {
             Some(levels) => {
                 let counts = counts.get_or_insert_with(|| count_by_beginning(groups));
-                if counts.get(&(class, levels)).is_some_and(|count| *count > 1) {
-                    steps.push_back(Step::Beginning(class, levels.into()));
+                let count = counts.get(&(class, levels)).copied().unwrap_or(0);
+                if count > 1 {
+                    steps.push((Step::Beginning(class, levels.into()), count - 1));
                 }
             }
-            None if group.units.len() > 1 => steps.push_back(Step::Topic(class, topic.clone())),
+            None if group.units.len() > 1 => {
+                steps.push((Step::Topic(class, topic.clone()), group.units.len() - 1));
+            }
             None => {}
         }
     }
@@ -195,7 +205,7 @@ fn covered(groups: &[Group]) -> VecDeque<Step> {
 
 /// Neighbours that differ in the predicate alone and begin to speak of the same name, those of
 /// few asks first.
-fn pairs(groups: &[Group]) -> VecDeque<Step> {
+fn pairs(groups: &[Group]) -> Vec<Offer> {
     let mut pairs = Vec::new();
     for group in groups {
         let mut units = group.units.iter().filter(|unit| !unit.is_whole).peekable();
@@ -206,7 +216,8 @@ fn pairs(groups: &[Group]) -> VecDeque<Step> {
         }
     }
     pairs.sort_by_key(|(asks, ..)| *asks);
-    pairs.into_iter().map(|(_, one, other)| Step::Pair(Arc::clone(one), Arc::clone(other))).collect()
+    let step = |one: &Arc<Ask>, other: &Arc<Ask>| Step::Pair(Arc::clone(one), Arc::clone(other));
+    pairs.into_iter().map(|(_, one, other)| (step(one, other), 1)).collect()
 }
 
 /// Whether joining two asks promises to leave something of their predicates.
@@ -217,18 +228,20 @@ pub(super) fn are_alike(one: &Ask, other: &Ask) -> bool {
 }
 
 /// Topic filters with two entries or more, those with most first: the fewest are widened.
-fn topics(groups: &[Group]) -> VecDeque<Step> {
+fn topics(groups: &[Group]) -> Vec<Offer> {
     let mut many: Vec<&Group> = groups.iter().filter(|group| group.units.len() > 1).collect();
     many.sort_by_key(|group| std::cmp::Reverse(group.units.len()));
-    many.into_iter().filter_map(|group| Some(Step::Topic(group.class(), group.topic()?.clone()))).collect()
+    let step = |group: &Group| Some(Step::Topic(group.class(), group.topic()?.clone()));
+    many.into_iter().filter_map(|group| Some((step(group)?, group.units.len() - 1))).collect()
 }
 
 /// Beginnings with two entries or more, the longest first, and those with most of them.
-fn by_beginning(groups: &[Group]) -> VecDeque<Step> {
+fn by_beginning(groups: &[Group]) -> Vec<Offer> {
     let depth = |levels: &str| if levels.is_empty() { 0 } else { 1 + levels.matches('/').count() };
     let mut many: Vec<_> = count_by_beginning(groups).into_iter().filter(|(_, count)| *count > 1).collect();
     many.sort_by_key(|((_, levels), count)| std::cmp::Reverse((depth(levels), *count)));
-    many.into_iter().map(|((class, levels), _)| Step::Beginning(class, levels.into())).collect()
+    let step = |class, levels: &str| Step::Beginning(class, levels.into());
+    many.into_iter().map(|((class, levels), count)| (step(class, levels), count - 1)).collect()
 }
 
 fn count_by_beginning(groups: &[Group]) -> BTreeMap<(u8, &str), usize> {

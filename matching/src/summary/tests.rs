@@ -59,7 +59,9 @@ impl Probe {
 #[test]
 fn entries_match_what_is_asked_at_each_moment() {
     let (mut widened, mut narrowed) = (0, 0);
-    for seed in 0..60 {
+    let seeds = if std::env::var_os("FANAL_LONG").is_some() { 3_000 } else { 60 };
+    // 1971: an entry that two cells held did not go with the first of them.
+    for seed in (0..seeds).chain([1_971]) {
         let mut generator = Generator::new(seed);
         let budget = 2 + generator.below(14);
         let mut summary = Summary::new(budget, usize::MAX);
