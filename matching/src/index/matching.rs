@@ -4,8 +4,8 @@
 //!    (`super::epoch`).
 //! 2. An event is read once into codes and numbers. An inner block is asked only for the codes
 //!    that are set, and only if some child has a code of that attribute.
-//! 3. The blocks of one level are looked up together before any of them is read, so that the
-//!    memory fetches them at the same time.
+//! 3. The blocks of one level are looked up together before any of them is read, and lists are
+//!    handed over after all were found, so that the memory fetches many at the same time.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -26,6 +26,8 @@ use crate::value::Attributes;
 pub(super) struct Scratch {
     seen: Seen,
     queue: Vec<Step>,
+    lists: Vec<Handle>,
+    blocks: Vec<Step>,
     /// For who resolves what was found.
     pub(super) found: Vec<EntryId>,
 }
@@ -48,7 +50,7 @@ pub(super) enum Hit<'a> {
 
 impl Scratch {
     pub(super) fn new() -> Scratch {
-        Scratch { seen: Seen::new(), queue: Vec::new(), found: Vec::new() }
+        Scratch { seen: Seen::new(), queue: Vec::new(), lists: Vec::new(), blocks: Vec::new(), found: Vec::new() }
     }
 }
 
@@ -81,16 +83,35 @@ pub(super) fn find<A: Attributes + ?Sized>(
     found: &mut impl FnMut(Hit<'_>),
 ) {
     let arena = &view.common.arena;
-    let Scratch { seen, queue, .. } = scratch;
+    let Scratch { seen, queue, lists, blocks, .. } = scratch;
     seen.expect_tests(tests_end as usize);
     view.vocabulary.read(arena, event, seen);
+    let mut found_one = |target: u32| match target & IS_LIST {
+        0 => found(Hit::One(target)),
+        _ => lists.push(target & !IS_LIST),
+    };
     if slots.iter().any(|slot| uses_gates(arena, *slot)) {
         for level in &view.levels {
-            walk(view, &[*level], (topic, event), seen, queue, found);
+            walk(view, &[*level], (topic, event), seen, queue, &mut found_one);
         }
     }
-    walk(view, slots, (topic, event), seen, queue, found);
+    walk(view, slots, (topic, event), seen, queue, &mut found_one);
     seen.clear();
+    hand_over(arena, lists, blocks, found);
+}
+
+/// Hands over lists: each step for all of them before the next, since each waits for memory.
+fn hand_over(arena: &Arena, lists: &mut Vec<Handle>, blocks: &mut Vec<Step>, found: &mut impl FnMut(Hit<'_>)) {
+    lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
+    blocks.clear();
+    lists.drain(..).for_each(|block| push(arena, blocks, block));
+    let mut next = 0;
+    while let Some(step) = blocks.get(next).copied() {
+        next += 1;
+        let words = arena.words(step.block);
+        found(Hit::Many(&words[CHAIN_HEAD..step.first as usize]));
+        push(arena, blocks, words[NEXT].load(Ordering::Acquire));
+    }
 }
 
 /// Whether some entry below a slot asks for gates.
@@ -111,7 +132,7 @@ fn walk<A: Attributes + ?Sized>(
     (topic, event): (&Topic, &A),
     seen: &mut Seen,
     queue: &mut Vec<Step>,
-    found: &mut impl FnMut(Hit<'_>),
+    found: &mut impl FnMut(u32),
 ) {
     let arena = &view.common.arena;
     queue.clear();
@@ -167,7 +188,7 @@ fn scan<A: Attributes + ?Sized>(
     step: Step,
     (topic, event): (&Topic, &A),
     seen: &mut Seen,
-    found: &mut impl FnMut(Hit<'_>),
+    found: &mut impl FnMut(u32),
 ) {
     let arena = &view.common.arena;
     let words = arena.words(step.block);
@@ -184,7 +205,7 @@ fn scan<A: Attributes + ?Sized>(
                 if is_gate(target) {
                     seen.set_derived(target & !IS_GATE);
                 } else if target != NOBODY && (!head.is_several() || seen.mark(target)) {
-                    hit(arena, target, found);
+                    found(target);
                 }
             }
             at += head.words();
