@@ -358,7 +358,7 @@ impl Dictionary {
         write_text(&block[ATTRIBUTE_HEAD - 1..], name.as_bytes());
         self.attributes[usize::from(number)] =
             AttributeUse { record, words: size as u32, uses: 1, asks: 0, bounds: None };
-        self.names.insert(memory, words.names, words.key_of_name(name.as_bytes()), record);
+        self.names.insert(memory, &words.names, words.key_of_name(name.as_bytes()), record);
         if let Some(bit) = CORE_FIELDS.iter().position(|core| *core == name) {
             words.core_fields.fetch_or(1 << bit, Ordering::Release);
         }
@@ -377,7 +377,7 @@ impl Dictionary {
         }
         let (record, size) = (attribute.record, attribute.words as usize);
         let name = read_text(&memory.arena().words(record)[ATTRIBUTE_HEAD - 1..]);
-        self.names.remove(memory, words.names, words.key_of_name(&name), record);
+        self.names.remove(memory, &words.names, words.key_of_name(&name), record);
         if let Some(bit) = CORE_FIELDS.iter().position(|core| core.as_bytes() == name) {
             words.core_fields.fetch_and(!(1 << bit), Ordering::Release);
         }
@@ -452,7 +452,7 @@ impl Dictionary {
         block[0].store(code, Ordering::Relaxed);
         block[1].store(head_of(number, form), Ordering::Relaxed);
         write_text(&block[CONSTANT_HEAD - 1..], text);
-        self.constants.insert(memory, words.constants, words.key_of_constant(number, bytes), record);
+        self.constants.insert(memory, &words.constants, words.key_of_constant(number, bytes), record);
         if matches!(form, Form::Prefix | Form::Suffix) {
             self.use_length(memory, number, form == Form::Suffix, text.len() as u32);
         }
@@ -521,7 +521,7 @@ impl Dictionary {
     ) {
         let text = read_text(&memory.arena().words(record)[CONSTANT_HEAD - 1..]);
         let key = words.key_of_constant(attribute, &Bytes::text(form, &text));
-        self.constants.remove(memory, words.constants, key, record);
+        self.constants.remove(memory, &words.constants, key, record);
         if matches!(form, Form::Prefix | Form::Suffix) {
             self.release_length(memory, attribute, form == Form::Suffix, text.len() as u32);
         }

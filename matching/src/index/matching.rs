@@ -50,7 +50,13 @@ pub(super) enum Hit<'a> {
 
 impl Scratch {
     pub(super) fn new() -> Scratch {
-        Scratch { seen: Seen::new(), queue: Vec::new(), lists: Vec::new(), blocks: Vec::new(), found: Vec::new() }
+        Scratch {
+            seen: Seen::new(),
+            queue: Vec::new(),
+            lists: Vec::new(),
+            blocks: Vec::new(),
+            found: Vec::new(),
+        }
     }
 }
 
@@ -101,7 +107,12 @@ pub(super) fn find<A: Attributes + ?Sized>(
 }
 
 /// Hands over lists: each step for all of them before the next, since each waits for memory.
-fn hand_over(arena: &Arena, lists: &mut Vec<Handle>, blocks: &mut Vec<Step>, found: &mut impl FnMut(Hit<'_>)) {
+fn hand_over(
+    arena: &Arena,
+    lists: &mut Vec<Handle>,
+    blocks: &mut Vec<Step>,
+    found: &mut impl FnMut(Hit<'_>),
+) {
     lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
     blocks.clear();
     lists.drain(..).for_each(|block| push(arena, blocks, block));

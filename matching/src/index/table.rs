@@ -1,6 +1,9 @@
 //! From a key of two words to a handle: a hash table that readers probe while the writer changes
 //! it.
 //!
+//! A part is divided into buckets of four slots, a line of the cache: a key is looked for in one
+//! bucket, and in the next only if some key had to go there.
+//!
 //! 1. A slot's key is written before its value, and never changes while the slot lives: a reader
 //!    that finds a value finds the key that it belongs to.
 //! 2. A removed key keeps its slot, with [`GONE`] as its value, until its part is rebuilt.
@@ -9,24 +12,28 @@
 //!
 //! Keys need not be unique: `find` takes a judge, as hashes of names need one.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::arena::{Arena, Handle};
 use super::memory::Memory;
 
 const PARTS: usize = 64;
 const SLOT: usize = 4;
-/// Words before the slots of a part: how many slots there are.
+/// Slots that a reader goes through at once.
+const BUCKET: usize = 4;
+/// Words before the buckets of a part: how many buckets there are.
 const HEAD: usize = 4;
-const SLOTS_MIN: usize = 4;
+/// The word of a bucket's first slot that says whether a key had to go on to the next bucket.
+const OVERFLOW: usize = 3;
 
 /// The value of a slot whose key was removed.
 const GONE: u32 = 1;
 
-/// What readers need: where the parts are. The words of `directory` change.
-#[derive(Clone, Copy)]
+/// What readers need: where the parts are.
+#[derive(Clone)]
 pub(super) struct Table {
-    directory: Handle,
+    directory: Arc<[AtomicU32; PARTS]>,
 }
 
 /// What the writer knows of each part.
@@ -66,25 +73,33 @@ impl Key {
 impl Table {
     /// The value of `key` that `is_it` takes, or 0. Values of other keys are never shown to it.
     #[inline]
-    pub(super) fn find(self, arena: &Arena, key: Key, mut is_it: impl FnMut(u32) -> bool) -> u32 {
+    pub(super) fn find(&self, arena: &Arena, key: Key, mut is_it: impl FnMut(u32) -> bool) -> u32 {
         let mixed = key.mixed();
-        let part = arena.load(self.directory, part_of(mixed));
-        let words = arena.words(part);
-        let slots = words[0].load(Ordering::Relaxed) as usize;
-        let mut slot = first_slot(mixed, slots);
+        let words = arena.words(self.directory[part_of(mixed)].load(Ordering::Acquire));
+        let buckets = words[0].load(Ordering::Relaxed) as usize;
+        let mut bucket = first_bucket(mixed, buckets);
         loop {
-            let slot_words = &words[HEAD + slot * SLOT..][..SLOT];
-            let value = slot_words[0].load(Ordering::Acquire);
-            if value == 0 {
+            let slots = &words[HEAD + bucket * BUCKET * SLOT..][..BUCKET * SLOT];
+            for slot in slots.as_chunks::<SLOT>().0 {
+                let value = slot[0].load(Ordering::Acquire);
+                if value == 0 {
+                    return 0;
+                }
+                let is_key = slot[1].load(Ordering::Relaxed) == key.first
+                    && slot[2].load(Ordering::Relaxed) == key.second;
+                if is_key && value != GONE && is_it(value) {
+                    return value;
+                }
+            }
+            if slots[OVERFLOW].load(Ordering::Acquire) == 0 {
                 return 0;
             }
-            let is_key = slot_words[1].load(Ordering::Relaxed) == key.first
-                && slot_words[2].load(Ordering::Relaxed) == key.second;
-            if is_key && value != GONE && is_it(value) {
-                return value;
-            }
-            slot = after(slot, slots);
+            bucket = after(bucket, buckets);
         }
+    }
+
+    fn part(&self, number: usize) -> Handle {
+        self.directory[number].load(Ordering::Relaxed)
     }
 }
 
@@ -92,44 +107,45 @@ fn part_of(mixed: u64) -> usize {
     (mixed >> 58) as usize
 }
 
-/// Spreads 32 bits of the key over any number of slots.
-fn first_slot(mixed: u64, slots: usize) -> usize {
-    ((u64::from(mixed as u32) * slots as u64) >> 32) as usize
+/// Spreads 32 bits of the key over any number of buckets.
+fn first_bucket(mixed: u64, buckets: usize) -> usize {
+    ((u64::from(mixed as u32) * buckets as u64) >> 32) as usize
 }
 
-fn after(slot: usize, slots: usize) -> usize {
-    if slot + 1 == slots { 0 } else { slot + 1 }
+fn after(bucket: usize, buckets: usize) -> usize {
+    if bucket + 1 == buckets { 0 } else { bucket + 1 }
 }
 
 impl Parts {
     pub(super) fn new(memory: &mut Memory) -> (Table, Parts) {
-        let (directory, _) = memory.take(PARTS);
         let mut parts = Parts { parts: vec![Part::default(); PARTS] };
-        for (number, part) in parts.parts.iter_mut().enumerate() {
-            let (handle, words) = empty_part(memory, SLOTS_MIN);
-            memory.arena().store(directory, number, handle);
-            part.words = words;
-        }
-        (Table { directory }, parts)
+        let directory = std::array::from_fn(|number| {
+            let (handle, words) = empty_part(memory, 1);
+            parts.parts[number].words = words;
+            AtomicU32::new(handle)
+        });
+        (Table { directory: Arc::new(directory) }, parts)
     }
 
     /// Gives `key` a further value. Amortised `O(1)`; at worst a copy of one part in 64.
-    pub(super) fn insert(&mut self, memory: &mut Memory, table: Table, key: Key, value: u32) {
+    pub(super) fn insert(&mut self, memory: &mut Memory, table: &Table, key: Key, value: u32) {
         debug_assert!(value > GONE);
         let number = part_of(key.mixed());
         let part = &mut self.parts[number];
-        let handle = memory.arena().load(table.directory, number);
-        let slots = memory.arena().load(handle, 0) as usize;
+        let handle = table.part(number);
         part.live += 1;
-        if reuse(memory.arena(), handle, key, value) {
+        if let Some(slot) = slot_of(memory.arena(), handle, key, GONE) {
+            memory.arena().store(handle, slot, value);
             return;
         }
+        let buckets = memory.arena().load(handle, 0) as usize;
         part.taken += 1;
-        if part.taken * 5 <= slots * 4 {
+        // Seven slots in ten.
+        if part.taken * 10 <= buckets * BUCKET * 7 {
             put(memory.arena(), handle, key, value);
             return;
         }
-        let wanted = if part.live * 5 > slots * 3 { slots + slots / 4 + 1 } else { slots };
+        let wanted = if part.live * 2 > buckets * BUCKET { buckets + buckets / 4 + 1 } else { buckets };
         let (bigger, words) = empty_part(memory, wanted);
         let mut taken = 1;
         each(memory.arena(), handle, |key, value| {
@@ -137,81 +153,82 @@ impl Parts {
             taken += 1;
         });
         put(memory.arena(), bigger, key, value);
-        memory.arena().store(table.directory, number, bigger);
+        table.directory[number].store(bigger, Ordering::Release);
         memory.retire(handle, part.words);
         part.taken = taken;
         part.words = words;
     }
 
     /// Gives the one `value` of `key` another. `O(1)`.
-    pub(super) fn change(&self, memory: &Memory, table: Table, key: Key, value: u32, to: u32) {
-        let handle = memory.arena().load(table.directory, part_of(key.mixed()));
-        let arena = memory.arena();
-        if let Some(slot) = slot_of(arena, handle, key, value) {
-            arena.store(handle, HEAD + slot * SLOT, to);
+    pub(super) fn change(&self, memory: &Memory, table: &Table, key: Key, value: u32, to: u32) {
+        let handle = table.part(part_of(key.mixed()));
+        if let Some(slot) = slot_of(memory.arena(), handle, key, value) {
+            memory.arena().store(handle, slot, to);
         }
     }
 
-    pub(super) fn remove(&mut self, memory: &Memory, table: Table, key: Key, value: u32) {
+    pub(super) fn remove(&mut self, memory: &Memory, table: &Table, key: Key, value: u32) {
         self.change(memory, table, key, value, GONE);
         self.parts[part_of(key.mixed())].live -= 1;
     }
 }
 
 /// A part without keys. Parts are rebuilt into memory that was used before: it is cleared.
-fn empty_part(memory: &mut Memory, slots: usize) -> (Handle, usize) {
-    let (handle, words) = memory.take(HEAD + slots * SLOT);
+fn empty_part(memory: &mut Memory, buckets: usize) -> (Handle, usize) {
+    let count = buckets * BUCKET * SLOT;
+    let (handle, words) = memory.take(HEAD + count);
     let part = memory.arena().words(handle);
-    for slot in 0..slots {
-        part[HEAD + slot * SLOT].store(0, Ordering::Relaxed);
-    }
-    part[0].store(slots as u32, Ordering::Relaxed);
+    part[HEAD..HEAD + count].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    part[0].store(buckets as u32, Ordering::Relaxed);
     (handle, words)
 }
 
-/// Gives the value to a slot of the same key that is [`GONE`].
-fn reuse(arena: &Arena, part: Handle, key: Key, value: u32) -> bool {
-    match slot_of(arena, part, key, GONE) {
-        Some(slot) => {
-            arena.store(part, HEAD + slot * SLOT, value);
-            true
-        }
-        None => false,
-    }
+/// The first words of a key's slots, in the order in which they are looked at, to the first that is
+/// empty.
+fn slots_of(arena: &Arena, part: Handle, key: Key) -> impl Iterator<Item = usize> {
+    let buckets = arena.words(part)[0].load(Ordering::Relaxed) as usize;
+    let first = first_bucket(key.mixed(), buckets);
+    let order = (first..buckets).chain(0..first);
+    order.flat_map(|bucket| (0..BUCKET).map(move |slot| HEAD + (bucket * BUCKET + slot) * SLOT))
 }
 
 fn slot_of(arena: &Arena, part: Handle, key: Key, value: u32) -> Option<usize> {
     let words = arena.words(part);
-    let slots = words[0].load(Ordering::Relaxed) as usize;
-    let mut slot = first_slot(key.mixed(), slots);
-    loop {
-        let slot_words = &words[HEAD + slot * SLOT..][..SLOT];
-        let [found, first, second] = [0, 1, 2].map(|at: usize| slot_words[at].load(Ordering::Relaxed));
+    for slot in slots_of(arena, part, key) {
+        let [found, first, second] = [0, 1, 2].map(|at| words[slot + at].load(Ordering::Relaxed));
         match found {
             0 => return None,
             _ if found == value && first == key.first && second == key.second => return Some(slot),
-            _ => slot = after(slot, slots),
+            _ => {}
+        }
+        let is_last = (slot - HEAD) / SLOT % BUCKET == BUCKET - 1;
+        if is_last && words[slot - (BUCKET - 1) * SLOT + OVERFLOW].load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+    }
+    None
+}
+
+/// Writes into the first empty slot; there is one. Full buckets before it say that a key went on.
+fn put(arena: &Arena, part: Handle, key: Key, value: u32) {
+    let words = arena.words(part);
+    for slot in slots_of(arena, part, key) {
+        if words[slot].load(Ordering::Relaxed) == 0 {
+            words[slot + 1].store(key.first, Ordering::Relaxed);
+            words[slot + 2].store(key.second, Ordering::Relaxed);
+            words[slot].store(value, Ordering::Release);
+            return;
+        }
+        if (slot - HEAD) / SLOT % BUCKET == BUCKET - 1 {
+            words[slot - (BUCKET - 1) * SLOT + OVERFLOW].store(1, Ordering::Release);
         }
     }
 }
 
-/// Writes into the first empty slot; there is one.
-fn put(arena: &Arena, part: Handle, key: Key, value: u32) {
-    let words = arena.words(part);
-    let slots = words[0].load(Ordering::Relaxed) as usize;
-    let mut slot = first_slot(key.mixed(), slots);
-    while words[HEAD + slot * SLOT].load(Ordering::Relaxed) != 0 {
-        slot = after(slot, slots);
-    }
-    words[HEAD + slot * SLOT + 1].store(key.first, Ordering::Relaxed);
-    words[HEAD + slot * SLOT + 2].store(key.second, Ordering::Relaxed);
-    words[HEAD + slot * SLOT].store(value, Ordering::Release);
-}
-
 fn each(arena: &Arena, part: Handle, mut see: impl FnMut(Key, u32)) {
     let words = arena.words(part);
-    let slots = words[0].load(Ordering::Relaxed) as usize;
-    for slot in words[HEAD..HEAD + slots * SLOT].chunks_exact(SLOT) {
+    let count = words[0].load(Ordering::Relaxed) as usize * BUCKET * SLOT;
+    for slot in words[HEAD..HEAD + count].chunks_exact(SLOT) {
         let [value, first, second] = [0, 1, 2].map(|at: usize| slot[at].load(Ordering::Relaxed));
         if value > GONE {
             see(Key { first, second }, value);
@@ -236,15 +253,15 @@ mod tests {
             let key = Key { first, second };
             match oracle.get(&(first, second)).copied() {
                 Some(value) if seed % 3 == 0 => {
-                    parts.change(&memory, table, key, value, step + 2);
+                    parts.change(&memory, &table, key, value, step + 2);
                     oracle.insert((first, second), step + 2);
                 }
                 Some(value) => {
-                    parts.remove(&memory, table, key, value);
+                    parts.remove(&memory, &table, key, value);
                     oracle.remove(&(first, second));
                 }
                 None => {
-                    parts.insert(&mut memory, table, key, step + 2);
+                    parts.insert(&mut memory, &table, key, step + 2);
                     oracle.insert((first, second), step + 2);
                 }
             }
@@ -264,8 +281,8 @@ mod tests {
         let mut memory = Memory::new();
         let (table, mut parts) = Parts::new(&mut memory);
         let key = Key { first: 1, second: 2 };
-        (10..30).for_each(|value| parts.insert(&mut memory, table, key, value));
-        parts.remove(&memory, table, key, 15);
+        (10..30).for_each(|value| parts.insert(&mut memory, &table, key, value));
+        parts.remove(&memory, &table, key, 15);
         assert_eq!(table.find(memory.arena(), key, |value| value == 29), 29);
         assert_eq!(table.find(memory.arena(), key, |value| value == 15), 0);
     }

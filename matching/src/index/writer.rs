@@ -297,12 +297,12 @@ impl Writer {
 
     /// Adds a link that is none of an inner block.
     pub(super) fn link(&mut self, view: &View, key: Key, to: Handle) {
-        self.links.insert(&mut self.memory, view.links, key, to);
+        self.links.insert(&mut self.memory, &view.links, key, to);
     }
 
     /// Takes out what `link` added.
     pub(super) fn unlink_key(&mut self, view: &View, key: Key, to: Handle) {
-        self.links.remove(&self.memory, view.links, key, to);
+        self.links.remove(&self.memory, &view.links, key, to);
     }
 
     fn arena(&self) -> &Arena {
@@ -426,13 +426,13 @@ impl Writer {
             Owner::List(list) => self.arena().store(list, 0, block),
             Owner::Link(key) if old == 0 => {
                 self.count_child(key, 1);
-                self.links.insert(&mut self.memory, view.links, key, block);
+                self.links.insert(&mut self.memory, &view.links, key, block);
             }
             Owner::Link(key) if block == 0 => {
-                self.links.remove(&self.memory, view.links, key, old);
+                self.links.remove(&self.memory, &view.links, key, old);
                 self.count_child(key, -1);
             }
-            Owner::Link(key) => self.links.change(&self.memory, view.links, key, old, block),
+            Owner::Link(key) => self.links.change(&self.memory, &view.links, key, old, block),
         }
     }
 
