@@ -172,3 +172,20 @@ fn refused_predicates_are_refused_at_their_place() {
         }
     }
 }
+
+/// TRUE, 1 and the float with the bits of 1 had one hash, and the index took their filters for one.
+#[test]
+fn constants_of_one_hash_are_not_one_filter() {
+    let index = Index::new();
+    for (number, filter) in ["a = TRUE", "a = 1", "a = 5e-324", "a = FALSE", "a = 0"].iter().enumerate() {
+        let predicate = Some(Filter::parse(filter).unwrap());
+        index.insert(Selector { predicate, ..Selector::new(TopicFilter::parse("#").unwrap()) }, number);
+    }
+    let mut route = index.route(&Topic::parse("a").unwrap());
+    let values = [Value::Bool(true), Value::Int(1), Value::Float(5e-324), Value::Bool(false), Value::Int(0)];
+    for (number, value) in values.into_iter().enumerate() {
+        let mut found = Vec::new();
+        index.visit(&mut route, &[("a", value)], |_, number| found.push(*number));
+        assert_eq!(found, [number], "{value:?}");
+    }
+}
