@@ -776,6 +776,20 @@ fn what_cannot_be_is_refused_at_its_place() {
 }
 
 #[test]
+fn a_refusal_says_what_may_be_meant() {
+    let message = |text: &str| Filter::parse(text).unwrap_err().reason.to_string();
+    assert_eq!(
+        message(r#"{"a": [{"prefx": "x"}]}"#),
+        "an EventBridge pattern has no `prefx`, did you mean prefix?"
+    );
+    assert_eq!(
+        message(r#"[{"exat": {"a": "x"}}]"#),
+        "a CloudEvents filter has no `exat`, did you mean exact?"
+    );
+    assert!(message("EVENTBRIGE('{}')").ends_with("did you mean EVENTBRIDGE?"));
+}
+
+#[test]
 fn a_text_that_both_dialects_read_is_refused() {
     let text = r#"{"any": [{"prefix": {"equals-ignore-case": "x"}}]}"#;
     assert_eq!(Filter::parse(text).unwrap_err().reason, FilterErrorReason::AmbiguousDialect);

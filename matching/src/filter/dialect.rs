@@ -85,9 +85,15 @@ pub(super) enum Language {
 }
 
 impl Language {
+    const ALL: [Language; 3] = [Language::Cesql, Language::CloudEvents, Language::EventBridge];
+
     pub(super) fn of_word(word: &str) -> Option<Language> {
-        let all = [Language::Cesql, Language::CloudEvents, Language::EventBridge];
-        all.into_iter().find(|language| language.word().eq_ignore_ascii_case(word))
+        Language::ALL.into_iter().find(|language| language.word().eq_ignore_ascii_case(word))
+    }
+
+    /// The words of all.
+    pub(super) fn words() -> impl Iterator<Item = &'static str> {
+        Language::ALL.into_iter().map(Language::word)
     }
 
     fn word(self) -> &'static str {

@@ -8,7 +8,8 @@ pub(super) fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str
         return None;
     }
     let word = word.to_ascii_uppercase();
-    let distances = known.iter().map(|known| (distance(word.as_bytes(), known.as_bytes()), *known));
+    let from_word = |known: &str| distance(word.as_bytes(), known.to_ascii_uppercase().as_bytes());
+    let distances = known.iter().map(|known| (from_word(known), *known));
     let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance * 3 <= nearest.len().max(3)).then_some(nearest)
 }
@@ -42,6 +43,7 @@ mod tests {
         assert_eq!(nearest("betwen", &known), Some("BETWEEN"));
         assert_eq!(nearest("LIEK", &known), Some("LIKE"));
         assert_eq!(nearest("TIMESTMAP", &known), Some("TIMESTAMP"));
+        assert_eq!(nearest("Prefx", &["suffix", "prefix"]), Some("prefix"));
         assert_eq!(nearest("contains", &known), None);
         assert_eq!(nearest("x", &known), None);
         assert_eq!(nearest(&"LIKE".repeat(9), &known), None);

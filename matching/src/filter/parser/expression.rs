@@ -9,6 +9,7 @@
 
 use super::super::arithmetic::{self, Level, NEGATABLE, Operator};
 use super::super::datum::Datum;
+use super::super::dialect::Language;
 use super::super::error::{Expected, FilterErrorReason};
 use super::super::evaluate::constant;
 use super::super::function::{Function, Signature, names};
@@ -178,7 +179,8 @@ impl Parser<'_> {
         }
         let foreign = FOREIGN.iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
         let near = foreign.map(|(_, instead)| *instead);
-        let near = near.or_else(|| nearest(word, &names().collect::<Vec<_>>()));
+        let known: Vec<_> = names().chain(Language::words()).collect();
+        let near = near.or_else(|| nearest(word, &known));
         self.refuse(place, FilterErrorReason::UnknownFunction { name: brief(word), near })
     }
 
