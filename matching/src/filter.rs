@@ -39,7 +39,8 @@
 //! Keywords and function names are read in any case, names of attributes exactly. The stages, in
 //! order: `lexer`, `parser` (with `types`), `tree`, `print`, `evaluate` (with `datum`,
 //! `arithmetic`, `function`).
-//! Strict mode is CESQL to the letter and stands apart in [`strict`].
+//! Strict mode is CESQL to the letter and stands apart in [`strict`]. Filters in JSON, of CloudEvents
+//! and of EventBridge, are translated in `dialect`.
 //! Not here: reading a payload (`crate::json`).
 
 use std::fmt;
