@@ -494,7 +494,7 @@ fn assert_explains(filter: &Filter, event: &Event) {
         assert_eq!(alone, Some(clause.truth), "{} of {filter}", clause.text);
         for reading in &clause.readings {
             // As text, since a NaN equals nothing.
-            let value = Attributes::get(event, reading.name).map(|value| value.to_string());
+            let value = Attributes::get(event, &reading.name).map(|value| value.to_string());
             assert_eq!(reading.value.map(|value| value.to_string()), value);
         }
     }

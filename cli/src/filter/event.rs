@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fanal_matching::json::is_json;
-use fanal_matching::{Attributes, JsonPayload, Path, Value};
+use fanal_matching::{Attributes, JsonPayload, JsonValue, Path, Value};
 use fanal_protocol::BodyBuilder;
 use fanal_protocol::body::CORE_NAMES;
 use serde::Deserialize;
@@ -203,6 +203,10 @@ impl Attributes for Event<'_> {
 
     fn data(&self, path: &Path) -> Option<Value<'_>> {
         self.payload.as_ref()?.get(path)
+    }
+
+    fn payload(&self) -> Option<JsonValue<'_>> {
+        self.payload.as_ref()?.root()
     }
 }
 

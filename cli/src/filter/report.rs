@@ -5,6 +5,7 @@
 //!    apply is null.
 //! 2. Both forms say the same; texts of events reach no terminal with control characters.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use base64::Engine;
@@ -59,7 +60,7 @@ struct ClauseResult<'a> {
 
 #[derive(Serialize)]
 struct Named<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     #[serde(rename = "type")]
     kind: Option<&'static str>,
     value: Option<serde_json::Value>,
@@ -162,7 +163,7 @@ impl TopicResult {
     fn rows(&self, topic: Option<&str>) -> Vec<[String; 4]> {
         let told = topic.map_or_else(
             || "topic is missing".to_owned(),
-            |topic| Reading { name: "topic", value: Some(Value::Str(topic)) }.to_string(),
+            |topic| Reading { name: "topic".into(), value: Some(Value::Str(topic)) }.to_string(),
         );
         let row = |what: String, matches: bool, decides: bool| {
             [what, matches.to_string(), yes(decides).to_owned(), told.clone()]

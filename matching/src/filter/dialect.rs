@@ -128,14 +128,16 @@ impl Embedded {
         })
     }
 
-    /// What it reads of `event`, but for the payload. A name may stand there twice.
-    pub(super) fn readings<'a, A: Attributes + ?Sized>(&'a self, event: &'a A) -> Vec<Reading<'a>> {
+    /// What the condition reads of the event, in the order of its text.
+    pub(super) fn read_into<'a, A: Attributes + ?Sized>(
+        &'a self,
+        event: &'a A,
+        readings: &mut Vec<Reading<'a>>,
+    ) {
         match self {
-            Embedded::Cesql(expression) => expression.readings(event),
-            Embedded::CloudEvents(filter) => filter.readings(event),
-            Embedded::EventBridge(pattern) => {
-                pattern.names().map(|name| Reading { name, value: event.get(name) }).collect()
-            }
+            Embedded::Cesql(expression) => expression.read_into(event, readings),
+            Embedded::CloudEvents(filter) => filter.read_into(event, readings),
+            Embedded::EventBridge(pattern) => pattern.read_into(event, readings),
         }
     }
 

@@ -7,6 +7,7 @@
 //! Made for people and tools: it allocates, and takes time in the number of clauses times their
 //! depth.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -50,10 +51,10 @@ pub struct Clause<'a> {
 }
 
 /// What a filter found under a name.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reading<'a> {
     /// The name.
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     /// What the event has; `None`: it has none of this name.
     pub value: Option<Value<'a>>,
 }
@@ -62,6 +63,15 @@ impl Clause<'_> {
     /// Whether it is made of clauses that follow and says nothing by itself.
     pub fn is_compound(&self) -> bool {
         self.operator.is_some()
+    }
+}
+
+impl<'a> Reading<'a> {
+    /// Each name once.
+    pub(super) fn put_into(self, readings: &mut Vec<Reading<'a>>) {
+        if readings.iter().all(|known| known.name != self.name) {
+            readings.push(self);
+        }
     }
 }
 
@@ -137,10 +147,11 @@ impl<'a, A: Attributes + ?Sized> Walk<'a, A> {
 
     /// What a node reads itself, and the clauses within it.
     fn take_apart(&self, id: NodeId, readings: &mut Vec<Reading<'a>>, within: &mut Vec<NodeId>) {
-        for reading in self.readings(id) {
-            if readings.iter().all(|known| known.name != reading.name) {
-                readings.push(reading);
-            }
+        if let Node::Embedded(embedded) = self.tree.node(id) {
+            self.tree.embedded(embedded).read_into(self.event, readings);
+        }
+        if let Some(reading) = self.reading(id) {
+            reading.put_into(readings);
         }
         let is_compound = operator(self.tree.node(id)).is_some();
         self.tree.for_each_operand(id, |operand| {
@@ -151,22 +162,15 @@ impl<'a, A: Attributes + ?Sized> Walk<'a, A> {
         });
     }
 
-    fn readings(&self, id: NodeId) -> Vec<Reading<'a>> {
+    fn reading(&self, id: NodeId) -> Option<Reading<'a>> {
         match self.tree.node(id) {
-            Node::Embedded(index) => self.tree.embedded(index).readings(self.event),
-            node => self.reading(node).into_iter().collect(),
-        }
-    }
-
-    fn reading(&self, node: Node) -> Option<Reading<'a>> {
-        match node {
             Node::Name(name) | Node::Exists(name) | Node::IsNull { name, .. } => {
                 let name = self.tree.text(name);
-                Some(Reading { name, value: self.event.get(name) })
+                Some(Reading { name: name.into(), value: self.event.get(name) })
             }
             Node::Path(path) | Node::PathExists(path) | Node::PathIsNull { path, .. } => {
                 let path = self.tree.path(path);
-                Some(Reading { name: path.as_str(), value: self.event.data(path) })
+                Some(Reading { name: path.as_str().into(), value: self.event.data(path) })
             }
             _ => None,
         }
@@ -307,6 +311,17 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_in_another_language_says_what_it_reads() {
+        let event = [("a", Value::Int(5)), ("type", Value::Str("com.x"))];
+        let readings = |text: &str| rows(text, &event).pop().unwrap().4;
+        assert_eq!(readings("CESQL('A > 4 AND UPPER(type) = b')"), "A = 5, type = 'com.x', b is missing");
+        let cloud = r#"CLOUDEVENTS('{"any":[{"not":{"prefix":{"type":"x"}}},{"sql":"a = 1"}]}')"#;
+        assert_eq!(readings(cloud), "type = 'com.x', a = 5");
+        let pattern = r#"EVENTBRIDGE('{"a":[5],"$or":[{"b":[1]},{"data":{"c":{"d e":[2]}}}]}')"#;
+        assert_eq!(readings(pattern), "a = 5, b is missing, data.c['d e'] is missing");
+    }
+
+    #[test]
     fn a_condition_in_another_language_is_one_clause_with_all_that_it_reads() {
         let event = [("hop", Value::Str("4")), ("ip", Value::Str("10.0.0.1"))];
         let cesql = "CESQL('INT(hop) < 5 AND EXISTS none AND hop != 7')";
@@ -318,7 +333,7 @@ mod tests {
                 row("OR", 0, TRUE, true, ""),
                 row("IS NOT TRUE", 1, TRUE, true, ""),
                 row(cesql, 2, FALSE, true, "hop = '4', none is missing"),
-                row(canonical, 1, FALSE, false, "ip = '10.0.0.1'"),
+                row(canonical, 1, FALSE, false, "data.a is missing, ip = '10.0.0.1'"),
             ]
         );
         let filter = r#"CLOUDEVENTS('{"any":[{"not":{"exact":{"hop":"4"}}},{"sql":"ip = hop"}]}')"#;

@@ -82,6 +82,26 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// What the filter reads of the event, in the order of its text.
+    pub(in super::super) fn read_into<'a, A: Attributes + ?Sized>(
+        &'a self,
+        event: &'a A,
+        readings: &mut Vec<Reading<'a>>,
+    ) {
+        match self {
+            Filter::Texts(_, texts) => texts.iter().for_each(|(name, _)| {
+                Reading { name: name.into(), value: event.get(name) }.put_into(readings);
+            }),
+            Filter::All(filters) | Filter::Any(filters) => {
+                filters.iter().for_each(|filter| filter.read_into(event, readings));
+            }
+            Filter::Not(filter) => filter.read_into(event, readings),
+            Filter::Sql(expression) => expression.read_into(event, readings),
+        }
+    }
+}
+
 struct Reader<'t> {
     text: &'t str,
 }
@@ -191,23 +211,6 @@ impl Filter {
             Filter::Any(filters) => filters.iter().any(|filter| filter.matches(event)),
             Filter::Not(filter) => !filter.matches(event),
             Filter::Sql(expression) => expression.truth(event).is_true(),
-        }
-    }
-}
-
-/// Explaining.
-impl Filter {
-    /// What it reads of `event`.
-    pub(super) fn readings<'a, A: Attributes + ?Sized>(&'a self, event: &'a A) -> Vec<Reading<'a>> {
-        match self {
-            Filter::Texts(_, texts) => {
-                texts.iter().map(|(name, _)| Reading { name, value: event.get(name) }).collect()
-            }
-            Filter::All(filters) | Filter::Any(filters) => {
-                filters.iter().flat_map(|filter| filter.readings(event)).collect()
-            }
-            Filter::Not(filter) => filter.readings(event),
-            Filter::Sql(expression) => expression.readings(event),
         }
     }
 }

@@ -25,6 +25,7 @@ use super::super::pattern;
 use super::json::Number;
 
 mod evaluate;
+mod explain;
 mod read;
 mod write;
 
@@ -117,24 +118,6 @@ struct Bound {
 struct Network {
     address: IpAddr,
     bits: u32,
-}
-
-impl Pattern {
-    /// The attributes and core fields that it looks at; one may stand there twice.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        let mut names = Vec::new();
-        self.0.add_names(&mut names);
-        names.into_iter()
-    }
-}
-
-impl Members {
-    /// Of an outermost object.
-    fn add_names<'p>(&'p self, names: &mut Vec<&'p str>) {
-        let attributes = self.fields.iter().filter(|field| matches!(field.wanted, Wanted::Value(_)));
-        names.extend(attributes.map(|field| field.name.as_str()));
-        self.choices.iter().flatten().for_each(|members| members.add_names(names));
-    }
 }
 
 impl Wanted {

@@ -32,13 +32,25 @@ impl Expression {
 }
 
 impl Expression {
-    /// What the whole expression reads of `event`, each name once.
-    pub(in super::super) fn readings<'a, A: Attributes + ?Sized>(&'a self, event: &'a A) -> Vec<Reading<'a>> {
-        let walk = Walk { text: &self.canonical, event, places: places(&self.root), clauses: Vec::new() };
-        let mut readings = Vec::new();
-        walk.read_all(&self.root, &mut readings);
-        readings
+    /// What the expression reads of the event, in the order of the text.
+    pub(in super::super) fn read_into<'a, A: Attributes + ?Sized>(
+        &'a self,
+        event: &'a A,
+        readings: &mut Vec<Reading<'a>>,
+    ) {
+        read_node(&self.root, event, readings);
     }
+}
+
+fn read_node<'a, A: Attributes + ?Sized>(node: &'a Node, event: &'a A, readings: &mut Vec<Reading<'a>>) {
+    if let Node::Name(name) | Node::Exists(name) = node {
+        reading(name, event).put_into(readings);
+    }
+    for_each_operand(node, &mut |operand| read_node(operand, event, readings));
+}
+
+fn reading<'a, A: Attributes + ?Sized>(name: &'a Name, event: &'a A) -> Reading<'a> {
+    Reading { name: (&*name.written).into(), value: read(name, event) }
 }
 
 /// Collects the clauses of one expression.
@@ -69,26 +81,13 @@ impl<'a, A: Attributes + ?Sized> Walk<'a, A> {
     /// What a node reads itself, and the clauses within it.
     fn take_apart(&self, node: &'a Node, readings: &mut Vec<Reading<'a>>, within: &mut Vec<&'a Node>) {
         if let Node::Name(name) | Node::Exists(name) = node {
-            self.read(name, readings);
+            reading(name, self.event).put_into(readings);
         }
         let is_compound = operator(node).is_some();
         for_each_operand(node, &mut |operand| match is_compound || is_condition(operand) {
             true => within.push(operand),
             false => self.take_apart(operand, readings, within),
         });
-    }
-
-    fn read_all(&self, node: &'a Node, readings: &mut Vec<Reading<'a>>) {
-        if let Node::Name(name) | Node::Exists(name) = node {
-            self.read(name, readings);
-        }
-        for_each_operand(node, &mut |operand| self.read_all(operand, readings));
-    }
-
-    fn read(&self, name: &'a Name, readings: &mut Vec<Reading<'a>>) {
-        if readings.iter().all(|reading| reading.name != &*name.written) {
-            readings.push(Reading { name: &name.written, value: read(name, self.event) });
-        }
     }
 }
 
