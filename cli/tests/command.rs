@@ -159,6 +159,7 @@ fn events_come_in_every_form_that_people_have() {
         ("n = 5", "{\"attributes\":{\"n\":5}}"),
         ("attributes IS NULL", "{\"attributes\":[5]}"),
         // Payloads: as JSON, as text, in Base64, and what is none.
+        (r#"{"data":{"n":[{"numeric":[">",5]}]}}"#, delivery),
         ("data.n = 6", delivery),
         ("data.nested.n = 6 AND data.n = 5", flat),
         (

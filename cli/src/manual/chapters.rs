@@ -135,6 +135,10 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
              names of letters and digits, 32-bit integers, implicit casts ('5' = 5), AND, OR and XOR read from left to \
              right, and an error instead of unknown, with which nothing matches. The same words in the other mode are \
              another filter.",
+            "A filter that begins with { or [ is JSON: one of the CloudEvents Subscriptions API (exact, prefix, suffix, \
+             all, any, not, sql), or a pattern of Amazon EventBridge, whose `detail` is the payload. It is translated; \
+             what the language cannot say stands within CLOUDEVENTS('…'), EVENTBRIDGE('…') or CESQL('…'), which may be \
+             parts of any filter. `condition IS TRUE` and its like, never unknown, are their two-valued NOT.",
         ],
         examples: &[
             ("Numbers and texts", "fanal filter test \"region = 'eu' AND amount BETWEEN 10 AND 99.5\""),
@@ -149,6 +153,17 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
             ("Computed", "fanal filter test \"UPPER(LEFT(city, 3)) = 'PAR' AND price * amount > 100\""),
             ("Times", "fanal filter test \"time - TIMESTAMP(ordered_at) > DURATION('2h')\""),
             ("Within a JSON payload", "fanal filter test \"data.items[0].price > 100 AND EXISTS data.gift\""),
+            (
+                "A filter as a CloudEvents subscription has it",
+                "fanal filter test \\\n    \
+                 '{\"all\":[{\"prefix\":{\"type\":\"com.\"}},{\"exact\":{\"source\":\"/ci\"}}]}'",
+            ),
+            (
+                "A pattern of Amazon EventBridge, on an event",
+                "echo '{\"topic\":\"t\",\"source\":\"shop\",\"data\":{\"n\":12}}' | \\\n    \
+                 fanal filter test --event - \\\n    \
+                 '{\"source\":[\"shop\"],\"detail\":{\"n\":[{\"numeric\":[\">\",10]}]}}'",
+            ),
             (
                 "CloudEvents SQL to the letter",
                 "fanal filter test --strict \"amount > '100' OR gift AND TRUE\"",
