@@ -297,14 +297,23 @@ async def _(world: World) -> None:
         assert matches(vector["filter"], vector["topic"]) == vector["matches"], vector
 
 
-@check("vectors/predicates.json: what the home matches, and its canonical texts")
+# Files of predicates, and the key of `Subscribe` that takes them.
+_PREDICATES = {"predicates.json": "predicate", "strict.json": "strict", "dialects.json": "predicate"}
+
+
+@check("vectors/predicates.json, strict.json, dialects.json: what the home matches, and its canonical texts")
 async def _(world: World) -> None:
+    for file, key in _PREDICATES.items():
+        await _check_predicates(world, file, key)
+
+
+async def _check_predicates(world: World, file: str, key: str) -> None:
     client = await world.client("vector-predicates")
-    vectors = _load(world, "predicates.json")
+    vectors = _load(world, file)
     publisher = await client.publisher()
     for start in range(0, len(vectors), 50):
         part = vectors[start : start + 50]
-        asked = [await client.subscribe("#", predicate=vector["text"], wait="home") for vector in part]
+        asked = [await client.subscribe("#", wait="home", **{key: vector["text"]}) for vector in part]
         await _check_canonical(client, {s.channel: v for s, v in zip(asked, part, strict=True)})
         for vector, subscription in zip(part, asked, strict=True):
             events = vector["events"]
@@ -347,17 +356,21 @@ async def _matched(subscription: Any, name: str, count: int) -> list[str]:
     """The events of the vector `name`, at least so many; those of others are passed over."""
     matched: list[str] = []
     while len(matched) < count or not subscription.is_empty():
-        item = await subscription.next(BOUND_SECONDS)
+        try:
+            item = await subscription.next(BOUND_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"{name}: {count} match, and these alone came: {matched}") from None
         assert not isinstance(item, Gap), item
         if (correlation := item.body.correlation or "").startswith(f"{name} "):
             matched.append(correlation)
     return matched
 
 
-@check("vectors/predicates.json: what is refused, and where")
+@check("vectors/predicates.json, strict.json, dialects.json: what is refused, and where")
 async def _(world: World) -> None:
     client = await world.client("vector-refused")
-    for vector in _load(world, "predicates.json", "refused"):
-        place = f"{vector['line']}:{vector['column']}:"
-        ask = client.subscribe("vectors", predicate=vector["text"], wait="home")
-        await must_refuse(ask, vector["code"], "filter_refused", place)
+    for file, key in _PREDICATES.items():
+        for vector in _load(world, file, "refused"):
+            place = f"{vector['line']}:{vector['column']}:"
+            ask = client.subscribe("vectors", wait="home", **{key: vector["text"]})
+            await must_refuse(ask, vector["code"], "filter_refused", place)
