@@ -502,7 +502,7 @@ mod tests {
         let entry = |n: usize| InterestEntry {
             class: (n % 2) as u8,
             filter: format!("f/{}/{}", n % 3, n % 17),
-            predicate: (n % 4 != 0).then(|| format!("n > {n}")),
+            predicate: (!n.is_multiple_of(4)).then(|| format!("n > {n}")),
             ..Default::default()
         };
         let (mut widened, mut narrowed) = (0, 0);
