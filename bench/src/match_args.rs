@@ -36,6 +36,9 @@ pub(crate) struct MatchArgs {
     /// Seconds that an engine may take for loading; a run may take a fourth of it.
     #[arg(long, default_value_t = 60)]
     limit: u64,
+    /// Seconds that matching is watched, alone and beside a writer each.
+    #[arg(long, default_value_t = 2.0)]
+    watch: f64,
     /// One JSON object a line instead of tables.
     #[arg(long)]
     json: bool,
@@ -59,6 +62,7 @@ impl MatchArgs {
             runs: self.runs.max(1),
             seed: self.seed,
             limit: Duration::from_secs(self.limit),
+            watched: Duration::try_from_secs_f64(self.watch)?,
             json: self.json,
             heap,
         };

@@ -17,24 +17,24 @@ use super::engine::{Engine, Matcher, Refusal};
 use super::event::Event;
 use super::figures::{Beside, Longest};
 
-/// How long each of the two is watched.
-const WATCHED: Duration = Duration::from_secs(2);
 /// Subscriptions between an insert and its remove.
 const KEPT: usize = 64;
 
-/// Measures both; `fresh` are subscriptions with ids that are not in use.
+/// Measures both, each for as long as `watched`; `fresh` are subscriptions with ids that are not in
+/// use.
 pub(super) fn measure<E: Engine>(
     engine: &E,
     clock: Clock,
+    watched: Duration,
     events: &[Event],
     fresh: &[(u32, E::Subscription)],
 ) -> Result<Beside, Refusal> {
-    let alone = watch(engine, clock, events)?;
+    let alone = watch(engine, clock, watched, events)?;
     let done = AtomicBool::new(false);
     let fresh = fresh.to_vec();
     let (with_writer, changes_per_second) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(engine, fresh, &done));
-        let longest = watch(engine, clock, events);
+        let longest = watch(engine, clock, watched, events);
         done.store(true, Ordering::Relaxed);
         let written = writer.join().map_err(|_| "the writer panics".to_owned());
         Ok::<_, Refusal>((longest?, written??))
@@ -67,7 +67,12 @@ fn write<E: Engine>(
     Ok(changes as f64 / began.elapsed().as_secs_f64())
 }
 
-fn watch<E: Engine>(engine: &E, clock: Clock, events: &[Event]) -> Result<Longest, Refusal> {
+fn watch<E: Engine>(
+    engine: &E,
+    clock: Clock,
+    watched: Duration,
+    events: &[Event],
+) -> Result<Longest, Refusal> {
     let mut matcher = engine.matcher();
     for event in events {
         matcher.receive(event);
@@ -75,7 +80,7 @@ fn watch<E: Engine>(engine: &E, clock: Clock, events: &[Event]) -> Result<Longes
     }
     let preemptions = Preemptions::new();
     let (mut wall, mut preempted) = (Samples::default(), 0);
-    let deadline = Instant::now() + WATCHED;
+    let deadline = Instant::now() + watched;
     for event in events.iter().cycle().take_while(|_| Instant::now() < deadline) {
         matcher.receive(event);
         let before = preemptions.count();

@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) runs: usize,
     /// For loading; a fourth of it for checking and for each run.
     pub(super) limit: Duration,
+    /// How long matching is watched, alone and beside a writer each.
+    pub(super) watched: Duration,
     /// Bytes that the process has from its allocator.
     pub(super) heap: fn() -> usize,
 }
@@ -311,7 +313,8 @@ impl<E: Engine> Cell<'_, E> {
         }
         let first = self.subscriptions + changes(self.subscriptions);
         let fresh: Vec<_> = (first..).zip(self.prepare(first, 5_000)?).collect();
-        figures.beside = Some(beside::measure(&self.engine, self.clock, &self.answers.events, &fresh)?);
+        figures.beside =
+            Some(beside::measure(&self.engine, self.clock, self.plan.watched, &self.answers.events, &fresh)?);
         Ok(())
     }
 }

@@ -87,7 +87,7 @@ pub(super) struct Cost {
     pub(super) count: usize,
     /// Of one filter.
     pub(super) text_bytes: usize,
-    /// Longest, on the wall's clock.
+    /// The longest.
     pub(super) insert_us: f64,
     /// An event without them.
     pub(super) before_us: f64,
@@ -131,7 +131,7 @@ impl Beside<'_> {
             let given = selector.clone();
             let (entry, took) = self.clock.measure(|| self.index.insert(given, ()));
             entries.push(entry);
-            longest = longest.max(took.wall);
+            longest = longest.max(took.processor);
         }
         let with_us = self.event_us();
         let (plain_us, matches) = self.plain(&selectors, &entries, kind.name)?;

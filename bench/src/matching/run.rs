@@ -43,6 +43,8 @@ pub struct Options {
     pub seed: u64,
     /// How long loading may take, in seconds; a run may take a fourth of it.
     pub limit: Duration,
+    /// How long matching is watched, alone and beside a writer each.
+    pub watched: Duration,
     /// One JSON object a line instead of tables.
     pub json: bool,
     /// Bytes that the process has from its allocator.
@@ -86,6 +88,7 @@ pub fn run(options: &Options) -> bool {
         events: options.events,
         runs: options.runs,
         limit: options.limit,
+        watched: options.watched,
         heap: options.heap,
     };
     let mut cells = Vec::new();

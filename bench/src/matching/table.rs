@@ -124,7 +124,7 @@ pub(super) fn judged(all: &[Judged]) -> String {
 /// What hostile filters cost.
 pub(super) fn hostile(all: &[Cost]) -> String {
     let mut text = String::from(
-        "| filters | how many | bytes of text | longest insert, wall µs | median µs before | with them | they add | \
+        "| filters | how many | bytes of text | longest insert µs | median µs before | with them | they add | \
          evaluated one by one | matches |\n|---|---|---|---|---|---|---|---|---|",
     );
     for cost in all {
