@@ -1,5 +1,8 @@
 //! The project's own index, asked as an edge of the broker asks it: with a route per topic, which
 //! the index renews where it is not current.
+//!
+//! The table of ids here, some 12 bytes a subscription, shows in what the heap grew by, not in what
+//! the index says of itself.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
