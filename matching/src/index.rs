@@ -40,6 +40,7 @@ use writer::{View, Writer};
 
 mod arena;
 mod blocks;
+mod boxes;
 mod checks;
 mod codes;
 mod entry;

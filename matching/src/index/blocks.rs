@@ -6,9 +6,10 @@
 //! |---|---|
 //! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
 //! | ids | used, meta, next, owner (2), previous, numbers of entries |
-//! | inner | rest, meta, attributes of children (2), owner (2), children, boxes, children by gates, whether gates are used |
+//! | inner | rest, meta, attributes of children (2), owner (2), children, children by gates, whether gates are used |
 //! | list | first block of ids, meta, home, numbers |
 //! | homes | how many, meta, blocks |
+//! | boxes, box | `super::boxes` |
 //!
 //! 1. *Entries* and *ids* form chains. A chain's words change in two ways while readers are at
 //!    them: `used` grows after what it covers was written, and a target becomes `NOBODY`.
@@ -24,7 +25,7 @@ use super::trie::Slot;
 
 pub(super) const META: usize = 1;
 pub(super) const NEXT: usize = 2;
-/// Of inner blocks; of chains it is `CHAIN_OWNER`.
+/// Of inner blocks and of boxes; of chains it is `CHAIN_OWNER`.
 pub(super) const INNER_OWNER: usize = 4;
 pub(super) const CHAIN_OWNER: usize = 3;
 pub(super) const PREVIOUS: usize = 5;
@@ -33,10 +34,9 @@ pub(super) const CHAIN_HEAD: usize = 6;
 pub(super) const REST: usize = 0;
 pub(super) const ATTRIBUTES: usize = 2;
 pub(super) const CHILDREN: usize = 6;
-pub(super) const BOXES: usize = 7;
-pub(super) const DERIVED: usize = 8;
-pub(super) const GATES: usize = 9;
-pub(super) const INNER_WORDS: usize = 10;
+pub(super) const DERIVED: usize = 7;
+pub(super) const GATES: usize = 8;
+pub(super) const INNER_WORDS: usize = 9;
 
 pub(super) const LIST_HOME: usize = 2;
 pub(super) const LIST_COUNT: usize = 3;
@@ -52,9 +52,12 @@ pub(super) enum Kind {
     Inner,
     List,
     Homes,
+    Boxes,
+    Box,
 }
 
-const KINDS: [Kind; 5] = [Kind::Entries, Kind::Ids, Kind::Inner, Kind::List, Kind::Homes];
+const KINDS: [Kind; 7] =
+    [Kind::Entries, Kind::Ids, Kind::Inner, Kind::List, Kind::Homes, Kind::Boxes, Kind::Box];
 
 /// Kind, size in words and how many of them hold what was removed.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +95,10 @@ pub(super) enum Owner {
     Rest(Handle),
     /// A list of entries with the same filter.
     List(Handle),
+    /// What is no box beside boxes.
+    Plain(Handle),
+    /// A set of boxes.
+    Set(Handle),
     /// The table of links.
     Link(Key),
 }
@@ -102,6 +109,8 @@ impl Owner {
             Owner::Slot(slot) => [0, slot.0],
             Owner::Rest(inner) => [1, inner],
             Owner::List(list) => [2, list],
+            Owner::Plain(boxes) => [3, boxes],
+            Owner::Set(set) => [4, set],
             Owner::Link(key) => [key.first, key.second],
         }
     }
@@ -113,6 +122,8 @@ impl Owner {
             0 => Owner::Slot(Slot(second)),
             1 => Owner::Rest(second),
             2 => Owner::List(second),
+            3 => Owner::Plain(second),
+            4 => Owner::Set(second),
             _ => Owner::Link(Key { first, second }),
         }
     }

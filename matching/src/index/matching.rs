@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::EntryId;
 use super::arena::{Arena, Handle};
 use super::blocks::{
-    CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words,
+    CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words, meta,
 };
+use super::boxes::{self, Waiting};
 use super::entry::{self, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
 use super::seen::Seen;
 use super::table::Key;
@@ -28,6 +29,7 @@ pub(super) struct Scratch {
     queue: Vec<Step>,
     lists: Vec<Handle>,
     blocks: Vec<Step>,
+    waiting: Waiting,
     /// For who resolves what was found.
     pub(super) found: Vec<EntryId>,
 }
@@ -55,6 +57,7 @@ impl Scratch {
             queue: Vec::new(),
             lists: Vec::new(),
             blocks: Vec::new(),
+            waiting: Waiting::default(),
             found: Vec::new(),
         }
     }
@@ -89,7 +92,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
     found: &mut impl FnMut(Hit<'_>),
 ) {
     let arena = &view.common.arena;
-    let Scratch { seen, queue, lists, blocks, .. } = scratch;
+    let Scratch { seen, queue, lists, blocks, waiting, .. } = scratch;
     seen.expect_tests(tests_end as usize);
     view.vocabulary.read(arena, event, seen);
     let mut found_one = |target: u32| match target & IS_LIST {
@@ -98,10 +101,10 @@ pub(super) fn find<A: Attributes + ?Sized>(
     };
     if slots.iter().any(|slot| uses_gates(arena, *slot)) {
         for level in &view.levels {
-            walk(view, &[*level], (topic, event), seen, queue, &mut found_one);
+            walk(view, &[*level], (topic, event), seen, (queue, waiting), &mut found_one);
         }
     }
-    walk(view, slots, (topic, event), seen, queue, &mut found_one);
+    walk(view, slots, (topic, event), seen, (queue, waiting), &mut found_one);
     seen.clear();
     hand_over(arena, lists, blocks, found);
 }
@@ -142,7 +145,7 @@ fn walk<A: Attributes + ?Sized>(
     slots: &[Slot],
     (topic, event): (&Topic, &A),
     seen: &mut Seen,
-    queue: &mut Vec<Step>,
+    (queue, waiting): (&mut Vec<Step>, &mut Waiting),
     found: &mut impl FnMut(u32),
 ) {
     let arena = &view.common.arena;
@@ -151,10 +154,14 @@ fn walk<A: Attributes + ?Sized>(
     let mut next = 0;
     while let Some(step) = queue.get(next).copied() {
         next += 1;
-        if step.meta.kind() == Kind::Inner {
-            open(view, step, seen, queue);
-        } else {
-            scan(view, step, (topic, event), seen, found);
+        match step.meta.kind() {
+            Kind::Inner => open(view, step, seen, queue),
+            Kind::Boxes => {
+                push(arena, queue, step.first);
+                let chain = |block| push(arena, queue, block);
+                boxes::visit(arena, step.block, seen, waiting, chain, &mut *found);
+            }
+            _ => scan(view, step, (topic, event), seen, found),
         }
     }
 }
@@ -249,11 +256,11 @@ pub(super) fn find_always(view: &View, slot: Slot, topic: &Topic, found: &mut im
     if block == 0 {
         return false;
     }
-    let is_divided = Meta(arena.words(block)[META].load(Ordering::Relaxed)).kind() == Kind::Inner;
-    if is_divided {
-        block = arena.load(block, REST);
+    let mut has_others = false;
+    while let Some(undivided) = undivided_at(arena, block) {
+        block = arena.load(block, undivided);
+        has_others = true;
     }
-    let mut has_others = is_divided;
     let seen = Seen::new();
     while block != 0 {
         let (words, next) = chain_words(arena, block);
@@ -274,12 +281,24 @@ pub(super) fn find_always(view: &View, slot: Slot, topic: &Topic, found: &mut im
     has_others
 }
 
+/// Where a block that divides entries leads to those that it cannot divide; `None` of a chain.
+fn undivided_at(arena: &Arena, block: Handle) -> Option<usize> {
+    match block {
+        0 => None,
+        block => match meta(arena, block).kind() {
+            Kind::Inner => Some(REST),
+            Kind::Boxes => Some(boxes::PLAIN),
+            _ => None,
+        },
+    }
+}
+
 /// Whether the entries below a slot are such that routes lead there: some ask for more than the
 /// topic.
 pub(super) fn has_filtered(view: &View, slot: Slot) -> bool {
     let arena = &view.common.arena;
     let mut block = slot.load(arena);
-    if block != 0 && Meta(arena.words(block)[META].load(Ordering::Relaxed)).kind() == Kind::Inner {
+    if undivided_at(arena, block).is_some() {
         return true;
     }
     while block != 0 {

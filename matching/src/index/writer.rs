@@ -15,9 +15,10 @@ use std::sync::atomic::Ordering;
 
 use super::arena::{Arena, Handle};
 use super::blocks::{
-    BOXES, CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, GATES, INNER_OWNER, INNER_WORDS,
-    Kind, LIST_COUNT, LIST_HOME, LIST_WORDS, META, Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
+    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, GATES, INNER_OWNER, INNER_WORDS, Kind,
+    LIST_COUNT, LIST_HOME, LIST_WORDS, META, Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
 };
+use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
 use super::entry::{ANY, CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, NOT, Operation, each_operation};
@@ -58,6 +59,7 @@ pub(super) struct Writer {
     gates: Gates,
     pub(super) homes: Homes,
     equals: Equals,
+    pub(super) sets: Sets,
     /// Entries that took the place of others which no reader can find any more.
     pub(super) settled: Vec<u32>,
 }
@@ -109,15 +111,15 @@ impl Homes {
 }
 
 /// An entry on its way to another block.
-struct Moving {
-    target: u32,
-    is_always: bool,
-    is_several: bool,
-    draft: Draft,
+pub(super) struct Moving {
+    pub(super) target: u32,
+    pub(super) is_always: bool,
+    pub(super) is_several: bool,
+    pub(super) draft: Draft,
 }
 
 impl Moving {
-    fn words(&self) -> Vec<u32> {
+    pub(super) fn words(&self) -> Vec<u32> {
         let count = ENTRY_HEAD + self.draft.codes.len() + self.draft.operations.len();
         let head = Head::new(count, self.draft.codes.len(), self.is_always, self.is_several);
         let mut words = Vec::with_capacity(count);
@@ -148,6 +150,7 @@ impl Writer {
             gates: Gates::new(),
             homes: Homes::new(),
             equals: Equals::new(),
+            sets: Sets::default(),
             settled: Vec::new(),
         };
         (view, writer)
@@ -254,16 +257,45 @@ impl Writer {
             target = list | IS_LIST;
             block = *self.blocks_of(self.home(target)).first()?;
         }
-        let entry = self.entries(block).into_iter().find(|entry| entry[0] == target)?;
-        let mut owner = Owner::read(self.arena(), block, CHAIN_OWNER);
+        let mut is_always = false;
+        if meta(self.arena(), block).kind() != Kind::Box {
+            let entry = self.entries(block).into_iter().find(|entry| entry[0] == target)?;
+            is_always = Head(entry[1]).is_always();
+        }
+        let mut owner = self.owner_of(block);
         loop {
-            let inner = match owner {
-                Owner::Slot(slot) => return Some((slot, Head(entry[1]).is_always())),
-                Owner::Link(key) => key.first,
-                Owner::Rest(inner) => inner,
-                Owner::List(_) => return None,
+            owner = match owner {
+                Owner::Slot(slot) => return Some((slot, is_always)),
+                owner => self.owner_above(owner)?,
             };
-            owner = Owner::read(self.arena(), inner, INNER_OWNER);
+        }
+    }
+
+    /// Who leads to a chain, or to the set of a box.
+    fn owner_of(&self, block: Handle) -> Owner {
+        match meta(self.arena(), block).kind() {
+            Kind::Box => Owner::Set(self.arena().load(block, boxes::BOX_SET)),
+            _ => Owner::read(self.arena(), block, CHAIN_OWNER),
+        }
+    }
+
+    /// Who leads to the block that an owner is part of; `None` of a node of topics and of a list.
+    fn owner_above(&self, owner: Owner) -> Option<Owner> {
+        let block = match owner {
+            Owner::Link(key) => key.first,
+            Owner::Rest(block) | Owner::Plain(block) => block,
+            Owner::Set(set) => self.arena().load(set, boxes::SET_BOXES),
+            Owner::Slot(_) | Owner::List(_) => return None,
+        };
+        Some(Owner::read(self.arena(), block, INNER_OWNER))
+    }
+
+    /// Whether what an owner leads to is met by every event of a topic.
+    fn is_root(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::Slot(_) => true,
+            Owner::Plain(boxes) => self.is_root(Owner::read(self.arena(), boxes, INNER_OWNER)),
+            _ => false,
         }
     }
 
@@ -289,6 +321,7 @@ impl Writer {
             + self.checks.bytes()
             + self.equals.bytes()
             + self.gates.bytes()
+            + self.sets.bytes()
     }
 
     pub(super) fn tests_end(&self) -> u32 {
@@ -305,7 +338,7 @@ impl Writer {
         self.links.remove(&self.memory, &view.links, key, to);
     }
 
-    fn arena(&self) -> &Arena {
+    pub(super) fn arena(&self) -> &Arena {
         self.memory.arena()
     }
 
@@ -347,11 +380,18 @@ impl Writer {
                 self.new_chain(view, owner, Kind::Entries, &[moving.words()]);
                 return;
             }
-            if meta(self.arena(), block).kind() == Kind::Entries {
+            let kind = meta(self.arena(), block).kind();
+            if kind == Kind::Entries {
                 self.append(view, owner, block, moving);
                 return;
             }
-            let is_root = matches!(Owner::read(self.arena(), block, INNER_OWNER), Owner::Slot(_));
+            if kind == Kind::Boxes {
+                let Some(other) = self.put_box(view, block, moving) else { return };
+                moving = other;
+                owner = Owner::Plain(block);
+                continue;
+            }
+            let is_root = self.is_root(Owner::read(self.arena(), block, INNER_OWNER));
             if let Some(at) = self.divider(&moving.draft.codes, is_root) {
                 let code = moving.draft.codes.remove(at);
                 owner = Owner::Link(Key { first: block, second: code });
@@ -388,18 +428,14 @@ impl Writer {
     /// The codes that stand for the way to where an owner leads, the last first.
     fn codes_to(&self, owner: Owner) -> Vec<u32> {
         let mut codes = Vec::new();
-        let mut owner = owner;
-        loop {
-            let inner = match owner {
-                Owner::Link(key) => {
-                    codes.push(key.second);
-                    key.first
-                }
-                Owner::Rest(inner) => inner,
-                Owner::Slot(_) | Owner::List(_) => return codes,
-            };
-            owner = Owner::read(self.arena(), inner, INNER_OWNER);
+        let mut above = Some(owner);
+        while let Some(owner) = above {
+            if let Owner::Link(key) = owner {
+                codes.push(key.second);
+            }
+            above = self.owner_above(owner);
         }
+        codes
     }
 
     /// Which of the codes divides best.
@@ -414,16 +450,20 @@ impl Writer {
             Owner::Slot(slot) => slot.load(self.arena()),
             Owner::Rest(inner) => self.arena().load(inner, REST),
             Owner::List(list) => self.arena().load(list, 0),
+            Owner::Plain(boxes) => self.arena().load(boxes, boxes::PLAIN),
+            Owner::Set(set) => self.arena().load(set, boxes::ROOT),
             Owner::Link(key) => view.links.find(self.arena(), key, |_| true),
         }
     }
 
     /// Lets the owner lead to `block` rather than to `old`; either may be none.
-    fn lead(&mut self, view: &View, owner: Owner, old: Handle, block: Handle) {
+    pub(super) fn lead(&mut self, view: &View, owner: Owner, old: Handle, block: Handle) {
         match owner {
             Owner::Slot(slot) => slot.store(self.arena(), block),
             Owner::Rest(inner) => self.arena().store(inner, REST, block),
             Owner::List(list) => self.arena().store(list, 0, block),
+            Owner::Plain(boxes) => self.arena().store(boxes, boxes::PLAIN, block),
+            Owner::Set(set) => self.arena().store(set, boxes::ROOT, block),
             Owner::Link(key) if old == 0 => {
                 self.count_child(key, 1);
                 self.links.insert(&mut self.memory, &view.links, key, block);
@@ -448,7 +488,13 @@ impl Writer {
     }
 
     /// Makes the first block of a chain.
-    fn new_chain(&mut self, view: &View, owner: Owner, kind: Kind, entries: &[Vec<u32>]) -> Handle {
+    pub(super) fn new_chain(
+        &mut self,
+        view: &View,
+        owner: Owner,
+        kind: Kind,
+        entries: &[Vec<u32>],
+    ) -> Handle {
         let used = CHAIN_HEAD + entries.iter().map(Vec::len).sum::<usize>();
         let block = self.new_block(owner, kind, used);
         let mut at = CHAIN_HEAD;
@@ -473,20 +519,28 @@ impl Writer {
         block
     }
 
-    fn write(&self, block: Handle, at: usize, words: &[u32]) {
+    pub(super) fn write(&self, block: Handle, at: usize, words: &[u32]) {
         let block = &self.arena().words(block)[at..];
         words.iter().zip(block).for_each(|(word, place)| place.store(*word, Ordering::Relaxed));
     }
 
     /// Adds an entry to a chain whose first block is `block`.
-    fn append(&mut self, view: &View, owner: Owner, block: Handle, moving: Moving) {
+    pub(super) fn append(&mut self, view: &View, owner: Owner, block: Handle, moving: Moving) {
         let target = moving.target;
         let words = moving.words();
         if self.append_in_place(block, &words) {
             self.add_home(target, block);
             return;
         }
-        if matches!(owner, Owner::Slot(_) | Owner::Link(_)) && self.divide(view, owner, block) {
+        let is_divided = match owner {
+            Owner::Slot(_) | Owner::Link(_) => {
+                self.divide(view, owner, block) || self.gather_boxes(view, owner, block)
+            }
+            Owner::Plain(_) => self.divide(view, owner, block),
+            Owner::Rest(_) => self.gather_boxes(view, owner, block),
+            Owner::List(_) | Owner::Set(_) => false,
+        };
+        if is_divided {
             self.put(view, owner, moving);
             return;
         }
@@ -553,13 +607,22 @@ impl Writer {
         self.retire(block);
     }
 
-    fn retire(&mut self, block: Handle) {
+    /// Lets the blocks of a chain know another owner.
+    pub(super) fn own_chain(&self, first: Handle, owner: Owner) {
+        let mut block = first;
+        while block != 0 {
+            self.write(block, CHAIN_OWNER, &owner.words());
+            block = self.arena().load(block, NEXT);
+        }
+    }
+
+    pub(super) fn retire(&mut self, block: Handle) {
         let size = meta(self.arena(), block).size();
         self.memory.retire(block, size);
     }
 
     /// The words of each entry that was not removed.
-    fn entries(&self, block: Handle) -> Vec<Vec<u32>> {
+    pub(super) fn entries(&self, block: Handle) -> Vec<Vec<u32>> {
         let words = self.arena().words(block);
         let used = words[0].load(Ordering::Relaxed) as usize;
         let is_ids = meta(self.arena(), block).kind() == Kind::Ids;
@@ -575,7 +638,7 @@ impl Writer {
         entries
     }
 
-    fn moving(entry: &[u32]) -> Moving {
+    pub(super) fn moving(entry: &[u32]) -> Moving {
         let head = Head(entry[1]);
         let (codes, operations) = entry[ENTRY_HEAD..].split_at(head.codes());
         let draft = Draft { codes: codes.to_vec(), operations: operations.to_vec() };
@@ -588,7 +651,7 @@ impl Writer {
         if entries.len() < DIVIDE_AT || self.arena().load(block, NEXT) != 0 {
             return false;
         }
-        let is_root = matches!(owner, Owner::Slot(_));
+        let is_root = self.is_root(owner);
         let moving: Vec<Moving> = entries.iter().map(|entry| Writer::moving(entry)).collect();
         let divided = moving.iter().filter(|moving| {
             self.divider(&moving.draft.codes, is_root).is_some() || choices(&moving.draft).is_some()
@@ -692,6 +755,10 @@ impl Writer {
 
     /// Takes all that stands for `target` out of a block.
     fn remove_from_block(&mut self, view: &View, block: Handle, target: u32) {
+        if meta(self.arena(), block).kind() == Kind::Box {
+            self.remove_from_leaf(view, block, target);
+            return;
+        }
         let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
         let words = self.arena().words(block);
         let used = words[0].load(Ordering::Relaxed) as usize;
@@ -719,7 +786,7 @@ impl Writer {
         self.tidy(view, owner, block);
     }
 
-    fn release_entry(&mut self, view: &View, owner: Owner, entry: &[u32]) {
+    pub(super) fn release_entry(&mut self, view: &View, owner: Owner, entry: &[u32]) {
         let Moving { mut draft, .. } = Writer::moving(entry);
         draft.codes.extend(self.codes_to(owner));
         self.encoder(view).release(&draft.codes, &draft.operations);
@@ -755,15 +822,16 @@ impl Writer {
     }
 
     /// Takes an inner block out that has nothing below it any more.
-    fn on_chain_gone(&mut self, view: &View, owner: Owner) {
+    pub(super) fn on_chain_gone(&mut self, view: &View, owner: Owner) {
         let inner = match owner {
             Owner::Link(key) => key.first,
             Owner::Rest(inner) => inner,
+            Owner::Plain(boxes) => return self.tidy_boxes(view, boxes),
+            Owner::Set(set) => return self.on_set_gone(view, set),
             Owner::Slot(_) | Owner::List(_) => return,
         };
         let words = self.arena().words(inner);
-        let is_empty =
-            [REST, CHILDREN, BOXES, DERIVED].iter().all(|at| words[*at].load(Ordering::Relaxed) == 0);
+        let is_empty = [REST, CHILDREN, DERIVED].iter().all(|at| words[*at].load(Ordering::Relaxed) == 0);
         if is_empty {
             let owner = Owner::read(self.arena(), inner, INNER_OWNER);
             self.lead(view, owner, inner, 0);
@@ -794,6 +862,10 @@ impl Writer {
 
     /// Lets the entries of a block that stand for `old` stand for `new`.
     fn retarget(&self, block: Handle, old: u32, new: u32) {
+        if meta(self.arena(), block).kind() == Kind::Box {
+            self.retarget_lane(block, old, new);
+            return;
+        }
         let words = self.arena().words(block);
         let used = words[0].load(Ordering::Relaxed) as usize;
         let mut at = CHAIN_HEAD;
@@ -911,7 +983,7 @@ impl Writer {
         }
     }
 
-    fn add_home(&mut self, target: u32, block: Handle) {
+    pub(super) fn add_home(&mut self, target: u32, block: Handle) {
         let home = self.home(target);
         if home == 0 {
             self.set_home(target, block);
@@ -924,13 +996,13 @@ impl Writer {
         }
     }
 
-    fn drop_home(&mut self, target: u32, block: Handle) {
+    pub(super) fn drop_home(&mut self, target: u32, block: Handle) {
         let mut blocks = self.blocks_of(self.home(target));
         blocks.retain(|known| *known != block);
         self.write_homes(target, &blocks);
     }
 
-    fn move_home(&mut self, target: u32, from: Handle, to: Handle) {
+    pub(super) fn move_home(&mut self, target: u32, from: Handle, to: Handle) {
         let home = self.home(target);
         if home == from {
             self.set_home(target, to);
