@@ -387,3 +387,42 @@ fn what_goes_gives_its_memory_back() {
     assert!(index.bytes() < full + full / 4, "{} after {full} bytes", index.bytes());
     again.into_iter().for_each(|id| drop(index.remove(id)));
 }
+
+/// Shared parts that are nothing but ranges, in such numbers that they are laid out as ranges are.
+#[test]
+fn parts_that_filters_share_may_be_ranges() {
+    let mut generator = Generator::new(11);
+    let mut range = |names: usize| {
+        let low = generator.below(900);
+        format!("n{} BETWEEN {low} AND {}", generator.below(names), low + 20 + generator.below(150))
+    };
+    let all: Vec<String> = (0..400).map(|_| format!("({} AND {})", range(6), range(6))).collect();
+    let any: Vec<String> = (0..400).map(|_| format!("({} OR {})", range(6), range(6))).collect();
+    let index = Index::new();
+    let mut selectors = Vec::new();
+    for n in 0..4_000 {
+        let (one, other) = (generator.below(400), generator.below(400));
+        let text = match n % 2 {
+            0 => format!("{} OR {}", all[one], all[other]),
+            _ => format!("{} AND {}", any[one], any[other]),
+        };
+        let selector = filtered("a/#", &text);
+        index.insert(selector.clone(), n);
+        selectors.push(selector);
+    }
+    let topic = parse_topic("a/b");
+    let mut route = index.route(&topic);
+    const NUMBERS: [&str; 6] = ["n0", "n1", "n2", "n3", "n4", "n5"];
+    let mut matches = 0;
+    for _ in 0..60 {
+        let event: Event =
+            NUMBERS.iter().map(|name| (*name, Value::Int(generator.below(1_000) as i64))).collect();
+        let expected: Vec<usize> =
+            (0..selectors.len()).filter(|n| selectors[*n].matches(&topic, &event)).collect();
+        let mut got: Vec<usize> = found(&index, &mut route, &event).into_iter().map(|(_, n)| n).collect();
+        got.sort_unstable();
+        matches += got.len();
+        assert_eq!(got, expected);
+    }
+    assert!(matches > 1_000, "{matches}");
+}

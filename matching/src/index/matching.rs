@@ -149,6 +149,7 @@ fn walk<A: Attributes + ?Sized>(
     found: &mut impl FnMut(u32),
 ) {
     let arena = &view.common.arena;
+    let mut gates = Vec::new();
     queue.clear();
     slots.iter().for_each(|slot| push(arena, queue, slot.load(arena)));
     let mut next = 0;
@@ -159,7 +160,11 @@ fn walk<A: Attributes + ?Sized>(
             Kind::Boxes => {
                 push(arena, queue, step.first);
                 let chain = |block| push(arena, queue, block);
-                boxes::visit(arena, step.block, seen, waiting, chain, &mut *found);
+                boxes::visit(arena, step.block, seen, waiting, chain, |target| match is_gate(target) {
+                    true => gates.push(target & !IS_GATE),
+                    false => found(target),
+                });
+                gates.drain(..).for_each(|code| seen.set_derived(code));
             }
             _ => scan(view, step, (topic, event), seen, found),
         }
