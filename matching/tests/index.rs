@@ -311,6 +311,149 @@ fn what_stays_is_found_once_while_others_come_and_go() {
     });
 }
 
+/// A filter of nothing but ranges on some of six names, with a few others among them.
+fn ranges(generator: &mut Generator) -> String {
+    const NAMES: [&str; 6] = ["p", "q", "r", "u", "v", "w"];
+    let names = match generator.below(10) {
+        0 => NAMES.to_vec(),
+        1 => vec![generator.pick(&NAMES)],
+        2..6 => vec!["p", "q"],
+        _ => vec!["q", "r", "u"],
+    };
+    let mut parts: Vec<String> = names.iter().map(|name| range(generator, name)).collect();
+    match generator.below(40) {
+        0 => parts.push("s = 'x'".to_owned()),
+        1 => parts.push("v > 0.5".to_owned()),
+        2 => return format!("({}) OR p = 1", parts.join(" AND ")),
+        3 => parts.push(format!("k IN ({}, 2)", generator.below(2))),
+        _ => {}
+    }
+    parts.join(" AND ")
+}
+
+fn range(generator: &mut Generator, name: &str) -> String {
+    let low = match generator.below(12) {
+        0 => i64::from(i32::MIN),
+        1 => i64::from(i32::MAX) - 200,
+        _ => generator.below(1_000) as i64,
+    };
+    let high = (low + generator.below(300) as i64).min(i64::from(i32::MAX));
+    match generator.below(8) {
+        0 => format!("{name} > {low}"),
+        1 => format!("{name} <= {high}"),
+        2 => format!("{name} > {low} AND {name} < {}", high + 1),
+        _ => format!("{name} BETWEEN {low} AND {high}"),
+    }
+}
+
+fn point(generator: &mut Generator) -> Event {
+    let mut event: Event = vec![("s", Value::Str("x")), ("k", Value::Int(generator.below(3) as i64))];
+    for name in ["p", "q", "r", "u", "v", "w"] {
+        let value = match generator.below(40) {
+            0 => continue,
+            1 => Value::Float(f64::NAN),
+            2 => Value::Str("1"),
+            3 => Value::Int(i64::from(i32::MAX) + generator.below(3) as i64 - 1),
+            4 => Value::Int(generator.pick(&[i64::MIN, i64::MAX, i64::from(i32::MIN)])),
+            5..10 => Value::Float(generator.below(2_000) as f64 / 2.0),
+            _ => Value::Int(generator.below(1_200) as i64),
+        };
+        event.push((name, value));
+    }
+    event
+}
+
+/// Thousands of filters of ranges, more of them until half way and then fewer, down to none.
+#[test]
+fn it_finds_boxes_as_a_plain_scan_does() {
+    for seed in 0..if is_long() { 60 } else { 3 } {
+        let mut generator = Generator::new(seed + 4_000_000);
+        let index = Index::with_seed(seed);
+        let topic = parse_topic("a/b");
+        let mut route = index.route(&topic);
+        let mut model = Model::default();
+        let (mut matches, mut full) = (0, 0);
+        for step in 0..9_000 {
+            if step == 4_500 {
+                full = index.bytes();
+            }
+            if generator.percent(if step < 4_500 { 90 } else { 10 }) {
+                let selector = filtered("a/#", &ranges(&mut generator));
+                let id = index.insert(selector.clone(), step);
+                model.entries.insert(id, (selector, step));
+            } else if let Some(id) = model.pick(&mut generator) {
+                let known = model.entries.remove(&id).map(|(_, destination)| destination);
+                assert_eq!(index.remove(id), known);
+            }
+            if step % 50 == 0 || step > 8_950 {
+                let event = point(&mut generator);
+                let expected = model.scan(&topic, &event);
+                assert_eq!(found(&index, &mut route, &event), expected, "seed {seed} step {step}: {event:?}");
+                matches += expected.len();
+            }
+        }
+        assert!(matches > 5_000, "{matches}");
+        for id in model.entries.into_keys() {
+            assert!(index.remove(id).is_some());
+        }
+        assert_eq!(found(&index, &mut route, &point(&mut generator)), [], "seed {seed}");
+        assert!(index.bytes() < full / 2, "{} of {full} bytes", index.bytes());
+    }
+}
+
+/// As `what_stays_is_found_once_while_others_come_and_go`, among boxes: waves of thousands divide
+/// blocks and put them together again.
+#[test]
+fn a_box_that_stays_is_found_once_while_others_come_and_go() {
+    let rounds = if is_long() { 200_000 } else { 12_000 };
+    let mut generator = Generator::new(11);
+    let index = Index::new();
+    let topic = parse_topic("a/b");
+    let event: Event = ["p", "q", "r", "u", "v", "w"].map(|name| (name, Value::Int(500))).to_vec();
+    let mut expected = Vec::new();
+    for n in 0..600 {
+        let selector = filtered("a/#", &ranges(&mut generator));
+        if selector.matches(&topic, &event) {
+            expected.push(n);
+        }
+        index.insert(selector, n);
+    }
+    assert!(expected.len() > 20, "{}", expected.len());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut route = index.route(&topic);
+                while !done.load(Ordering::Relaxed) {
+                    let mut staying = Vec::new();
+                    index.visit(&mut route, &event, |_, destination| {
+                        assert_ne!(*destination, 9_999_999, "this one never wants the event");
+                        if *destination < 600 {
+                            staying.push(*destination);
+                        }
+                    });
+                    staying.sort_unstable();
+                    assert_eq!(staying, expected);
+                }
+            });
+        }
+        let mut coming = Vec::new();
+        for round in 0..rounds {
+            let is_rising = round / 2_000 % 2 == 0;
+            if generator.percent(if is_rising { 95 } else { 5 }) {
+                let text = ranges(&mut generator);
+                let selector = filtered("a/#", &text);
+                let wanted = selector.matches(&topic, &event);
+                coming.push(index.insert(selector, if wanted { 1_000 + round } else { 9_999_999 }));
+            } else if !coming.is_empty() {
+                let at = generator.below(coming.len());
+                index.remove(coming.swap_remove(at));
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
 /// Both selectors want the event: each match finds the destination, once.
 #[test]
 fn a_replaced_entry_is_found_once_in_every_match() {

@@ -176,10 +176,13 @@ struct Compared {
 }
 
 impl Compared {
+    /// With one more plane. The number's bit in it is the highest of `code`.
     #[inline]
-    fn with(self, plane: u64, is_one: bool) -> Compared {
-        let ones = 0_u64.wrapping_sub(u64::from(is_one));
-        Compared { less: self.less | (self.equal & !plane & ones), equal: self.equal & !(plane ^ ones) }
+    fn with(self, plane: u64, code: u64) -> Compared {
+        // All ones or none, without a branch.
+        let ones = (code as i64 >> 63) as u64;
+        let differs = plane ^ ones;
+        Compared { less: self.less | (self.equal & differs & ones), equal: self.equal & !differs }
     }
 
     /// The lanes whose low, or high, bound the number keeps, or may keep by the planes so far.
@@ -221,9 +224,12 @@ impl<'b> Column<'b> {
     fn compare_top(&self, code: u32) -> Compared {
         let mut compared = Compared { less: 0, equal: u64::MAX };
         let Some(words) = self.words[self.top..].first_chunk::<TOP_WORDS>() else { return compared };
-        let code = code >> (self.form.bits() - TOP as u32);
-        for plane in 0..TOP {
-            compared = compared.with(pair(words, 2 * plane), code >> (TOP - 1 - plane) & 1 == 1);
+        // The highest bit of the code becomes that of a word.
+        let code = u64::from(code) << (u64::BITS - self.form.bits());
+        let (planes, _) = words.as_chunks::<2>();
+        for (plane, halves) in planes.iter().enumerate() {
+            let [low, high] = [0, 1].map(|half| u64::from(halves[half].load(Ordering::Relaxed)));
+            compared = compared.with(low | high << 32, code << plane);
         }
         compared
     }
@@ -233,7 +239,7 @@ impl<'b> Column<'b> {
         let more = self.form.bits() as usize - TOP;
         for plane in 0..more {
             let words = pair(self.words, self.form.more() + 2 * plane);
-            compared = compared.with(words, code >> (more - 1 - plane) & 1 == 1);
+            compared = compared.with(words, u64::from(code) << (64 - more + plane));
         }
         compared
     }
