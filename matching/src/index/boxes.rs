@@ -65,6 +65,8 @@ const COLUMNS: usize = 6;
 /// Words of a column's description: base, and its form.
 const COLUMN_WORDS: usize = 2;
 const TOP_WORDS: usize = 2 * TOP;
+/// Words of a cache line.
+const LINE: usize = 16;
 
 /// How a column is written.
 #[derive(Clone, Copy)]
@@ -271,15 +273,19 @@ impl<'b> Column<'b> {
     /// The bounds lane by lane, in a leaf: the writer's way to read.
     fn decode(&self) -> [i32; LANES] {
         let bits = self.form.bits() as usize;
-        let mut codes = [0_u32; LANES];
-        for plane in 0..bits {
-            let mut lanes = pair(self.words, self.plane(plane));
-            while lanes != 0 {
-                codes[lanes.trailing_zeros() as usize] |= 1 << (bits - 1 - plane);
-                lanes &= lanes - 1;
+        let mut bounds = [0; LANES];
+        for (half, bounds) in bounds.chunks_exact_mut(LANES / 2).enumerate() {
+            let mut rows = [0; 32];
+            for plane in 0..bits {
+                rows[bits - 1 - plane] = self.words[self.plane(plane) + half].load(Ordering::Relaxed);
             }
+            shape::transpose(&mut rows);
+            bounds
+                .iter_mut()
+                .zip(rows)
+                .for_each(|(bound, code)| *bound = code.wrapping_add(self.base) as i32);
         }
-        codes.map(|code| code.wrapping_add(self.base) as i32)
+        bounds
     }
 
     /// The lanes of a leaf whose bound `value` keeps, without regard to open lanes.
@@ -367,6 +373,8 @@ fn point_of(set: &[AtomicU32], seen: &Seen) -> Option<([Coordinate; SIDES_MAX], 
 #[derive(Default)]
 pub(super) struct Waiting {
     blocks: Vec<(Handle, u32)>,
+    /// Of words that were read ahead. Says nothing: it lets the reading be of use.
+    ahead: u32,
 }
 
 /// Hands what the boxes of `boxes` lead to that the event is in to `found`, and the chains of sets
@@ -398,6 +406,12 @@ pub(super) fn visit(
     }
 }
 
+/// Asks the memory for the lines of a block that are always read.
+fn read_ahead(words: &[AtomicU32], shape: Shape) -> u32 {
+    let lines = words[LINE..].iter().step_by(LINE).take(shape.targets() / LINE);
+    lines.fold(0, |all, word| all ^ word.load(Ordering::Relaxed))
+}
+
 fn descend(
     arena: &Arena,
     root: Handle,
@@ -425,7 +439,9 @@ fn descend(
             mask &= mask - 1;
             if !is_leaf {
                 // The memory is asked for all of them before the first is read.
-                waiting.blocks.push((target, arena.words(target)[0].load(Ordering::Acquire)));
+                let below = arena.words(target);
+                waiting.blocks.push((target, below[0].load(Ordering::Acquire)));
+                waiting.ahead ^= read_ahead(below, shape);
             } else if target != NOBODY {
                 found(target);
             }

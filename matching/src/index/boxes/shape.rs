@@ -171,10 +171,58 @@ pub(super) fn build(
     words.iter().zip(place).for_each(|(word, place)| place.store(*word, Ordering::Relaxed));
     place[META].store(Meta::new(Kind::Box, size).0, Ordering::Relaxed);
     place[BOX_SET].store(set, Ordering::Relaxed);
-    for (lane, item) in items.iter().enumerate() {
-        write_lane(place, shape, lane, &item.bounds);
-    }
+    (0..shape.columns()).for_each(|number| write_column(place, shape, number, items));
     block
+}
+
+/// Writes the planes of a column for all lanes at once.
+fn write_column(words: &[AtomicU32], shape: Shape, number: usize, items: &[Item]) {
+    let is_leaf = shape.level() == 0;
+    let column = Column::new(words, shape, number);
+    let bits = column.form.bits() as usize;
+    let planes = if is_leaf { bits } else { TOP };
+    let masks = column.masks(is_leaf);
+    for (half, items) in items.chunks(LANES / 2).enumerate() {
+        let mut rows = [0; 32];
+        let (mut open, mut strict) = (0_u32, 0_u32);
+        for (lane, (row, item)) in rows.iter_mut().zip(items).enumerate() {
+            if item.bounds.is_open(number) {
+                open |= 1 << lane;
+                continue;
+            }
+            strict |= u32::from(item.bounds.is_strict(number)) << lane;
+            *row = (item.bounds.values[number] as u32).wrapping_sub(column.base);
+        }
+        transpose(&mut rows);
+        for plane in 0..planes {
+            words[column.plane(plane) + half].store(rows[bits - 1 - plane], Ordering::Relaxed);
+        }
+        if column.form.has_open() {
+            words[masks + half].store(open, Ordering::Relaxed);
+        }
+        if column.form.has_strict() {
+            let masks = masks + if column.form.has_open() { 2 } else { 0 };
+            words[masks + half].store(strict, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Turns rows into columns: bit `i` of row `j` becomes bit `j` of row `i` (Warren, *Hacker's
+/// Delight*, section 7-3).
+pub(super) fn transpose(rows: &mut [u32; 32]) {
+    let mut width = 16;
+    let mut mask = 0x0000_ffff_u32;
+    while width != 0 {
+        let mut row = 0;
+        while row < 32 {
+            let swapped = ((rows[row] >> width) ^ rows[row | width]) & mask;
+            rows[row] ^= swapped << width;
+            rows[row | width] ^= swapped;
+            row = ((row | width) + 1) & !width;
+        }
+        width >>= 1;
+        mask ^= mask << width;
+    }
 }
 
 /// All of a block but the planes.
