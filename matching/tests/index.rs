@@ -584,3 +584,26 @@ fn parts_that_filters_share_may_be_ranges() {
     }
     assert!(matches > 1_000, "{matches}");
 }
+
+/// A filter whose own code is of an attribute, and whose rest is a choice of shared parts.
+#[test]
+fn a_choice_of_shared_parts_is_found_behind_a_code() {
+    let index = Index::new();
+    let topic = parse_topic("a");
+    let mut route = index.route(&topic);
+    // Enough that the entries are divided before the first shared part is seen.
+    (0..60).for_each(|n| {
+        index.insert(filtered("a", &format!("k = {n}")), n);
+    });
+    for n in 60..64 {
+        index.insert(filtered("a", "k = 1000 AND (x > 5 OR y > 5)"), n);
+        index.insert(filtered("a", &format!("k = {} AND (x > 5 OR y > 5 OR z = {n})", 1_000 + n)), n + 100);
+    }
+    let event = |k: i64| vec![("k", Value::Int(k)), ("x", Value::Int(1)), ("y", Value::Int(9))];
+    assert_eq!(found(&index, &mut route, &event(1_000)).len(), 4);
+    for n in 60..64 {
+        let wanted = usize::try_from(n).unwrap() + 100;
+        let found = found(&index, &mut route, &event(1_000 + n));
+        assert_eq!(found.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [wanted]);
+    }
+}

@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | `CODE` | code | the code is set |
 //! | `NOT` | code | the code is not set |
-//! | `ANY` n | n codes | one is set |
+//! | `ANY` n | n codes of one attribute, of which an event has one at most | one is set |
+//! | `SOME` n | n codes | one is set |
 //! | `NONE` n, attribute, rank | n codes | the value is of that rank and none is set |
 //! | `INT` attribute, flags | low, high as far as flags say | the number is between them |
 //! | `FLOAT` attribute, flags | low, high, two words each | the number is between them |
@@ -54,6 +55,7 @@ pub(super) const INT: u32 = 5;
 pub(super) const FLOAT: u32 = 6;
 pub(super) const TEST: u32 = 7;
 pub(super) const EITHER: u32 = 8;
+pub(super) const SOME: u32 = 9;
 
 /// Flags of ranges.
 pub(super) const HAS_LOW: u32 = 1;
@@ -96,7 +98,7 @@ impl Operation {
     #[inline]
     pub(super) fn behind(self, second: u32) -> usize {
         match self.kind() {
-            ANY | NONE => self.count(),
+            ANY | SOME | NONE => self.count(),
             INT => (self.flags() & 3).count_ones() as usize,
             FLOAT => 2 * (self.flags() & 3).count_ones() as usize,
             EITHER => 1 + second as usize,
@@ -172,7 +174,7 @@ fn operation_holds<T: Tests>(operation: Operation, own: &[AtomicU32], seen: &See
     match operation.kind() {
         CODE => seen.has(get(own, 0)),
         NOT => !seen.has(get(own, 0)),
-        ANY => any_set(own, seen),
+        ANY | SOME => any_set(own, seen),
         NONE => {
             let reading = seen.reading(operation.attribute());
             reading.is_some_and(|reading| reading.rank as u32 == operation.flags()) && !any_set(own, seen)

@@ -12,7 +12,7 @@ use super::checks::{Checks, Question, Questions};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
 use super::entry::{
     ANY, CODE, CODES_MAX, EITHER, ENTRY_HEAD, ENTRY_WORDS_MAX, FLOAT, HAS_HIGH, HAS_LOW, HIGH_STRICT, INT,
-    LOW_STRICT, NONE, NOT, Operation, TEST, each_operation,
+    LOW_STRICT, NONE, NOT, Operation, SOME, TEST, each_operation,
 };
 use super::gates::{Gates, LEVELS};
 use super::memory::Memory;
@@ -91,10 +91,12 @@ impl Encoder<'_> {
             let operation = Operation(*first);
             let (own, next) = rest.split_at(operation.behind(rest.first().copied().unwrap_or(0)));
             operations = next;
-            if operation.kind() != EITHER {
-                continue;
-            }
-            let Some(mut codes) = first_codes(&own[1..]) else { continue };
+            let codes = match operation.kind() {
+                SOME => Some(own.to_vec()),
+                EITHER => first_codes(&own[1..]),
+                _ => None,
+            };
+            let Some(mut codes) = codes else { continue };
             codes.sort_unstable();
             codes.dedup();
             let chance = codes.iter().map(|code| self.chance(*code)).sum::<f32>();
@@ -170,7 +172,7 @@ impl Encoder<'_> {
     fn level(&self, draft: &Draft) -> usize {
         let mut level = draft.codes.iter().map(|code| self.gates.level(*code)).max().unwrap_or(0);
         each_operation(&draft.operations, &mut |operation, own| {
-            if matches!(operation.kind(), CODE | NOT | ANY) {
+            if matches!(operation.kind(), CODE | NOT | ANY | SOME) {
                 level = own.iter().map(|code| self.gates.level(*code)).fold(level, usize::max);
             }
         });
@@ -193,7 +195,7 @@ impl Encoder<'_> {
     fn chance_of_one(&self, operation: Operation, own: &[u32]) -> f32 {
         let sum = || own.iter().map(|code| self.chance(*code)).sum::<f32>().min(1.0);
         match operation.kind() {
-            CODE | ANY => sum(),
+            CODE | ANY | SOME => sum(),
             NOT | NONE => 1.0 - sum(),
             INT => self.dictionary.chance_between(operation.attribute(), bounds(operation.flags(), own, 1)),
             FLOAT => self.dictionary.chance_between(operation.attribute(), bounds(operation.flags(), own, 2)),
@@ -271,6 +273,12 @@ impl Encoder<'_> {
             operations[count] = (operations.len() - count - 1) as u32;
         }
         operations[start + 1] = (operations.len() - start - 2) as u32;
+        // Nothing but codes is read faster as a list of them.
+        if let Some(codes) = only_codes(&operations[start + 2..]) {
+            operations.truncate(start);
+            operations.push(Operation::new(SOME, 0, 0, codes.len()).0);
+            operations.extend(codes);
+        }
     }
 
     /// Writes a check of an attribute. False if there is no operation for it.
@@ -372,7 +380,7 @@ impl Encoder<'_> {
         each_operation(operations, &mut |operation, own| used.push((operation, own.to_vec())));
         for (operation, own) in used {
             match operation.kind() {
-                CODE | NOT | ANY => own.iter().for_each(|code| self.release_code(*code)),
+                CODE | NOT | ANY | SOME => own.iter().for_each(|code| self.release_code(*code)),
                 NONE => {
                     own.iter().for_each(|code| self.release_code(*code));
                     self.dictionary.release_attribute(self.memory, self.vocabulary, operation.attribute());
@@ -390,7 +398,7 @@ impl Encoder<'_> {
     pub(super) fn use_again(&mut self, codes: &[u32], operations: &[u32]) {
         codes.iter().for_each(|code| self.dictionary.use_again(*code));
         each_operation(operations, &mut |operation, own| match operation.kind() {
-            CODE | NOT | ANY => own.iter().for_each(|code| self.dictionary.use_again(*code)),
+            CODE | NOT | ANY | SOME => own.iter().for_each(|code| self.dictionary.use_again(*code)),
             NONE => {
                 own.iter().for_each(|code| self.dictionary.use_again(*code));
                 self.dictionary.use_attribute_again(operation.attribute());
@@ -407,6 +415,17 @@ impl Encoder<'_> {
             self.gates.unused.push(code);
         }
     }
+}
+
+/// The codes that alternatives are, if each is one code.
+fn only_codes(alternatives: &[u32]) -> Option<Vec<u32>> {
+    let code = |alternative: &[u32]| match *alternative {
+        [2, operation, code] if Operation(operation).kind() == CODE => Some(code),
+        _ => None,
+    };
+    let alternatives = alternatives.chunks(3);
+    let codes = alternatives.map(code).collect::<Option<Vec<u32>>>()?;
+    (codes.len() <= CODES_MAX).then_some(codes)
 }
 
 /// The code that each alternative begins with.

@@ -21,7 +21,9 @@ use super::blocks::{
 use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
-use super::entry::{ANY, CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, NOT, Operation, each_operation};
+use super::entry::{
+    ANY, CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, NOT, Operation, SOME, each_operation,
+};
 use super::equals::Equals;
 use super::gates::{Gates, LEVELS, Made};
 use super::memory::{Common, Leaving, Memory};
@@ -243,7 +245,7 @@ impl Writer {
         let is_gate = |code: &u32| self.dictionary.kind(*code) == CodeKind::Derived;
         let mut asks = draft.codes.iter().any(is_gate);
         each_operation(&draft.operations, &mut |operation, own| {
-            asks |= matches!(operation.kind(), CODE | NOT) && own.iter().any(is_gate);
+            asks |= matches!(operation.kind(), CODE | NOT | SOME) && own.iter().any(is_gate);
         });
         asks
     }
