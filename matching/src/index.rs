@@ -18,7 +18,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -406,11 +406,8 @@ impl<D: Clone + Send + Sync> Index<D> {
     }
 
     fn fingerprint(&self, slot: Slot, condition: &Condition, except: &[TopicFilter]) -> [u32; 3] {
-        let hash = |seed: u64| {
-            let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
-            (slot, condition, except).hash(&mut hasher);
-            hasher.finish()
-        };
+        let hash =
+            |seed: u64| foldhash::quality::FixedState::with_seed(seed).hash_one((slot, condition, except));
         let (one, other) = (hash(self.seed), hash(!self.seed));
         [one as u32, (one >> 32) as u32, other as u32]
     }

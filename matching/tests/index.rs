@@ -483,7 +483,9 @@ fn a_replaced_entry_is_found_once_in_every_match() {
         selector_of("#"),
         filtered("a/b", "n > 2 OR n = 1"),
     ];
-    (0..60).for_each(|n| drop(index.insert(filtered("a/b", &format!("n = {}", n + 5)), 1)));
+    for n in 0..60 {
+        index.insert(filtered("a/b", &format!("n = {}", n + 5)), 1);
+    }
     let mut id = index.insert(selectors[0].clone(), 0);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -532,18 +534,19 @@ fn what_goes_gives_its_memory_back() {
             })
             .collect()
     };
+    let empty = |ids: Vec<EntryId>| assert!(ids.into_iter().all(|id| index.remove(id).is_some()));
     let ids = fill(0);
     let full = index.bytes();
-    ids.into_iter().for_each(|id| drop(index.remove(id)));
+    empty(ids);
     // Each round has names, topics and constants of its own.
     for round in 1..6 {
-        fill(round * 1_000_000).into_iter().for_each(|id| drop(index.remove(id)));
+        empty(fill(round * 1_000_000));
     }
     let rest = index.bytes();
     assert!(rest < full, "{rest} of {full} bytes");
     let again = fill(0);
     assert!(index.bytes() < full + full / 4, "{} after {full} bytes", index.bytes());
-    again.into_iter().for_each(|id| drop(index.remove(id)));
+    empty(again);
 }
 
 /// Shared parts that are nothing but ranges, in such numbers that they are laid out as ranges are.

@@ -86,7 +86,8 @@ impl Shared {
             admin_hosts: parts.admin_hosts,
             trust: parts.trust,
             clock: Clock::default(),
-            index: Index::new(),
+            // Nobody outside can choose names and values that collide in its tables.
+            index: Index::with_seed(rand::random()),
             log: parts.log,
             health: parts.health,
             reader: parts.reader,

@@ -49,11 +49,6 @@ impl Arena {
         }
     }
 
-    #[inline]
-    pub(super) fn word(&self, handle: Handle) -> &AtomicU32 {
-        &self.words(handle)[0]
-    }
-
     /// The word `at` places behind `handle`, as its last `Release` store left it.
     #[inline]
     pub(super) fn load(&self, handle: Handle, at: usize) -> u32 {
@@ -132,7 +127,8 @@ impl Allocator {
     }
 
     /// Bytes of all chunks.
-    pub(super) fn chunk_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn chunk_bytes(&self) -> usize {
         (0..=self.chunk).map(|chunk| chunk_words(chunk) * 4).sum()
     }
 

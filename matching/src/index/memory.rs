@@ -78,7 +78,7 @@ impl Memory {
 
     pub(super) fn retire_thing(&mut self, thing: Leaving) {
         self.retired.push(&self.common.epochs, thing);
-        if self.retired.len() % DRAIN_AT == 0 {
+        if self.retired.len().is_multiple_of(DRAIN_AT) {
             self.drain();
         }
     }
@@ -99,9 +99,5 @@ impl Memory {
 
     pub(super) fn used_bytes(&self) -> usize {
         self.allocator.used_bytes()
-    }
-
-    pub(super) fn chunk_bytes(&self) -> usize {
-        self.allocator.chunk_bytes()
     }
 }

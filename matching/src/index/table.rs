@@ -252,7 +252,7 @@ mod tests {
             let (first, second) = ((seed >> 60) as u32, (seed >> 48) as u32 % 700);
             let key = Key { first, second };
             match oracle.get(&(first, second)).copied() {
-                Some(value) if seed % 3 == 0 => {
+                Some(value) if seed.is_multiple_of(3) => {
                     parts.change(&memory, &table, key, value, step + 2);
                     oracle.insert((first, second), step + 2);
                 }
