@@ -86,9 +86,12 @@ pub struct Index<D> {
     entries: Slots<ArcSwapOption<Entry<D>>>,
     /// How many entries took the place of others that a reader may still find.
     replacements: AtomicUsize,
+    /// One entry is replaced at a time.
+    replacing: Mutex<()>,
     readers: Readers,
     writer: Mutex<Writer>,
     live: AtomicUsize,
+    unknowns: AtomicU64,
     tests_end: AtomicU32,
     seed: u64,
 }
@@ -130,9 +133,11 @@ impl<D> Index<D> {
             versions: Versions::new(),
             entries: Slots::new(),
             replacements: AtomicUsize::new(0),
+            replacing: Mutex::new(()),
             readers: Readers((0..PLACES).map(|_| Mutex::new(None)).collect()),
             writer: Mutex::new(writer),
             live: AtomicUsize::new(0),
+            unknowns: AtomicU64::new(0),
             tests_end: AtomicU32::new(0),
             seed,
         }
@@ -151,6 +156,13 @@ impl<D> Index<D> {
     /// How many changes there were.
     pub fn version(&self) -> u64 {
         self.versions.all.load(Ordering::Acquire)
+    }
+
+    /// How many comparisons that matching carried out were unknown, for want of a value or of one of
+    /// the right kind: an estimate from one event in 64. What was decided without a comparison, by
+    /// looking up what an event has, is not among them.
+    pub fn unknowns(&self) -> u64 {
+        self.unknowns.load(Ordering::Relaxed)
     }
 
     /// Bytes of all that is needed to match and to remove by number, without the destinations and
@@ -228,6 +240,7 @@ impl<D: Clone + Send + Sync> Index<D> {
     ///
     /// Waits until the matches that are under way have ended: not to be called from within one.
     pub fn replace(&self, id: EntryId, selector: Selector) -> Option<EntryId> {
+        let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.entries.get(id.0)?.load_full()?;
         // Counted before anybody can find both.
         self.replacements.fetch_add(1, Ordering::SeqCst);
@@ -237,10 +250,12 @@ impl<D: Clone + Send + Sync> Index<D> {
         self.view.common.epochs.wait_for_readers();
         if self.take(id, Leaving::Replaced { old: id.0, new: new.0 }).is_none() {
             // Somebody removed it meanwhile: so is the new one.
-            self.replacements.fetch_sub(1, Ordering::SeqCst);
             self.remove(new);
+            self.replacements.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
+        // Who may have found the old one must not meet what takes the new one's place.
+        self.view.common.epochs.wait_for_readers();
         Some(new)
     }
 
@@ -363,7 +378,11 @@ impl<D: Clone + Send + Sync> Index<D> {
     ) {
         if !route.slots.is_empty() {
             let tests_end = self.tests_end.load(Ordering::Acquire);
-            matching::find(&self.view, &route.slots, (&route.topic, event), scratch, tests_end, found);
+            let unknowns =
+                matching::find(&self.view, &route.slots, (&route.topic, event), scratch, tests_end, found);
+            if unknowns > 0 {
+                self.unknowns.fetch_add(unknowns, Ordering::Relaxed);
+            }
         }
     }
 
@@ -479,9 +498,8 @@ impl Readers {
                 Err(TryLockError::WouldBlock) => {}
             }
         }
-        let mut scratch = self.0[first].lock().unwrap_or_else(PoisonError::into_inner);
-        *scratch = None;
-        (first, scratch)
+        std::thread::yield_now();
+        self.take()
     }
 }
 

@@ -4,7 +4,7 @@
 //! most one read of the disk per kind of mailbox, and runs off the async threads (`admin.rs`).
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanal_core::Event;
@@ -18,12 +18,16 @@ use crate::shared::Shared;
 pub(crate) fn register(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
     let heads: Mutex<[Head; 2]> = Mutex::default();
+    let unknowns = AtomicU64::new(0);
     shared.metrics.on_scrape(Box::new(move |metrics| {
         if let Some(shared) = weak.upgrade() {
             let mut heads = heads.lock().unwrap_or_else(PoisonError::into_inner);
             refresh_mailboxes(&shared, metrics, &mut heads);
             refresh_peers(&shared);
             refresh_state(&shared, metrics);
+            let unknown = shared.index.unknowns();
+            let before = unknowns.swap(unknown, Ordering::Relaxed);
+            metrics.match_unknown.increment(unknown.saturating_sub(before));
             metrics.sessions_connected.set(shared.sessions.len() as f64);
             metrics.subscriptions_live.set(shared.lives.len() as f64);
             metrics.subscriptions_durable.set(shared.durables.count() as f64);
@@ -241,5 +245,28 @@ mod tests {
         }
         while shared.interest.settle(BUDGET) {}
         shows(0, BUDGET - BUDGET / 8 - 1);
+    }
+    #[test]
+    fn comparisons_without_a_value_show_as_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_store, shared) = shared(dir.path(), Limits::default());
+        let own = shared.trust.authority().fingerprint();
+        let peer = shared.peers.ensure(&shared, "jfk", own);
+        let (_, selector) = fanal_core::ask::parse_ask("t", Some("amount > 100 AND x = 1"), None, &[]).unwrap();
+        shared.index.insert(selector, crate::route::Target::PeerLive(peer));
+        let mut route = shared.index.route(&fanal_matching::Topic::parse("t").unwrap());
+        let shown = || {
+            let page = shared.metrics.render();
+            let line = page.lines().find_map(|line| line.strip_prefix("fanal_match_unknown_total "));
+            line.and_then(|number| number.parse::<f64>().ok()).unwrap()
+        };
+        let event = |amount: &'static str| {
+            [(amount, fanal_matching::Value::Int(1)), ("x", fanal_matching::Value::Int(1))]
+        };
+        (0..200).for_each(|_| shared.index.visit(&mut route, &event("amount"), |_, _| {}));
+        assert_eq!(shown(), 0.0);
+        // One event in 64 is looked at, and stands for the others.
+        (0..256).for_each(|_| shared.index.visit(&mut route, &event("amounts"), |_, _| {}));
+        assert_eq!(shown(), 256.0);
     }
 }

@@ -106,7 +106,7 @@ impl Allocator {
     pub(super) fn take(&mut self, arena: &Arena, words: usize) -> Option<(Handle, usize)> {
         let class = class_of(words);
         let words = class_words(class);
-        let handle = match self.free[class].pop() {
+        let handle = match self.free.get_mut(class)?.pop() {
             Some(handle) => handle,
             None => self.extend(arena, words)?,
         };
@@ -144,6 +144,9 @@ impl Allocator {
                     self.next += words as u32
                 }
                 return Some(handle);
+            }
+            if self.chunk + 1 == CHUNKS_MAX || words > BLOCK_WORDS_MAX {
+                return None;
             }
             self.recycle(left);
             self.next_chunk(arena, left)?;

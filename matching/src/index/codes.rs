@@ -182,7 +182,6 @@ impl Vocabulary {
 
     /// Sets what is true of the event. `O(attributes × lengths of prefixes in use)`.
     pub(super) fn read<A: Attributes + ?Sized>(&self, arena: &Arena, event: &A, seen: &mut Seen) {
-        event.visit(&mut |name, value| self.read_field(arena, name, &value, seen));
         let core = self.core_fields.load(Ordering::Acquire);
         if core != 0 {
             let asked = CORE_FIELDS.iter().enumerate().filter(|(bit, _)| core >> bit & 1 == 1);
@@ -192,6 +191,8 @@ impl Vocabulary {
                 }
             }
         }
+        // Behind the core fields: an attribute never hides one.
+        event.visit(&mut |name, value| self.read_field(arena, name, &value, seen));
     }
 
     fn read_field(&self, arena: &Arena, name: &str, value: &Value<'_>, seen: &mut Seen) {
@@ -273,9 +274,9 @@ pub(super) fn write_text(words: &[AtomicU32], text: &[u8]) {
 }
 
 impl Dictionary {
-    pub(super) fn new(memory: &mut Memory, seed: u64) -> (Vocabulary, Dictionary) {
-        let (names_table, names) = Parts::new(memory);
-        let (constants_table, constants) = Parts::new(memory);
+    pub(super) fn new(seed: u64) -> (Vocabulary, Dictionary) {
+        let (names_table, names) = Parts::new();
+        let (constants_table, constants) = Parts::new();
         let vocabulary = Vocabulary {
             names: names_table,
             constants: constants_table,
@@ -321,6 +322,11 @@ impl Dictionary {
     /// How often the attribute of a code is asked about.
     pub(super) fn attribute_uses(&self, code: u32) -> u32 {
         self.attributes[usize::from(self.attribute_of(code))].uses
+    }
+
+    /// How many entries ask for the code.
+    pub(super) fn uses(&self, code: u32) -> u32 {
+        self.codes[code as usize].uses
     }
 
     /// The share of filters about this attribute that ask for this code, above 0 and at most 1.
@@ -563,12 +569,16 @@ impl Dictionary {
             let words = memory.arena().words(old);
             let count = words[0].load(Ordering::Relaxed) as usize;
             lengths.extend(words[1..=count].iter().map(|word| word.load(Ordering::Relaxed)));
-            memory.retire(old, 1 + count);
         }
+        let old_words = 1 + lengths.len();
         change(&mut lengths);
         lengths.sort_unstable();
         let new = if lengths.is_empty() { 0 } else { write_list(memory, &lengths) };
         memory.arena().store(record, at, new);
+        // Only now can no reader come to it any more.
+        if old != 0 {
+            memory.retire(old, old_words);
+        }
     }
 
     /// Numbers that no reader can hold any more.

@@ -176,17 +176,31 @@ fn operation_holds<T: Tests>(operation: Operation, own: &[AtomicU32], seen: &See
         NOT => !seen.has(get(own, 0)),
         ANY | SOME => any_set(own, seen),
         NONE => {
-            let reading = seen.reading(operation.attribute());
-            reading.is_some_and(|reading| reading.rank as u32 == operation.flags()) && !any_set(own, seen)
+            let kind = operation.flags();
+            reading_of(operation, seen, |reading| reading.rank as u32 == kind).is_some()
+                && !any_set(own, seen)
         }
-        INT => seen.reading(operation.attribute()).is_some_and(|reading| is_within(operation, own, reading)),
-        FLOAT => {
-            seen.reading(operation.attribute()).is_some_and(|reading| is_between(operation, own, reading))
-        }
+        INT => number_of(operation, seen).is_some_and(|reading| is_within(operation, own, reading)),
+        FLOAT => number_of(operation, seen).is_some_and(|reading| is_between(operation, own, reading)),
         TEST => tests.holds(get(own, 0)),
         EITHER => one_holds(own, seen, tests),
         _ => false,
     }
+}
+
+/// The value of an operation's attribute, if there is one of the right kind; else it is unknown.
+#[inline]
+fn reading_of(operation: Operation, seen: &Seen, fits: impl Fn(&Reading) -> bool) -> Option<&Reading> {
+    let reading = seen.reading(operation.attribute()).filter(|reading| fits(reading));
+    if reading.is_none() {
+        seen.note_unknown();
+    }
+    reading
+}
+
+#[inline]
+fn number_of(operation: Operation, seen: &Seen) -> Option<&Reading> {
+    reading_of(operation, seen, |reading| reading.rank == Rank::Number)
 }
 
 fn any_set(codes: &[AtomicU32], seen: &Seen) -> bool {
@@ -197,9 +211,6 @@ fn any_set(codes: &[AtomicU32], seen: &Seen) -> bool {
 #[inline]
 fn is_within(operation: Operation, own: &[AtomicU32], reading: &Reading) -> bool {
     let flags = operation.flags();
-    if reading.rank != Rank::Number {
-        return false;
-    }
     let mut at = 0;
     if flags & HAS_LOW != 0 {
         let value = if flags & LOW_STRICT != 0 { reading.ceiling } else { reading.floor };
@@ -218,9 +229,6 @@ fn is_within(operation: Operation, own: &[AtomicU32], reading: &Reading) -> bool
 /// Between two floats, exactly also for integers that a float rounds.
 fn is_between(operation: Operation, own: &[AtomicU32], reading: &Reading) -> bool {
     let flags = operation.flags();
-    if reading.rank != Rank::Number {
-        return false;
-    }
     let bound = |at: usize| f64::from_bits(u64::from(get(own, at)) | u64::from(get(own, at + 1)) << 32);
     let mut at = 0;
     if flags & HAS_LOW != 0 {

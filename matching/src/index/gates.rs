@@ -127,6 +127,10 @@ impl Gates {
         }
     }
 
+    pub(super) fn has(&self, code: u32) -> bool {
+        self.by_code.contains_key(&code)
+    }
+
     /// How many gates there are.
     pub(super) fn len(&self) -> usize {
         self.by_code.len()

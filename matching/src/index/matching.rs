@@ -16,7 +16,7 @@ use super::blocks::{
 };
 use super::boxes::{self, Waiting};
 use super::entry::{self, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
-use super::seen::Seen;
+use super::seen::{SAMPLED, Seen};
 use super::table::Key;
 use super::trie::Slot;
 use super::writer::View;
@@ -82,7 +82,8 @@ impl<A: Attributes + ?Sized> Tests for Asking<'_, A> {
     }
 }
 
-/// Hands the entries below `slots` that want the event to `found`; of several places each once.
+/// Hands the entries below `slots` that want the event to `found`; of several places each once. How
+/// many comparisons this event stands for that were unknown: most events stand for none.
 pub(super) fn find<A: Attributes + ?Sized>(
     view: &View,
     slots: &[Slot],
@@ -90,7 +91,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
     scratch: &mut Scratch,
     tests_end: u32,
     found: &mut impl FnMut(Hit<'_>),
-) {
+) -> u64 {
     let arena = &view.common.arena;
     let Scratch { seen, queue, lists, blocks, waiting, .. } = scratch;
     seen.expect_tests(tests_end as usize);
@@ -105,15 +106,18 @@ pub(super) fn find<A: Attributes + ?Sized>(
         }
     }
     walk(view, slots, (topic, event), seen, (queue, waiting), &mut found_one);
+    let unknowns = seen.sampled_unknowns().unwrap_or(0);
+    hand_over(arena, (lists, blocks), seen, found);
     seen.clear();
-    hand_over(arena, lists, blocks, found);
+    u64::from(unknowns) * u64::from(SAMPLED)
 }
 
-/// Hands over lists: each step for all of them before the next, since each waits for memory.
+/// Hands over lists: each step for all of them before the next, since each waits for memory. An
+/// entry that was found by itself while its list was made is not handed over again.
 fn hand_over(
     arena: &Arena,
-    lists: &mut Vec<Handle>,
-    blocks: &mut Vec<Step>,
+    (lists, blocks): (&mut Vec<Handle>, &mut Vec<Step>),
+    seen: &Seen,
     found: &mut impl FnMut(Hit<'_>),
 ) {
     lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
@@ -123,7 +127,14 @@ fn hand_over(
     while let Some(step) = blocks.get(next).copied() {
         next += 1;
         let words = arena.words(step.block);
-        found(Hit::Many(&words[CHAIN_HEAD..step.first as usize]));
+        let numbers = &words[CHAIN_HEAD..step.first as usize];
+        if seen.has_marks() {
+            let numbers = numbers.iter().map(|number| number.load(Ordering::Relaxed));
+            let new = numbers.filter(|number| *number != NOBODY && !seen.is_marked(*number));
+            new.for_each(|number| found(Hit::One(number)));
+        } else {
+            found(Hit::Many(numbers));
+        }
         push(arena, blocks, words[NEXT].load(Ordering::Acquire));
     }
 }
@@ -273,7 +284,8 @@ pub(super) fn find_always(view: &View, slot: Slot, topic: &Topic, found: &mut im
         while at + ENTRY_HEAD <= words.len() {
             let head = Head(words[at + 1].load(Ordering::Relaxed));
             let target = words[at].load(Ordering::Acquire);
-            has_others |= !head.is_always() && target != NOBODY;
+            // One that was removed counts: another may have been added behind it meanwhile.
+            has_others |= !head.is_always();
             let asking = Asking { view, topic, event: &(), seen: &seen };
             let entry = &words[at + ENTRY_HEAD..at + head.words()];
             if head.is_always() && target != NOBODY && entry::holds(entry, head.codes(), &seen, &asking) {

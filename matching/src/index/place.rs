@@ -135,6 +135,10 @@ impl Encoder<'_> {
         if !self.may_share {
             return None;
         }
+        // So no part is drafted whose gate would be of too high a level.
+        if height(part) > LEVELS {
+            return None;
+        }
         if let Some(code) = self.gates.find(part) {
             self.dictionary.use_again(code);
             return Some(code);
@@ -151,10 +155,6 @@ impl Encoder<'_> {
             part => vec![self.draft(part)],
         };
         let level = 1 + drafts.iter().map(|draft| self.level(draft)).max().unwrap_or(0);
-        if level > LEVELS {
-            drafts.iter().for_each(|draft| self.release(&draft.codes, &draft.operations));
-            return None;
-        }
         let chance = self.chance_of(&drafts);
         let code = self.dictionary.use_derived();
         self.gates.add(part.clone(), code, level, chance, drafts);
@@ -451,6 +451,14 @@ fn bounds(flags: u32, words: &[u32], size: usize) -> [Option<f64>; 2] {
     let low = if flags & HAS_LOW != 0 { sides.next() } else { None };
     let high = if flags & HAS_HIGH != 0 { sides.next() } else { None };
     [low, high]
+}
+
+/// How deep a condition nests: a gate made of it is of this level at most.
+fn height(condition: &Condition) -> usize {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) => 1 + parts.iter().map(height).max().unwrap_or(0),
+        _ => 1,
+    }
 }
 
 /// Whether a condition is a test or a conjunction of tests.

@@ -10,6 +10,9 @@ use super::blocks::LIST_WORDS;
 use super::entry::IS_LIST;
 use crate::value::Value;
 
+/// One event in so many is looked at.
+pub(super) const SAMPLED: u32 = 64;
+
 /// A code that is true of the event, and whose.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SetCode {
@@ -46,6 +49,8 @@ pub(super) struct Reading {
 /// A reader's notes of one event.
 pub(super) struct Seen {
     stamp: u32,
+    /// Comparisons that met no value, or one of another kind.
+    unknowns: Cell<u32>,
     bits: Vec<u64>,
     codes: Vec<SetCode>,
     derived: Vec<u32>,
@@ -91,6 +96,7 @@ impl Seen {
     pub(super) fn new() -> Seen {
         Seen {
             stamp: 1,
+            unknowns: Cell::new(0),
             bits: Vec::new(),
             codes: Vec::new(),
             derived: Vec::new(),
@@ -99,6 +105,18 @@ impl Seen {
             entries_found: Marks::default(),
             lists_found: Marks::default(),
         }
+    }
+
+    /// Notes that a comparison met no value, or one of another kind.
+    #[cold]
+    pub(super) fn note_unknown(&self) {
+        self.unknowns.set(self.unknowns.get().saturating_add(1));
+    }
+
+    /// How many comparisons of this event were unknown, if it is one of those that are looked at:
+    /// one in [`SAMPLED`].
+    pub(super) fn sampled_unknowns(&self) -> Option<u32> {
+        self.stamp.is_multiple_of(SAMPLED).then_some(self.unknowns.get())
     }
 
     /// Forgets the event.
@@ -111,6 +129,7 @@ impl Seen {
         }
         self.entries_found.clear();
         self.lists_found.clear();
+        self.unknowns.set(0);
         self.stamp = self.stamp.wrapping_add(1);
         if self.stamp == 0 {
             self.readings.clear();
@@ -197,6 +216,17 @@ impl Seen {
         if self.answers.len() < count {
             self.answers.resize(count, Cell::new(0));
         }
+    }
+
+    /// Whether some entry was marked.
+    pub(super) fn has_marks(&self) -> bool {
+        !self.entries_found.marked.is_empty()
+    }
+
+    /// Whether this entry was marked.
+    pub(super) fn is_marked(&self, number: u32) -> bool {
+        let word = self.entries_found.bits.get(number as usize / 64);
+        word.is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 
     /// Notes that a target was found. False if it was already.

@@ -7,7 +7,7 @@
 //! 1. A slot's key is written before its value, and never changes while the slot lives: a reader
 //!    that finds a value finds the key that it belongs to.
 //! 2. A removed key keeps its slot, with [`GONE`] as its value, until its part is rebuilt.
-//! 3. The table has [`PARTS`] parts that grow on their own: one growth copies one part, aside, and
+//! 3. The table has [`PARTS`] parts, for 180 million keys, that grow on their own: one growth copies one part, aside, and
 //!    swaps it. The one that was is retired.
 //!
 //! Keys need not be unique: `find` takes a judge, as hashes of names need one.
@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::arena::{Arena, Handle};
 use super::memory::Memory;
 
-const PARTS: usize = 64;
+const PARTS: usize = 1 << PART_BITS;
+const PART_BITS: u32 = 10;
 const SLOT: usize = 4;
 /// Slots that a reader goes through at once.
 const BUCKET: usize = 4;
@@ -75,7 +76,11 @@ impl Table {
     #[inline]
     pub(super) fn find(&self, arena: &Arena, key: Key, mut is_it: impl FnMut(u32) -> bool) -> u32 {
         let mixed = key.mixed();
-        let words = arena.words(self.directory[part_of(mixed)].load(Ordering::Acquire));
+        let part = self.directory[part_of(mixed)].load(Ordering::Acquire);
+        if part == 0 {
+            return 0;
+        }
+        let words = arena.words(part);
         let buckets = words[0].load(Ordering::Relaxed) as usize;
         let mut bucket = first_bucket(mixed, buckets);
         loop {
@@ -104,7 +109,7 @@ impl Table {
 }
 
 fn part_of(mixed: u64) -> usize {
-    (mixed >> 58) as usize
+    (mixed >> (u64::BITS - PART_BITS)) as usize
 }
 
 /// Spreads 32 bits of the key over any number of buckets.
@@ -117,21 +122,22 @@ fn after(bucket: usize, buckets: usize) -> usize {
 }
 
 impl Parts {
-    pub(super) fn new(memory: &mut Memory) -> (Table, Parts) {
-        let mut parts = Parts { parts: vec![Part::default(); PARTS] };
-        let directory = std::array::from_fn(|number| {
-            let (handle, words) = empty_part(memory, 1);
-            parts.parts[number].words = words;
-            AtomicU32::new(handle)
-        });
-        (Table { directory: Arc::new(directory) }, parts)
+    /// Parts are made with their first key.
+    pub(super) fn new() -> (Table, Parts) {
+        let directory = std::array::from_fn(|_| AtomicU32::new(0));
+        (Table { directory: Arc::new(directory) }, Parts { parts: vec![Part::default(); PARTS] })
     }
 
-    /// Gives `key` a further value. Amortised `O(1)`; at worst a copy of one part in 64.
+    /// Gives `key` a further value. Amortised `O(1)`; at worst a copy of one part in 1,024.
     pub(super) fn insert(&mut self, memory: &mut Memory, table: &Table, key: Key, value: u32) {
         debug_assert!(value > GONE);
         let number = part_of(key.mixed());
         let part = &mut self.parts[number];
+        if table.part(number) == 0 {
+            let (first, words) = empty_part(memory, 1);
+            part.words = words;
+            table.directory[number].store(first, Ordering::Release);
+        }
         let handle = table.part(number);
         part.live += 1;
         if let Some(slot) = slot_of(memory.arena(), handle, key, GONE) {
@@ -244,7 +250,7 @@ mod tests {
     #[test]
     fn it_holds_what_a_map_holds() {
         let mut memory = Memory::new();
-        let (table, mut parts) = Parts::new(&mut memory);
+        let (table, mut parts) = Parts::new();
         let mut oracle: HashMap<(u32, u32), u32> = HashMap::new();
         let mut seed = 1_u64;
         for step in 0..60_000_u32 {
@@ -279,7 +285,7 @@ mod tests {
     #[test]
     fn one_key_may_have_several_values() {
         let mut memory = Memory::new();
-        let (table, mut parts) = Parts::new(&mut memory);
+        let (table, mut parts) = Parts::new();
         let key = Key { first: 1, second: 2 };
         (10..30).for_each(|value| parts.insert(&mut memory, &table, key, value));
         parts.remove(&memory, &table, key, 15);

@@ -39,6 +39,9 @@ const DIVIDE_AT: usize = 24;
 /// An entry whose alternatives are at most so many is put under each of them.
 const CHOICES_MAX: usize = 8;
 
+/// The most places of one entry that come from alternatives.
+const PLACES_MAX: usize = 64;
+
 /// `home` leads to a block of several.
 const IS_SEVERAL: u32 = 0x8000_0000;
 
@@ -117,10 +120,18 @@ pub(super) struct Moving {
     pub(super) target: u32,
     pub(super) is_always: bool,
     pub(super) is_several: bool,
+    /// In how many places it stands, as far as that was looked at.
+    pub(super) places: usize,
     pub(super) draft: Draft,
 }
 
 impl Moving {
+    /// The operation that lists few codes one of which must be set, if the entry may stand in so
+    /// many places more: where it begins and how many they are.
+    fn choices(&self) -> Option<(usize, usize)> {
+        choices(&self.draft).filter(|(_, count)| self.places.max(1) * count <= PLACES_MAX)
+    }
+
     pub(super) fn words(&self) -> Vec<u32> {
         let count = ENTRY_HEAD + self.draft.codes.len() + self.draft.operations.len();
         let head = Head::new(count, self.draft.codes.len(), self.is_always, self.is_several);
@@ -135,8 +146,8 @@ impl Moving {
 impl Writer {
     pub(super) fn new(seed: u64) -> (View, Writer) {
         let mut memory = Memory::new();
-        let (links, parts) = Parts::new(&mut memory);
-        let (vocabulary, dictionary) = Dictionary::new(&mut memory, seed);
+        let (links, parts) = Parts::new();
+        let (vocabulary, dictionary) = Dictionary::new(seed);
         let view = View {
             common: Arc::clone(memory.common()),
             vocabulary,
@@ -213,7 +224,11 @@ impl Writer {
         }
         for mut draft in drafts {
             self.sort_codes(&mut draft.codes);
-            self.put(view, Owner::Slot(slot), Moving { target: number, is_always, is_several, draft });
+            self.put(
+                view,
+                Owner::Slot(slot),
+                Moving { target: number, is_always, is_several, places: 0, draft },
+            );
         }
         self.equals.insert(fingerprint, number);
         self.drop_gates(view);
@@ -227,7 +242,11 @@ impl Writer {
             let owner = Owner::Slot(view.levels[level - 1]);
             for mut draft in drafts {
                 self.sort_codes(&mut draft.codes);
-                self.put(view, owner, Moving { target: code | IS_GATE, is_always: false, is_several, draft });
+                self.put(
+                    view,
+                    owner,
+                    Moving { target: code | IS_GATE, is_always: false, is_several, places: 0, draft },
+                );
             }
         }
     }
@@ -235,6 +254,10 @@ impl Writer {
     /// Takes the gates out that nobody uses any more, and those that only they used.
     fn drop_gates(&mut self, view: &View) {
         while let Some(code) = self.gates.unused.pop() {
+            // One that was given up may have been asked for again, or given up twice.
+            if !self.gates.has(code) || self.dictionary.uses(code) > 0 {
+                continue;
+            }
             self.remove_target(view, code | IS_GATE);
             self.gates.remove(code);
             self.memory.retire_thing(Leaving::Code(code));
@@ -397,7 +420,7 @@ impl Writer {
             if let Some(at) = self.divider(&moving.draft.codes, is_root) {
                 let code = moving.draft.codes.remove(at);
                 owner = Owner::Link(Key { first: block, second: code });
-            } else if let Some((at, count)) = choices(&moving.draft) {
+            } else if let Some((at, count)) = self.choices(&mut moving) {
                 self.put_choices(view, block, moving, at, count);
                 return;
             } else {
@@ -406,13 +429,19 @@ impl Writer {
         }
     }
 
+    /// As [`Moving::choices`], of an entry that has its places so far.
+    fn choices(&self, moving: &mut Moving) -> Option<(usize, usize)> {
+        moving.places = self.blocks_of(self.home(moving.target)).len();
+        moving.choices()
+    }
+
     /// Puts an entry under each of the codes of the operation `at`, one of which must be set.
     fn put_choices(&mut self, view: &View, block: Handle, moving: Moving, at: usize, count: usize) {
-        let Moving { target, is_always, is_several, mut draft } = moving;
+        let Moving { target, is_always, is_several, mut draft, .. } = moving;
         let codes: Vec<u32> = draft.operations.drain(at..=at + count).skip(1).collect();
         self.use_copies(view, &draft, block, count);
         for code in codes {
-            let moving = Moving { target, is_always, is_several, draft: draft.clone() };
+            let moving = Moving { target, is_always, is_several, places: 0, draft: draft.clone() };
             self.put(view, Owner::Link(Key { first: block, second: code }), moving);
         }
     }
@@ -644,7 +673,8 @@ impl Writer {
         let head = Head(entry[1]);
         let (codes, operations) = entry[ENTRY_HEAD..].split_at(head.codes());
         let draft = Draft { codes: codes.to_vec(), operations: operations.to_vec() };
-        Moving { target: entry[0], is_always: head.is_always(), is_several: head.is_several(), draft }
+        let (is_always, is_several) = (head.is_always(), head.is_several());
+        Moving { target: entry[0], is_always, is_several, places: 0, draft }
     }
 
     /// Divides a chain of one block by codes, if enough of its entries have one.
@@ -654,9 +684,13 @@ impl Writer {
             return false;
         }
         let is_root = self.is_root(owner);
-        let moving: Vec<Moving> = entries.iter().map(|entry| Writer::moving(entry)).collect();
+        let placed = |entry: &Vec<u32>| {
+            let places = self.blocks_of(self.home(entry[0])).len();
+            Moving { places, ..Writer::moving(entry) }
+        };
+        let moving: Vec<Moving> = entries.iter().map(placed).collect();
         let divided = moving.iter().filter(|moving| {
-            self.divider(&moving.draft.codes, is_root).is_some() || choices(&moving.draft).is_some()
+            self.divider(&moving.draft.codes, is_root).is_some() || moving.choices().is_some()
         });
         if divided.count() * 4 < entries.len() {
             return false;
@@ -684,7 +718,7 @@ impl Writer {
             if let Some(at) = self.divider(&moving.draft.codes, is_root) {
                 let code = moving.draft.codes.remove(at);
                 groups.entry(code).or_default().push(moving.words());
-            } else if let Some((at, count)) = choices(&moving.draft) {
+            } else if let Some((at, count)) = moving.choices() {
                 let codes: Vec<u32> = moving.draft.operations.drain(at..=at + count).skip(1).collect();
                 self.use_copies(view, &moving.draft, inner, count);
                 for code in codes {

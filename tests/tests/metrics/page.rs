@@ -25,7 +25,7 @@ enum Moved {
 use Moved::{Here, Never, There};
 
 /// Every metric, and what moves it.
-const TABLE: [(&str, Moved); 42] = [
+const TABLE: [(&str, Moved); 43] = [
     ("fanal_build_info", Here(the_page_is_complete_and_the_papers_say_the_same)),
     ("fanal_delivery_seconds", Here(home::each_event_is_counted_once_at_each_step)),
     ("fanal_events_acked_total", Here(home::each_event_is_counted_once_at_each_step)),
@@ -56,6 +56,10 @@ const TABLE: [(&str, Moved); 42] = [
     ("fanal_mailbox_events", Here(home::a_mailbox_shows_what_waits_how_much_and_since_when)),
     ("fanal_mailbox_oldest_age_seconds", Here(home::a_mailbox_shows_what_waits_how_much_and_since_when)),
     ("fanal_match_seconds", Here(home::each_event_is_counted_once_at_each_step)),
+    (
+        "fanal_match_unknown_total",
+        There("broker/server/src/gauges.rs", "comparisons_without_a_value_show_as_unknown"),
+    ),
     ("fanal_publish_refused_total", Here(home::every_refusal_is_counted_under_its_code)),
     ("fanal_publish_seconds", Here(home::each_event_is_counted_once_at_each_step)),
     ("fanal_ready", There("broker/server/src/gauges.rs", "a_broker_that_drains_shows_that_it_is_not_ready")),

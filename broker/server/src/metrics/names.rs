@@ -46,7 +46,12 @@ pub(super) const HISTOGRAMS: [(&str, &str, &[f64]); 4] = [
 ];
 
 /// Name and help.
-pub(super) const COUNTERS: [(&str, &str); 13] = [
+pub(super) const COUNTERS: [(&str, &str); 14] = [
+    (
+        "fanal_match_unknown_total",
+        "Comparisons of filters that were unknown, for want of a value or of one of the right kind: \
+         an estimate from one event in 64.",
+    ),
     (
         "fanal_events_published_total",
         "Events accepted from clients here, each once, by the class that they were published in.",

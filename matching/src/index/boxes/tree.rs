@@ -372,7 +372,7 @@ impl Writer {
         let sides = self.sides(set);
         let words = |item: &Item| {
             let draft = Draft { codes: Vec::new(), operations: item.bounds.operations(&sides) };
-            Moving { target: item.target, is_always: false, is_several: false, draft }.words()
+            Moving { target: item.target, is_always: false, is_several: false, places: 1, draft }.words()
         };
         let entries: Vec<Vec<u32>> = items.iter().map(words).collect();
         items.iter().for_each(|item| self.drop_home(item.target, leaf));

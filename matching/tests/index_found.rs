@@ -1,0 +1,195 @@
+//! What was found wrong with the index once, each by its input or its interleaving.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fanal_matching::{Attributes, EntryId, Filter, Index, Route, Selector, Topic, TopicFilter, Value};
+
+type Event = Vec<(String, Value<'static>)>;
+
+fn filtered(filter: &str) -> Selector {
+    let topic = TopicFilter::parse("t").expect("a topic filter");
+    Selector { predicate: Some(Filter::parse(filter).expect("a filter")), ..Selector::new(topic) }
+}
+
+fn topic() -> Topic {
+    Topic::parse("t").expect("a topic")
+}
+
+fn event(values: &[(&str, i64)]) -> Event {
+    values.iter().map(|(name, value)| ((*name).to_owned(), Value::Int(*value))).collect()
+}
+
+fn collect(index: &Index<usize>, route: &mut Route<usize>, event: &Event) -> Vec<EntryId> {
+    let mut found = Vec::new();
+    index.collect(route, event, &mut found);
+    found.sort_unstable();
+    found
+}
+
+/// An index with so many entries that they are divided, and the plain scan beside it.
+struct Both {
+    index: Index<usize>,
+    all: Vec<(EntryId, Selector)>,
+}
+
+impl Both {
+    fn new() -> Both {
+        let mut both = Both { index: Index::new(), all: Vec::new() };
+        (0..400).for_each(|n| both.insert(&format!("k = {n}")));
+        both
+    }
+
+    fn insert(&mut self, filter: &str) {
+        let selector = filtered(filter);
+        self.all.push((self.index.insert(selector.clone(), 0), selector));
+    }
+
+    fn check(&self, event: &Event) {
+        let wanted = self.all.iter().filter(|(_, selector)| selector.matches(&topic(), event));
+        let mut wanted: Vec<EntryId> = wanted.map(|(id, _)| *id).collect();
+        wanted.sort_unstable();
+        assert_eq!(collect(&self.index, &mut self.index.route(&topic()), event), wanted, "{event:?}");
+    }
+
+    fn empty(mut self) {
+        while let Some((id, _)) = self.all.pop() {
+            assert!(self.index.remove(id).is_some());
+        }
+    }
+}
+
+fn choices(count: usize, names: [&str; 2]) -> String {
+    let [one, other] = names;
+    let choices: Vec<String> = (0..count).map(|n| format!("({one}{n} = 1 OR {other}{n} = 2)")).collect();
+    choices.join(" AND ")
+}
+
+#[test]
+fn a_shared_part_stays_while_a_part_that_was_too_long_gave_it_up() {
+    const SHARED: &str = "(x > 5 OR y = 3)";
+    let mut both = Both::new();
+    both.insert(&format!("p = 1 AND {SHARED}"));
+    let (one, other) = (choices(90, ["u", "v"]), choices(90, ["w", "v"]));
+    both.insert(&format!("(a = 1 AND {one} AND {SHARED}) OR (b = 2 AND {SHARED})"));
+    both.check(&event(&[("b", 2), ("x", 9)]));
+    both.insert(&format!("(a = 1 AND {one} AND {SHARED}) OR (b = 2 AND {other} AND {SHARED})"));
+    (0..50).for_each(|n| both.insert(&format!("m{n} = 1 AND n = {n}")));
+    both.check(&event(&[("b", 2), ("x", 9)]));
+    for n in 0..50 {
+        both.check(&event(&[("b", 2), (&format!("m{n}"), 1), ("n", n), ("x", 0)]));
+    }
+    both.empty();
+}
+
+#[test]
+fn a_filter_that_nests_deep_is_inserted_in_linear_time() {
+    let mut both = Both::new();
+    let mut filter = "z = 1 OR y = 2".to_owned();
+    for n in 0..25 {
+        filter = format!("b{n} = 1 OR (a{n} = 1 AND ({filter}))");
+    }
+    // By the factor of three for each level that it once was, this takes a day.
+    both.insert(&format!("p = 1 AND ({filter})"));
+    both.insert(&format!("p = 2 AND ({filter})"));
+    both.check(&event(&[("p", 2), ("b24", 1)]));
+    both.empty();
+}
+
+#[test]
+fn an_entry_with_many_choices_does_not_multiply() {
+    let mut both = Both::new();
+    let sets: Vec<String> = (0..8).map(|n| format!("a{n} IN (1, 2, 3)")).collect();
+    let before = both.index.bytes();
+    (0..300).for_each(|n| both.insert(&format!("{} AND x > {n}", sets.join(" AND "))));
+    let each = (both.index.bytes() - before) / 300;
+    assert!(each < 64 * 300, "{each} bytes each");
+    let mut values: Vec<(&str, i64)> = vec![("x", 150)];
+    values.extend(["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7"].map(|name| (name, 2)));
+    both.check(&event(&values));
+    both.empty();
+}
+
+#[test]
+fn an_attribute_never_hides_a_core_field() {
+    struct Named;
+    impl Attributes for Named {
+        fn get(&self, name: &str) -> Option<Value<'_>> {
+            (name == "id").then_some(Value::Str("core"))
+        }
+        fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>)) {
+            see("id", Value::Str("attribute"));
+        }
+    }
+    let index = Index::new();
+    index.insert(filtered("id = 'core'"), 0);
+    let mut found = Vec::new();
+    index.collect(&mut index.route(&topic()), &Named, &mut found);
+    assert_eq!(found.len(), 1);
+}
+
+/// How long two threads are let at each other.
+fn while_racing(mut change: impl FnMut(usize), read: impl Fn() + Sync) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                read();
+            }
+        });
+        let end = Instant::now() + Duration::from_millis(1_500);
+        for n in 0.. {
+            if Instant::now() > end || reader.is_finished() {
+                break;
+            }
+            change(n);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A route was made while the one filtered entry that it saw was going and another had come.
+#[test]
+fn a_route_never_forgets_that_there_are_filtered_entries() {
+    let index = Index::new();
+    for n in 0..60 {
+        let mut selector = Selector::new(TopicFilter::parse("t").expect("a topic filter"));
+        selector.except = vec![TopicFilter::parse(&format!("+/x{n}/+")).expect("a topic filter")];
+        index.insert(selector, n);
+    }
+    let mut old = index.insert(filtered("f = 0"), 0);
+    while_racing(
+        |n| {
+            let new = index.insert(filtered(&format!("f = {}", n % 50)), n);
+            index.remove(old);
+            old = new;
+        },
+        || {
+            let route = index.route(&topic());
+            assert!(route.needs_attributes() || !route.is_current(&index), "a filtered entry is lost");
+        },
+    );
+}
+
+/// An entry in two places became a list while a reader was between them.
+#[test]
+fn an_entry_is_found_once_while_it_becomes_a_list() {
+    let index = Index::new();
+    for n in 0..60 {
+        index.insert(filtered(&format!("a = 1 AND s LIKE '%x{n}%y%'")), 0);
+        index.insert(filtered(&format!("b = 2 AND s LIKE '%x{n}%z%'")), 0);
+    }
+    let mut both = event(&[("a", 1), ("b", 2)]);
+    both.push(("s".to_owned(), Value::Str("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")));
+    while_racing(
+        |_| {
+            let [one, two] = [1, 2].map(|n| index.insert(filtered("a = 1 OR b = 2"), n));
+            index.remove(one);
+            index.remove(two);
+        },
+        || {
+            let found = collect(&index, &mut index.route(&topic()), &both);
+            assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "{found:?}");
+        },
+    );
+}
