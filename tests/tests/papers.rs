@@ -81,9 +81,15 @@ impl Helps {
         assert!(names.len() >= 10, "{general}");
         let mut all: HashMap<String, String> =
             names.into_iter().map(|name| (name.clone(), help(&[&name, "--help"]))).collect();
-        for nested in ["list", "remove", "update"] {
-            let text = help(&["subscriptions", nested, "--help"]);
-            all.entry("subscriptions".to_owned()).or_default().push_str(&text);
+        let nested = [
+            ("subscriptions", "list"),
+            ("subscriptions", "remove"),
+            ("subscriptions", "update"),
+            ("filter", "test"),
+        ];
+        for (command, nested) in nested {
+            let text = help(&[command, nested, "--help"]);
+            all.entry(command.to_owned()).or_default().push_str(&text);
         }
         all.insert(String::new(), general);
         Helps(all)

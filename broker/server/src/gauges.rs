@@ -252,7 +252,8 @@ mod tests {
         let (_store, shared) = shared(dir.path(), Limits::default());
         let own = shared.trust.authority().fingerprint();
         let peer = shared.peers.ensure(&shared, "jfk", own);
-        let (_, selector) = fanal_core::ask::parse_ask("t", Some("amount > 100 AND x = 1"), None, &[]).unwrap();
+        let (_, selector) =
+            fanal_core::ask::parse_ask("t", Some("amount > 100 AND x = 1"), None, &[]).unwrap();
         shared.index.insert(selector, crate::route::Target::PeerLive(peer));
         let mut route = shared.index.route(&fanal_matching::Topic::parse("t").unwrap());
         let shown = || {
