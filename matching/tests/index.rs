@@ -159,7 +159,7 @@ fn it_finds_what_a_plain_scan_finds() {
 /// Enough entries under few topics that chains are divided, more than once, and come together.
 #[test]
 fn it_finds_what_a_plain_scan_finds_among_many() {
-    let lives = if is_long() { 100 } else { 2 };
+    let lives = if is_long() { 12 } else { 2 };
     for seed in 0..lives {
         live(seed + 2_000_000, 2_000, 80, 5_000);
         live(seed + 3_000_000, 2_000, 60, 300);
