@@ -401,7 +401,7 @@ fn it_finds_boxes_as_a_plain_scan_does() {
 fn boxes_that_go_give_their_memory_back() {
     let index = Index::new();
     let mut rests = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..24 {
         // The same filters each time: tables of what is equal grow with other ones.
         let mut generator = Generator::new(17);
         let mut ids: Vec<EntryId> =
@@ -412,8 +412,8 @@ fn boxes_that_go_give_their_memory_back() {
         }
         rests.push(index.bytes());
     }
-    // What is left is room in the writer's own tables, which settles.
-    assert!(rests[5] <= rests[1] + rests[1] / 50, "{rests:?}");
+    // What is left is room in tables, which settles: a leak would go on.
+    assert!(rests[23] <= rests[11] + rests[11] / 20, "{rests:?}");
 }
 
 /// As `what_stays_is_found_once_while_others_come_and_go`, among boxes: waves of thousands divide
