@@ -293,8 +293,14 @@ async fn every_query_of_dashboards_and_rules_has_an_answer() {
     for rule in items(&rules["groups"]).flat_map(|group| items(&group["rules"])) {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
-    // Nothing is wrong with these brokers, but that one live subscriber of each is stuck.
+    // Nothing is wrong with these brokers, but that one live subscriber of each is stuck. On a busy
+    // machine each of the few scrapes so far may have met events under way: the ledger's alert then
+    // waits for its five minutes, and the guard of each broker looks at the ledger in the end.
+    let waits = |alert: &&Value| {
+        text(&alert["labels"]["alertname"]) == "FanalLedgerUnbalanced" && alert["state"] == "pending"
+    };
     let firing: BTreeSet<String> = items(&prometheus.api("alerts", &[]).unwrap()["alerts"])
+        .filter(|alert| !waits(alert))
         .map(|alert| text(&alert["labels"]["alertname"]))
         .collect();
     assert!(firing.iter().all(|name| name == "FanalEventsDropped"), "{firing:?}");
