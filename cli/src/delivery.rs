@@ -11,6 +11,7 @@ use std::str;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fanal_client::{Delivery, Gap, GapCount};
+use fanal_matching::json::is_json;
 use fanal_protocol::{AttributeValue, BodyView};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -116,7 +117,7 @@ fn data<'a>(content_type: Option<&str>, payload: &'a [u8]) -> Data<'a> {
         return Data::None;
     }
     let Ok(text) = str::from_utf8(payload) else { return Data::Bytes(payload) };
-    if content_type.is_some_and(is_json) {
+    if content_type.is_some_and(|given| is_json(Some(given))) {
         // A newline in JSON can only stand between values: a blank there means the same.
         let is_one_line = !payload.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
         let one_line = if is_one_line { text.to_owned() } else { text.replace(['\n', '\r'], " ") };
@@ -125,11 +126,6 @@ fn data<'a>(content_type: Option<&str>, payload: &'a [u8]) -> Data<'a> {
         }
     }
     Data::Text(text)
-}
-
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
 /// Time, topic, attributes and payload; a JSON payload beside attributes says the same twice and is
@@ -145,7 +141,7 @@ fn text(shown: &Shown<'_>) -> String {
         // Writing into a string cannot fail.
         let _ = write!(out, "{gap}{}={}", clean(name), attribute_text(value));
     }
-    let says_it_twice = has_attributes && view.content_type.is_some_and(is_json);
+    let says_it_twice = has_attributes && view.content_type.is_some_and(|given| is_json(Some(given)));
     if !says_it_twice && !view.payload.is_empty() {
         let _ = write!(out, "  {}", payload_text(view.payload));
     }

@@ -141,6 +141,30 @@ impl Drop for Done<'_> {
     }
 }
 
+/// Matches until all is done: of the destinations below `staying` exactly those that are expected,
+/// once each, and never `never`.
+fn expect_staying(
+    index: &Index<usize>,
+    topic: &Topic,
+    event: &Event,
+    expected: &[usize],
+    [staying, never]: [usize; 2],
+    done: &AtomicBool,
+) {
+    let mut route = index.route(topic);
+    while !done.load(Ordering::Relaxed) {
+        let mut found = Vec::new();
+        index.visit(&mut route, event, |_, destination| {
+            assert_ne!(*destination, never, "this one never wants the event");
+            if *destination < staying {
+                found.push(*destination);
+            }
+        });
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+}
+
 fn is_long() -> bool {
     std::env::var_os("FANAL_LONG").is_some_and(|value| value == "1")
 }
@@ -277,20 +301,7 @@ fn what_stays_is_found_once_while_others_come_and_go() {
     std::thread::scope(|scope| {
         let ending = Done(&done);
         for _ in 0..2 {
-            scope.spawn(|| {
-                let mut route = index.route(&topic);
-                while !done.load(Ordering::Relaxed) {
-                    let mut staying = Vec::new();
-                    index.visit(&mut route, &event, |_, destination| {
-                        assert_ne!(*destination, 9_999, "this one never wants the event");
-                        if *destination < 1_000 {
-                            staying.push(*destination);
-                        }
-                    });
-                    staying.sort_unstable();
-                    assert_eq!(staying, expected);
-                }
-            });
+            scope.spawn(|| expect_staying(&index, &topic, &event, &expected, [1_000, 9_999], &done));
         }
         let mut generator = Generator::new(7);
         let mut coming = Vec::new();
@@ -436,21 +447,9 @@ fn a_box_that_stays_is_found_once_while_others_come_and_go() {
     assert!(expected.len() > 20, "{}", expected.len());
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ending = Done(&done);
         for _ in 0..2 {
-            scope.spawn(|| {
-                let mut route = index.route(&topic);
-                while !done.load(Ordering::Relaxed) {
-                    let mut staying = Vec::new();
-                    index.visit(&mut route, &event, |_, destination| {
-                        assert_ne!(*destination, 9_999_999, "this one never wants the event");
-                        if *destination < 600 {
-                            staying.push(*destination);
-                        }
-                    });
-                    staying.sort_unstable();
-                    assert_eq!(staying, expected);
-                }
-            });
+            scope.spawn(|| expect_staying(&index, &topic, &event, &expected, [600, 9_999_999], &done));
         }
         let mut coming = Vec::new();
         for round in 0..rounds {
@@ -465,7 +464,7 @@ fn a_box_that_stays_is_found_once_while_others_come_and_go() {
                 index.remove(coming.swap_remove(at));
             }
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
     });
 }
 

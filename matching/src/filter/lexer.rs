@@ -194,17 +194,9 @@ impl<'t> Lexer<'t> {
 
     fn string(&mut self, quote: char) -> Lexed {
         let start = self.position;
-        let mut escaped = false;
-        for (index, c) in self.rest().char_indices().skip(1) {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                c if c == quote => {
-                    self.position += index + c.len_utf8();
-                    return self.refuse_doubled_quote(quote);
-                }
-                _ => {}
-            }
+        if let Some(bytes) = string_bytes(self.rest(), quote) {
+            self.position += bytes;
+            return self.refuse_doubled_quote(quote);
         }
         self.refuse(start, FilterErrorReason::UnterminatedString { quote })
     }
@@ -259,6 +251,21 @@ impl<'t> Lexer<'t> {
         };
         self.refuse(self.position, reason)
     }
+}
+
+/// How many bytes the string takes that `text` begins with, with its quotes; `None` if it does not
+/// end. Strict mode and the default mode end strings alike.
+pub(super) fn string_bytes(text: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    for (index, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == quote => return Some(index + c.len_utf8()),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The beginning of a word for a message.

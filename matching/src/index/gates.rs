@@ -20,6 +20,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use super::codes::{CodeKind, Dictionary};
 use super::place::Draft;
 use crate::normal::Condition;
 
@@ -112,9 +113,12 @@ impl Gates {
         self.by_code.get(&code).map_or(0, |gate| gate.level)
     }
 
-    /// How likely it is thought to hold.
-    pub(super) fn chance(&self, code: u32) -> f32 {
-        self.by_code.get(&code).map_or(1.0, |gate| gate.chance)
+    /// How likely an event is thought to have a code, of a gate or of an attribute.
+    pub(super) fn chance(&self, dictionary: &Dictionary, code: u32) -> f32 {
+        match dictionary.kind(code) {
+            CodeKind::Derived => self.by_code.get(&code).map_or(1.0, |gate| gate.chance),
+            _ => dictionary.share(code),
+        }
     }
 
     pub(super) fn home(&self, code: u32) -> u32 {

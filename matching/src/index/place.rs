@@ -205,10 +205,7 @@ impl Encoder<'_> {
 
     /// How likely an event is thought to have a code.
     fn chance(&self, code: u32) -> f32 {
-        match self.dictionary.kind(code) {
-            CodeKind::Derived => self.gates.chance(code),
-            _ => self.dictionary.share(code),
-        }
+        self.gates.chance(self.dictionary, code)
     }
 
     /// The code that stands for the whole of a part, used once more.

@@ -7,7 +7,7 @@
 //!    takes the character after it along. Only before that quote it is no part of the text.
 
 use super::super::error::{FilterError, FilterErrorReason};
-use super::super::lexer::brief;
+use super::super::lexer::{brief, string_bytes};
 use super::super::tree::{Comparison, Connective};
 use super::tree::{Arithmetic, Operator};
 
@@ -135,17 +135,9 @@ impl<'t> Lexer<'t> {
 
     fn string(&mut self, quote: char) -> Lexed {
         let start = self.position;
-        let mut escaped = false;
-        for (index, c) in self.rest().char_indices().skip(1) {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                c if c == quote => {
-                    self.position += index + c.len_utf8();
-                    return self.refuse_doubled_quote(quote);
-                }
-                _ => {}
-            }
+        if let Some(bytes) = string_bytes(self.rest(), quote) {
+            self.position += bytes;
+            return self.refuse_doubled_quote(quote);
         }
         self.refuse(start, FilterErrorReason::UnterminatedString { quote })
     }
