@@ -8,6 +8,9 @@
 //!    copied but a part of a table that grows.
 //! 4. Equal filters are one entry with a list of numbers.
 //! 5. What an entry uses (codes, attributes, tests) is counted, and forgotten with its last user.
+//!
+//! Putting entries in is here; taking them out in `removal`, equal ones in `lists`, the way back
+//! from a number in `homes`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +18,8 @@ use std::sync::atomic::Ordering;
 
 use super::arena::{Arena, Handle};
 use super::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, GATES, INNER_OWNER, INNER_WORDS, Kind,
-    LIST_COUNT, LIST_HOME, LIST_WORDS, META, Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
+    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, GATES, INNER_OWNER, INNER_WORDS, Kind, META,
+    Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
 };
 use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
@@ -33,6 +36,12 @@ use super::trie::{self, Slot};
 use crate::normal::Condition;
 use crate::topic::TopicFilter;
 
+use homes::{Homes, IS_SEVERAL};
+
+mod homes;
+mod lists;
+mod removal;
+
 /// A chain with so many entries is divided.
 const DIVIDE_AT: usize = 24;
 
@@ -41,9 +50,6 @@ const CHOICES_MAX: usize = 8;
 
 /// The most places of one entry that come from alternatives.
 const PLACES_MAX: usize = 64;
-
-/// `home` leads to a block of several.
-const IS_SEVERAL: u32 = 0x8000_0000;
 
 /// What readers use.
 pub(super) struct View {
@@ -67,52 +73,6 @@ pub(super) struct Writer {
     pub(super) sets: Sets,
     /// Entries that took the place of others which no reader can find any more.
     pub(super) settled: Vec<u32>,
-}
-
-/// Where each entry stands.
-pub(super) struct Homes {
-    pages: Vec<Box<[u32; PAGE]>>,
-    free: Vec<u32>,
-    end: u32,
-    pub(super) live: usize,
-}
-
-const PAGE: usize = 1_024;
-
-impl Homes {
-    fn new() -> Homes {
-        Homes { pages: Vec::new(), free: Vec::new(), end: 0, live: 0 }
-    }
-
-    /// A number that no reader can hold; `None` if there are a billion entries.
-    fn take(&mut self) -> Option<u32> {
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None if self.end == IS_GATE => return None,
-            None => {
-                self.end += 1;
-                self.end - 1
-            }
-        };
-        if number as usize / PAGE == self.pages.len() {
-            self.pages.push(Box::new([0; PAGE]));
-        }
-        self.live += 1;
-        self.set(number, 0);
-        Some(number)
-    }
-
-    fn get(&self, number: u32) -> u32 {
-        self.pages[number as usize / PAGE][number as usize % PAGE]
-    }
-
-    fn set(&mut self, number: u32, home: u32) {
-        self.pages[number as usize / PAGE][number as usize % PAGE] = home;
-    }
-
-    fn bytes(&self) -> usize {
-        self.pages.len() * PAGE * 4 + self.free.capacity() * 4
-    }
 }
 
 /// An entry on its way to another block.
@@ -776,283 +736,4 @@ fn choices(draft: &Draft) -> Option<(usize, usize)> {
         at += 1 + operation.behind(draft.operations.get(at + 1).copied().unwrap_or(0));
     }
     best
-}
-
-/// Removal.
-impl Writer {
-    fn remove_target(&mut self, view: &View, target: u32) {
-        for block in self.take_homes(target) {
-            self.remove_from_block(view, block, target);
-        }
-    }
-
-    /// Takes all that stands for `target` out of a block.
-    fn remove_from_block(&mut self, view: &View, block: Handle, target: u32) {
-        if meta(self.arena(), block).kind() == Kind::Box {
-            self.remove_from_leaf(view, block, target);
-            return;
-        }
-        let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
-        let words = self.arena().words(block);
-        let used = words[0].load(Ordering::Relaxed) as usize;
-        let is_ids = meta(self.arena(), block).kind() == Kind::Ids;
-        let mut at = CHAIN_HEAD;
-        let mut removed = Vec::new();
-        while at < used {
-            let count = if is_ids { 1 } else { Head(words[at + 1].load(Ordering::Relaxed)).words() };
-            if words[at].load(Ordering::Relaxed) == target {
-                removed.push(
-                    words[at..at + count].iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>(),
-                );
-                words[at].store(NOBODY, Ordering::Release);
-            }
-            at += count;
-        }
-        let count: usize = removed.iter().map(Vec::len).sum();
-        let changed = meta(self.arena(), block).add_dead(count);
-        words[META].store(changed.0, Ordering::Relaxed);
-        if !is_ids {
-            for entry in removed {
-                self.release_entry(view, owner, &entry);
-            }
-        }
-        self.tidy(view, owner, block);
-    }
-
-    pub(super) fn release_entry(&mut self, view: &View, owner: Owner, entry: &[u32]) {
-        let Moving { mut draft, .. } = Writer::moving(entry);
-        draft.codes.extend(self.codes_to(owner));
-        self.encoder(view).release(&draft.codes, &draft.operations);
-    }
-
-    /// Takes a block without entries out of its chain, and copies one that is mostly dead.
-    fn tidy(&mut self, view: &View, owner: Owner, block: Handle) {
-        let used = self.arena().load(block, 0) as usize;
-        let dead = meta(self.arena(), block).dead();
-        if CHAIN_HEAD + dead == used {
-            self.unlink(view, owner, block);
-        } else if dead * 2 > used {
-            let kind = meta(self.arena(), block).kind();
-            let copy = self.copy(owner, kind, block, used - dead);
-            self.replace(view, owner, block, copy);
-        }
-    }
-
-    fn unlink(&mut self, view: &View, owner: Owner, block: Handle) {
-        let [next, previous] = [NEXT, PREVIOUS].map(|at| self.arena().load(block, at));
-        if next != 0 {
-            self.arena().store(next, PREVIOUS, previous);
-        }
-        if previous != 0 {
-            self.arena().store(previous, NEXT, next);
-        } else {
-            self.lead(view, owner, block, next);
-        }
-        self.retire(block);
-        if next == 0 && previous == 0 {
-            self.on_chain_gone(view, owner);
-        }
-    }
-
-    /// Takes an inner block out that has nothing below it any more.
-    pub(super) fn on_chain_gone(&mut self, view: &View, owner: Owner) {
-        let inner = match owner {
-            Owner::Link(key) => key.first,
-            Owner::Rest(inner) => inner,
-            Owner::Plain(boxes) => return self.tidy_boxes(view, boxes),
-            Owner::Set(set) => return self.on_set_gone(view, set),
-            Owner::Slot(_) | Owner::List(_) => return,
-        };
-        let words = self.arena().words(inner);
-        let is_empty = [REST, CHILDREN, DERIVED].iter().all(|at| words[*at].load(Ordering::Relaxed) == 0);
-        if is_empty {
-            let owner = Owner::read(self.arena(), inner, INNER_OWNER);
-            self.lead(view, owner, inner, 0);
-            self.memory.retire(inner, INNER_WORDS);
-            self.on_chain_gone(view, owner);
-        }
-    }
-}
-
-/// Lists of entries with equal filters.
-impl Writer {
-    /// The list that stands for a target, made if it is one entry so far.
-    fn list_of(&mut self, view: &View, target: u32, fingerprint: [u32; 3]) -> Handle {
-        if target & IS_LIST != 0 {
-            return target & !IS_LIST;
-        }
-        let (list, _) = self.memory.take(LIST_WORDS);
-        let home = self.homes.get(target);
-        self.write(list, 0, &[0, Meta::new(Kind::List, LIST_WORDS).0, home, 1]);
-        self.homes.set(target, 0);
-        self.new_chain(view, Owner::List(list), Kind::Ids, &[vec![target]]);
-        self.equals.change(fingerprint, target, list | IS_LIST);
-        for block in self.blocks_of(home) {
-            self.retarget(block, target, list | IS_LIST);
-        }
-        list
-    }
-
-    /// Lets the entries of a block that stand for `old` stand for `new`.
-    fn retarget(&self, block: Handle, old: u32, new: u32) {
-        if meta(self.arena(), block).kind() == Kind::Box {
-            self.retarget_lane(block, old, new);
-            return;
-        }
-        let words = self.arena().words(block);
-        let used = words[0].load(Ordering::Relaxed) as usize;
-        let mut at = CHAIN_HEAD;
-        while at < used {
-            if words[at].load(Ordering::Relaxed) == old {
-                words[at].store(new, Ordering::Release);
-            }
-            at += Head(words[at + 1].load(Ordering::Relaxed)).words();
-        }
-    }
-
-    fn add_to_list(&mut self, list: Handle, number: u32) {
-        let block = self.arena().load(list, 0);
-        let count = self.arena().load(list, LIST_COUNT);
-        self.arena().store(list, LIST_COUNT, count + 1);
-        if self.append_in_place(block, &[number]) {
-            self.homes.set(number, block);
-            return;
-        }
-        self.append_ids(list, block, number);
-    }
-
-    fn append_ids(&mut self, list: Handle, block: Handle, number: u32) {
-        let owner = Owner::List(list);
-        let used = self.arena().load(block, 0) as usize;
-        let live = used - meta(self.arena(), block).dead();
-        if live == CHAIN_WORDS_MAX {
-            let before = self.new_block(owner, Kind::Ids, CHAIN_WORDS_MAX / 8);
-            self.arena().store(before, NEXT, block);
-            self.arena().store(block, PREVIOUS, before);
-            self.append_in_place(before, &[number]);
-            self.homes.set(number, before);
-            self.arena().store(list, 0, before);
-            return;
-        }
-        let wanted = (live + 1).max((live + live / 4).min(CHAIN_WORDS_MAX));
-        let copy = self.copy(owner, Kind::Ids, block, wanted);
-        self.append_in_place(copy, &[number]);
-        self.homes.set(number, copy);
-        let next = self.arena().load(block, NEXT);
-        if next != 0 {
-            self.arena().store(next, PREVIOUS, copy);
-        }
-        self.arena().store(list, 0, copy);
-        self.retire(block);
-    }
-
-    fn remove_from_list(&mut self, view: &View, block: Handle, number: u32) {
-        let Owner::List(list) = Owner::read(self.arena(), block, CHAIN_OWNER) else { return };
-        let count = self.arena().load(list, LIST_COUNT) - 1;
-        self.arena().store(list, LIST_COUNT, count);
-        if count == 0 {
-            self.equals.remove(list | IS_LIST);
-            self.remove_target(view, list | IS_LIST);
-        }
-        self.remove_from_block(view, block, number);
-        if count == 0 {
-            self.memory.retire(list, LIST_WORDS);
-        }
-    }
-}
-
-/// Homes of targets.
-impl Writer {
-    fn home(&self, target: u32) -> u32 {
-        if target & IS_LIST != 0 {
-            self.arena().load(target & !IS_LIST, LIST_HOME)
-        } else if target & IS_GATE != 0 {
-            self.gates.home(target & !IS_GATE)
-        } else {
-            self.homes.get(target)
-        }
-    }
-
-    fn set_home(&mut self, target: u32, home: u32) {
-        if target & IS_LIST != 0 {
-            self.arena().store(target & !IS_LIST, LIST_HOME, home);
-        } else if target & IS_GATE != 0 {
-            self.gates.set_home(target & !IS_GATE, home);
-        } else {
-            self.homes.set(target, home);
-        }
-    }
-
-    fn blocks_of(&self, home: u32) -> Vec<Handle> {
-        if home == 0 {
-            return Vec::new();
-        }
-        if home & IS_SEVERAL == 0 {
-            return vec![home];
-        }
-        let words = self.arena().words(home & !IS_SEVERAL);
-        let count = words[0].load(Ordering::Relaxed) as usize;
-        words[2..2 + count].iter().map(|word| word.load(Ordering::Relaxed)).collect()
-    }
-
-    fn write_homes(&mut self, target: u32, blocks: &[Handle]) {
-        let old = self.home(target);
-        let home = match blocks {
-            [] => 0,
-            [one] => *one,
-            many => {
-                let (handle, size) = self.memory.take(2 + many.len());
-                self.write(handle, 0, &[many.len() as u32, Meta::new(Kind::Homes, size.min(0x3fff)).0]);
-                self.write(handle, 2, many);
-                handle | IS_SEVERAL
-            }
-        };
-        self.set_home(target, home);
-        if old & IS_SEVERAL != 0 {
-            // Only the writer reads these.
-            let old = old & !IS_SEVERAL;
-            let count = self.arena().load(old, 0) as usize;
-            self.memory.give(old, 2 + count);
-        }
-    }
-
-    pub(super) fn add_home(&mut self, target: u32, block: Handle) {
-        let home = self.home(target);
-        if home == 0 {
-            self.set_home(target, block);
-            return;
-        }
-        let mut blocks = self.blocks_of(home);
-        if !blocks.contains(&block) {
-            blocks.push(block);
-            self.write_homes(target, &blocks);
-        }
-    }
-
-    pub(super) fn drop_home(&mut self, target: u32, block: Handle) {
-        let mut blocks = self.blocks_of(self.home(target));
-        blocks.retain(|known| *known != block);
-        self.write_homes(target, &blocks);
-    }
-
-    pub(super) fn move_home(&mut self, target: u32, from: Handle, to: Handle) {
-        let home = self.home(target);
-        if home == from {
-            self.set_home(target, to);
-        } else if home & IS_SEVERAL != 0 {
-            let words = self.arena().words(home & !IS_SEVERAL);
-            let count = words[0].load(Ordering::Relaxed) as usize;
-            for word in &words[2..2 + count] {
-                if word.load(Ordering::Relaxed) == from {
-                    word.store(to, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-
-    fn take_homes(&mut self, target: u32) -> Vec<Handle> {
-        let blocks = self.blocks_of(self.home(target));
-        self.write_homes(target, &[]);
-        blocks
-    }
 }

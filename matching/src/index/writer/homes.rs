@@ -1,0 +1,156 @@
+//! Where each target stands: the way from its number to its blocks, for removal.
+//!
+//! A target has one home in most cases; one that stands in several places has a block that lists
+//! them, which only the writer reads. Lists and gates keep their homes themselves.
+
+use std::sync::atomic::Ordering;
+
+use super::Writer;
+use crate::index::arena::Handle;
+use crate::index::blocks::{Kind, LIST_HOME, Meta};
+use crate::index::entry::{IS_GATE, IS_LIST};
+
+/// `home` leads to a block of several.
+pub(super) const IS_SEVERAL: u32 = 0x8000_0000;
+
+/// Where each entry stands.
+pub(in crate::index) struct Homes {
+    pages: Vec<Box<[u32; PAGE]>>,
+    pub(super) free: Vec<u32>,
+    end: u32,
+    pub(in crate::index) live: usize,
+}
+
+const PAGE: usize = 1_024;
+
+impl Homes {
+    pub(super) fn new() -> Homes {
+        Homes { pages: Vec::new(), free: Vec::new(), end: 0, live: 0 }
+    }
+
+    /// A number that no reader can hold; `None` if there are a billion entries.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None if self.end == IS_GATE => return None,
+            None => {
+                self.end += 1;
+                self.end - 1
+            }
+        };
+        if number as usize / PAGE == self.pages.len() {
+            self.pages.push(Box::new([0; PAGE]));
+        }
+        self.live += 1;
+        self.set(number, 0);
+        Some(number)
+    }
+
+    pub(super) fn get(&self, number: u32) -> u32 {
+        self.pages[number as usize / PAGE][number as usize % PAGE]
+    }
+
+    pub(super) fn set(&mut self, number: u32, home: u32) {
+        self.pages[number as usize / PAGE][number as usize % PAGE] = home;
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.pages.len() * PAGE * 4 + self.free.capacity() * 4
+    }
+}
+
+/// Homes of targets.
+impl Writer {
+    pub(super) fn home(&self, target: u32) -> u32 {
+        if target & IS_LIST != 0 {
+            self.arena().load(target & !IS_LIST, LIST_HOME)
+        } else if target & IS_GATE != 0 {
+            self.gates.home(target & !IS_GATE)
+        } else {
+            self.homes.get(target)
+        }
+    }
+
+    pub(super) fn set_home(&mut self, target: u32, home: u32) {
+        if target & IS_LIST != 0 {
+            self.arena().store(target & !IS_LIST, LIST_HOME, home);
+        } else if target & IS_GATE != 0 {
+            self.gates.set_home(target & !IS_GATE, home);
+        } else {
+            self.homes.set(target, home);
+        }
+    }
+
+    pub(super) fn blocks_of(&self, home: u32) -> Vec<Handle> {
+        if home == 0 {
+            return Vec::new();
+        }
+        if home & IS_SEVERAL == 0 {
+            return vec![home];
+        }
+        let words = self.arena().words(home & !IS_SEVERAL);
+        let count = words[0].load(Ordering::Relaxed) as usize;
+        words[2..2 + count].iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    pub(super) fn write_homes(&mut self, target: u32, blocks: &[Handle]) {
+        let old = self.home(target);
+        let home = match blocks {
+            [] => 0,
+            [one] => *one,
+            many => {
+                let (handle, size) = self.memory.take(2 + many.len());
+                self.write(handle, 0, &[many.len() as u32, Meta::new(Kind::Homes, size.min(0x3fff)).0]);
+                self.write(handle, 2, many);
+                handle | IS_SEVERAL
+            }
+        };
+        self.set_home(target, home);
+        if old & IS_SEVERAL != 0 {
+            // Only the writer reads these.
+            let old = old & !IS_SEVERAL;
+            let count = self.arena().load(old, 0) as usize;
+            self.memory.give(old, 2 + count);
+        }
+    }
+
+    pub(in crate::index) fn add_home(&mut self, target: u32, block: Handle) {
+        let home = self.home(target);
+        if home == 0 {
+            self.set_home(target, block);
+            return;
+        }
+        let mut blocks = self.blocks_of(home);
+        if !blocks.contains(&block) {
+            blocks.push(block);
+            self.write_homes(target, &blocks);
+        }
+    }
+
+    pub(in crate::index) fn drop_home(&mut self, target: u32, block: Handle) {
+        let mut blocks = self.blocks_of(self.home(target));
+        blocks.retain(|known| *known != block);
+        self.write_homes(target, &blocks);
+    }
+
+    pub(in crate::index) fn move_home(&mut self, target: u32, from: Handle, to: Handle) {
+        let home = self.home(target);
+        if home == from {
+            self.set_home(target, to);
+        } else if home & IS_SEVERAL != 0 {
+            let words = self.arena().words(home & !IS_SEVERAL);
+            let count = words[0].load(Ordering::Relaxed) as usize;
+            for word in &words[2..2 + count] {
+                if word.load(Ordering::Relaxed) == from {
+                    word.store(to, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_homes(&mut self, target: u32) -> Vec<Handle> {
+        let blocks = self.blocks_of(self.home(target));
+        self.write_homes(target, &[]);
+        blocks
+    }
+}
