@@ -30,7 +30,7 @@ use crate::topic::{Topic, TopicFilter};
 use crate::value::Attributes;
 
 use arena::Handle;
-use entry::NOBODY;
+use entry::{IS_GATE, NOBODY};
 use epoch::PLACES;
 use matching::{Hit, Scratch};
 use memory::Leaving;
@@ -510,14 +510,23 @@ fn each(numbers: &[AtomicU32], see: &mut impl FnMut(u32)) {
 
 /// Appends the numbers that were not removed.
 fn copy(numbers: &[AtomicU32], found: &mut Vec<EntryId>) {
-    let mut end = found.len();
-    found.resize(end + numbers.len(), EntryId(NOBODY));
-    for number in numbers {
+    let start = found.len();
+    let mut all = 0;
+    found.extend(numbers.iter().map(|number| {
         let number = number.load(Ordering::Relaxed);
-        found[end] = EntryId(number);
-        end += usize::from(number != NOBODY);
+        all |= number;
+        EntryId(number)
+    }));
+    // Only `NOBODY` has this bit.
+    if all & IS_GATE != 0 {
+        let mut end = start;
+        for at in start..found.len() {
+            let id = found[at];
+            found[end] = id;
+            end += usize::from(id.0 != NOBODY);
+        }
+        found.truncate(end);
     }
-    found.truncate(end);
 }
 
 /// What topic filters say about one topic, at one version of the index.

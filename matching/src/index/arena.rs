@@ -26,9 +26,26 @@ const CHUNKS_MAX: usize = CHUNKS_SMALL + (1 << (31 - CHUNK_BITS_MAX)) - 1;
 /// The largest block, in words.
 pub(super) const BLOCK_WORDS_MAX: usize = 1 << CHUNK_BITS_MAX;
 
+/// Words of a line of the cache. A handle that is a multiple of it begins one.
+pub(super) const LINE: usize = 16;
+
 /// All words. Shared by readers and the writer.
 pub(super) struct Arena {
-    chunks: Box<[OnceLock<Box<[AtomicU32]>>]>,
+    chunks: Box<[OnceLock<Chunk>]>,
+}
+
+struct Chunk {
+    words: Box<[AtomicU32]>,
+    /// Where the first whole line begins.
+    start: usize,
+}
+
+impl Chunk {
+    fn new(words: usize) -> Chunk {
+        let words: Box<[AtomicU32]> = bytemuck::allocation::zeroed_slice_box(words + LINE);
+        let beyond = words.as_ptr().addr() % (LINE * 4);
+        Chunk { start: (LINE - beyond / 4) % LINE, words }
+    }
 }
 
 impl Arena {
@@ -44,7 +61,7 @@ impl Arena {
     pub(super) fn words(&self, handle: Handle) -> &[AtomicU32] {
         let (chunk, offset) = place(handle);
         match self.chunks[chunk].get() {
-            Some(words) => &words[offset..],
+            Some(chunk) => &chunk.words[chunk.start + offset..],
             None => &[],
         }
     }
@@ -61,7 +78,7 @@ impl Arena {
 
     fn make_chunk(&self, chunk: usize) {
         let words = chunk_words(chunk);
-        self.chunks[chunk].get_or_init(|| bytemuck::allocation::zeroed_slice_box(words));
+        self.chunks[chunk].get_or_init(|| Chunk::new(words));
     }
 }
 

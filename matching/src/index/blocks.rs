@@ -7,7 +7,7 @@
 //! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
 //! | ids | used, meta, next, owner (2), previous, numbers of entries |
 //! | inner | rest, meta, attributes of children (2), owner (2), children, children by gates, whether gates are used |
-//! | list | first block of ids, meta, home, numbers |
+//! | list | first block of ids, meta, home, numbers, owner (2) |
 //! | homes | how many, meta, blocks |
 //! | boxes, box | `super::boxes` |
 //!
@@ -16,6 +16,8 @@
 //! 2. *Inner* divides entries by a code that they ask for: a child is found in the table of links
 //!    by (inner, code). `rest` is a chain of those that ask for no more codes.
 //! 3. The owner says where the handle of a chain or of an inner block is kept.
+//! 4. A list that is all there is below a code stands there itself: its first block of ids in the
+//!    place of a chain. Only then it has an owner, and no home.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,7 +42,9 @@ pub(super) const INNER_WORDS: usize = 9;
 
 pub(super) const LIST_HOME: usize = 2;
 pub(super) const LIST_COUNT: usize = 3;
-pub(super) const LIST_WORDS: usize = 4;
+/// Zeros if the list is an entry of a chain.
+pub(super) const LIST_OWNER: usize = 4;
+pub(super) const LIST_WORDS: usize = 6;
 
 /// The longest block of a chain.
 pub(super) const CHAIN_WORDS_MAX: usize = 1_024;

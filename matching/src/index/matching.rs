@@ -7,12 +7,13 @@
 //! 3. The blocks of one level are looked up together before any of them is read, and lists are
 //!    handed over after all were found, so that the memory fetches many at the same time.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::EntryId;
-use super::arena::{Arena, Handle};
+use super::arena::{Arena, Handle, LINE};
 use super::blocks::{
-    CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words, meta,
+    ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, chain_words, meta,
 };
 use super::boxes::{self, Waiting};
 use super::entry::{self, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
@@ -26,12 +27,26 @@ use crate::value::Attributes;
 /// A reader's own memory, used for one event after another.
 pub(super) struct Scratch {
     seen: Seen,
-    queue: Vec<Step>,
+    steps: Steps,
     lists: Vec<Handle>,
     blocks: Vec<Step>,
-    waiting: Waiting,
     /// For who resolves what was found.
     pub(super) found: Vec<EntryId>,
+}
+
+/// What is still to be gone through: level after level, each step for all blocks of a level before
+/// the next step.
+#[derive(Default)]
+struct Steps {
+    /// Blocks that divide what is below them.
+    inner: Vec<Step>,
+    /// Chains of entries, read after all of them were found.
+    chains: Vec<Step>,
+    /// Blocks of the next level.
+    found: Vec<Handle>,
+    /// What is looked up in the table of links, and in which bucket.
+    links: Vec<(Key, Handle)>,
+    waiting: Waiting,
 }
 
 /// A block that is to be read.
@@ -54,10 +69,9 @@ impl Scratch {
     pub(super) fn new() -> Scratch {
         Scratch {
             seen: Seen::new(),
-            queue: Vec::new(),
+            steps: Steps::default(),
             lists: Vec::new(),
             blocks: Vec::new(),
-            waiting: Waiting::default(),
             found: Vec::new(),
         }
     }
@@ -93,7 +107,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
     found: &mut impl FnMut(Hit<'_>),
 ) -> u64 {
     let arena = &view.common.arena;
-    let Scratch { seen, queue, lists, blocks, waiting, .. } = scratch;
+    let Scratch { seen, steps, lists, blocks, .. } = scratch;
     seen.expect_tests(tests_end as usize);
     view.vocabulary.read(arena, event, seen);
     let mut found_one = |target: u32| match target & IS_LIST {
@@ -102,10 +116,10 @@ pub(super) fn find<A: Attributes + ?Sized>(
     };
     if slots.iter().any(|slot| uses_gates(arena, *slot)) {
         for level in &view.levels {
-            walk(view, &[*level], (topic, event), seen, (queue, waiting), &mut found_one);
+            walk(view, &[*level], (topic, event), seen, (steps, blocks), &mut found_one);
         }
     }
-    walk(view, slots, (topic, event), seen, (queue, waiting), &mut found_one);
+    walk(view, slots, (topic, event), seen, (steps, blocks), &mut found_one);
     let unknowns = seen.sampled_unknowns().unwrap_or(0);
     hand_over(arena, (lists, blocks), seen, found);
     seen.clear();
@@ -120,8 +134,9 @@ fn hand_over(
     seen: &Seen,
     found: &mut impl FnMut(Hit<'_>),
 ) {
+    fetch(lists.iter().map(|list| &arena.words(*list)[0]));
     lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
-    blocks.clear();
+    fetch(lists.iter().filter(|block| **block != 0).map(|block| &arena.words(*block)[0]));
     lists.drain(..).for_each(|block| push(arena, blocks, block));
     let mut next = 0;
     while let Some(step) = blocks.get(next).copied() {
@@ -137,6 +152,7 @@ fn hand_over(
         }
         push(arena, blocks, words[NEXT].load(Ordering::Acquire));
     }
+    blocks.clear();
 }
 
 /// Whether some entry below a slot asks for gates.
@@ -156,30 +172,102 @@ fn walk<A: Attributes + ?Sized>(
     slots: &[Slot],
     (topic, event): (&Topic, &A),
     seen: &mut Seen,
-    (queue, waiting): (&mut Vec<Step>, &mut Waiting),
+    (steps, ids): (&mut Steps, &mut Vec<Step>),
     found: &mut impl FnMut(u32),
 ) {
     let arena = &view.common.arena;
-    let mut gates = Vec::new();
-    queue.clear();
-    slots.iter().for_each(|slot| push(arena, queue, slot.load(arena)));
-    let mut next = 0;
-    while let Some(step) = queue.get(next).copied() {
-        next += 1;
-        match step.meta.kind() {
-            Kind::Inner => open(view, step, seen, queue),
-            Kind::Boxes => {
-                push(arena, queue, step.first);
-                let chain = |block| push(arena, queue, block);
-                boxes::visit(arena, step.block, seen, waiting, chain, |target| match is_gate(target) {
-                    true => gates.push(target & !IS_GATE),
-                    false => found(target),
-                });
-                gates.drain(..).for_each(|code| seen.set_derived(code));
+    steps.found.extend(slots.iter().map(|slot| slot.load(arena)));
+    while steps.descend(arena, ids) {
+        for at in 0..steps.inner.len() {
+            let step = steps.inner[at];
+            match step.meta.kind() {
+                Kind::Inner => steps.open(view, step, seen),
+                _ => steps.visit_boxes(arena, step, seen, found),
             }
-            _ => scan(view, step, (topic, event), seen, found),
+        }
+        steps.follow_links(view);
+    }
+    steps.read_ahead(arena);
+    for step in steps.chains.drain(..) {
+        scan(view, step, (topic, event), seen, found);
+    }
+}
+
+impl Steps {
+    /// Looks what the blocks are that were found, and goes down to them; lists that stand alone are
+    /// found with that. False if there is nothing that leads further.
+    fn descend(&mut self, arena: &Arena, ids: &mut Vec<Step>) -> bool {
+        self.inner.clear();
+        for block in self.found.drain(..).filter(|block| *block != 0) {
+            let words = arena.words(block);
+            let first = words[0].load(Ordering::Acquire);
+            let meta = Meta(words[META].load(Ordering::Relaxed));
+            let step = Step { block, first, meta };
+            match meta.kind() {
+                Kind::Inner | Kind::Boxes => self.inner.push(step),
+                Kind::Ids => ids.push(step),
+                _ => self.chains.push(step),
+            }
+        }
+        !self.inner.is_empty()
+    }
+
+    /// Notes what is below an inner block.
+    fn open(&mut self, view: &View, step: Step, seen: &Seen) {
+        let words = view.common.arena.words(step.block);
+        self.found.push(words[REST].load(Ordering::Acquire));
+        if words[CHILDREN].load(Ordering::Relaxed) != 0 {
+            let has: [u32; 2] = [0, 1].map(|at| words[ATTRIBUTES + at].load(Ordering::Relaxed));
+            for set in seen.codes() {
+                if has[usize::from(set.attribute >> 5 & 1)] >> (set.attribute & 31) & 1 == 1 {
+                    self.link(view, step.block, set.code);
+                }
+            }
+        }
+        if words[DERIVED].load(Ordering::Relaxed) != 0 {
+            seen.derived().iter().for_each(|code| self.link(view, step.block, *code));
         }
     }
+
+    fn link(&mut self, view: &View, inner: Handle, code: u32) {
+        let key = Key { first: inner, second: code };
+        self.links.push((key, view.links.bucket(key)));
+    }
+
+    /// Finds the blocks that links lead to.
+    fn follow_links(&mut self, view: &View) {
+        let arena = &view.common.arena;
+        fetch(self.links.iter().map(|(_, bucket)| &arena.words(*bucket)[0]));
+        let links = self.links.drain(..).filter(|(_, bucket)| *bucket != 0);
+        self.found.extend(links.map(|(key, bucket)| view.links.find_in(arena, key, bucket)));
+        self.found.retain(|block| *block != 0);
+        fetch(self.found.iter().map(|block| &arena.words(*block)[0]));
+    }
+
+    fn visit_boxes(&mut self, arena: &Arena, step: Step, seen: &mut Seen, found: &mut impl FnMut(u32)) {
+        self.found.push(step.first);
+        let mut gates = Vec::new();
+        let chain = |block| self.found.push(block);
+        boxes::visit(arena, step.block, seen, &mut self.waiting, chain, |target| match is_gate(target) {
+            true => gates.push(target & !IS_GATE),
+            false => found(target),
+        });
+        gates.drain(..).for_each(|code| seen.set_derived(code));
+    }
+
+    /// Lets the memory fetch the chains.
+    fn read_ahead(&self, arena: &Arena) {
+        for step in &self.chains {
+            let words = &arena.words(step.block)[..step.first as usize];
+            fetch(words.iter().skip(LINE).step_by(LINE));
+        }
+    }
+}
+
+/// Reads words that are needed soon. Nothing waits for what they say, so that the memory fetches
+/// many at the same time.
+fn fetch<'w>(words: impl Iterator<Item = &'w AtomicU32>) {
+    black_box(words.fold(0, |sum: u32, word| sum ^ word.load(Ordering::Relaxed)));
 }
 
 #[inline]
@@ -189,31 +277,6 @@ fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle) {
         let first = words[0].load(Ordering::Acquire);
         queue.push(Step { block, first, meta: Meta(words[META].load(Ordering::Relaxed)) });
     }
-}
-
-/// Queues what is below an inner block.
-fn open(view: &View, step: Step, seen: &Seen, queue: &mut Vec<Step>) {
-    let arena = &view.common.arena;
-    let words = arena.words(step.block);
-    push(arena, queue, words[REST].load(Ordering::Acquire));
-    if words[CHILDREN].load(Ordering::Relaxed) != 0 {
-        for set in seen.codes() {
-            let (word, bit) = attribute_bit(set.attribute);
-            if words[word].load(Ordering::Relaxed) & bit != 0 {
-                push(arena, queue, child(view, step.block, set.code));
-            }
-        }
-    }
-    if words[DERIVED].load(Ordering::Relaxed) != 0 {
-        for code in seen.derived() {
-            push(arena, queue, child(view, step.block, *code));
-        }
-    }
-}
-
-#[inline]
-fn child(view: &View, inner: Handle, code: u32) -> Handle {
-    view.links.find(&view.common.arena, Key { first: inner, second: code }, |_| true)
 }
 
 /// Reads a chain of entries.
@@ -276,6 +339,10 @@ pub(super) fn find_always(view: &View, slot: Slot, topic: &Topic, found: &mut im
     while let Some(undivided) = undivided_at(arena, block) {
         block = arena.load(block, undivided);
         has_others = true;
+    }
+    if block != 0 && meta(arena, block).kind() == Kind::Ids {
+        // A list below a code.
+        return true;
     }
     let seen = Seen::new();
     while block != 0 {

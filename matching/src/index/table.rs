@@ -13,9 +13,9 @@
 //! Keys need not be unique: `find` takes a judge, as hashes of names need one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::arena::{Arena, Handle};
+use super::arena::{Arena, Handle, LINE};
 use super::memory::Memory;
 
 const PARTS: usize = 1 << PART_BITS;
@@ -23,8 +23,7 @@ const PART_BITS: u32 = 10;
 const SLOT: usize = 4;
 /// Slots that a reader goes through at once.
 const BUCKET: usize = 4;
-/// Words before the buckets of a part: how many buckets there are.
-const HEAD: usize = 4;
+const BUCKET_WORDS: u32 = (BUCKET * SLOT) as u32;
 /// The word of a bucket's first slot that says whether a key had to go on to the next bucket.
 const OVERFLOW: usize = 3;
 
@@ -34,7 +33,47 @@ const GONE: u32 = 1;
 /// What readers need: where the parts are.
 #[derive(Clone)]
 pub(super) struct Table {
-    directory: Arc<[AtomicU32; PARTS]>,
+    directory: Arc<[AtomicU64; PARTS]>,
+}
+
+/// The buckets of a part.
+#[derive(Clone, Copy)]
+struct Buckets {
+    /// Zero if there is no part.
+    first: Handle,
+    count: u32,
+}
+
+impl Buckets {
+    fn pack(self) -> u64 {
+        u64::from(self.first) | u64::from(self.count) << 32
+    }
+
+    #[inline]
+    fn unpack(word: u64) -> Buckets {
+        Buckets { first: word as u32, count: (word >> 32) as u32 }
+    }
+
+    /// The bucket where the search for a key begins. Spreads 32 bits of the key over any number of
+    /// buckets.
+    #[inline]
+    fn bucket_of(self, mixed: u64) -> Handle {
+        let bucket = (u64::from(mixed as u32) * u64::from(self.count)) >> 32;
+        self.first + bucket as u32 * BUCKET_WORDS
+    }
+
+    fn after(self, bucket: Handle) -> Handle {
+        let next = bucket + BUCKET_WORDS;
+        if next == self.end() { self.first } else { next }
+    }
+
+    fn end(self) -> Handle {
+        self.first + self.count * BUCKET_WORDS
+    }
+
+    fn slots(self) -> usize {
+        self.count as usize * BUCKET
+    }
 }
 
 /// What the writer knows of each part.
@@ -44,6 +83,7 @@ pub(super) struct Parts {
 
 #[derive(Clone, Copy, Default)]
 struct Part {
+    block: Handle,
     words: usize,
     /// Slots with a key, those included whose key was removed.
     taken: usize,
@@ -76,15 +116,13 @@ impl Table {
     #[inline]
     pub(super) fn find(&self, arena: &Arena, key: Key, mut is_it: impl FnMut(u32) -> bool) -> u32 {
         let mixed = key.mixed();
-        let part = self.directory[part_of(mixed)].load(Ordering::Acquire);
-        if part == 0 {
+        let part = self.part(part_of(mixed));
+        if part.first == 0 {
             return 0;
         }
-        let words = arena.words(part);
-        let buckets = words[0].load(Ordering::Relaxed) as usize;
-        let mut bucket = first_bucket(mixed, buckets);
+        let mut bucket = part.bucket_of(mixed);
         loop {
-            let slots = &words[HEAD + bucket * BUCKET * SLOT..][..BUCKET * SLOT];
+            let slots = &arena.words(bucket)[..BUCKET * SLOT];
             for slot in slots.as_chunks::<SLOT>().0 {
                 let value = slot[0].load(Ordering::Acquire);
                 if value == 0 {
@@ -99,12 +137,41 @@ impl Table {
             if slots[OVERFLOW].load(Ordering::Acquire) == 0 {
                 return 0;
             }
-            bucket = after(bucket, buckets);
+            bucket = part.after(bucket);
         }
     }
 
-    fn part(&self, number: usize) -> Handle {
-        self.directory[number].load(Ordering::Relaxed)
+    /// The bucket where the search for `key` begins; 0 if there is no such key. A bucket that was
+    /// looked up stays what it is while the reader is inside.
+    #[inline]
+    pub(super) fn bucket(&self, key: Key) -> Handle {
+        let mixed = key.mixed();
+        let part = self.part(part_of(mixed));
+        if part.first == 0 { 0 } else { part.bucket_of(mixed) }
+    }
+
+    /// As `find` without a judge, from the bucket of the key. It decides nothing on the way, so that
+    /// the memory fetches many buckets at the same time.
+    #[inline]
+    pub(super) fn find_in(&self, arena: &Arena, key: Key, bucket: Handle) -> u32 {
+        let slots = &arena.words(bucket)[..BUCKET * SLOT];
+        let mut found = 0;
+        for slot in slots.as_chunks::<SLOT>().0 {
+            let value = slot[0].load(Ordering::Acquire);
+            let first = slot[1].load(Ordering::Relaxed) ^ key.first;
+            let second = slot[2].load(Ordering::Relaxed) ^ key.second;
+            let is_key = (first | second == 0) & (value > GONE);
+            found = if is_key { value } else { found };
+        }
+        if found == 0 && slots[OVERFLOW].load(Ordering::Acquire) != 0 {
+            return self.find(arena, key, |_| true);
+        }
+        found
+    }
+
+    #[inline]
+    fn part(&self, number: usize) -> Buckets {
+        Buckets::unpack(self.directory[number].load(Ordering::Acquire))
     }
 }
 
@@ -112,19 +179,10 @@ fn part_of(mixed: u64) -> usize {
     (mixed >> (u64::BITS - PART_BITS)) as usize
 }
 
-/// Spreads 32 bits of the key over any number of buckets.
-fn first_bucket(mixed: u64, buckets: usize) -> usize {
-    ((u64::from(mixed as u32) * buckets as u64) >> 32) as usize
-}
-
-fn after(bucket: usize, buckets: usize) -> usize {
-    if bucket + 1 == buckets { 0 } else { bucket + 1 }
-}
-
 impl Parts {
     /// Parts are made with their first key.
     pub(super) fn new() -> (Table, Parts) {
-        let directory = std::array::from_fn(|_| AtomicU32::new(0));
+        let directory = std::array::from_fn(|_| AtomicU64::new(0));
         (Table { directory: Arc::new(directory) }, Parts { parts: vec![Part::default(); PARTS] })
     }
 
@@ -132,44 +190,40 @@ impl Parts {
     pub(super) fn insert(&mut self, memory: &mut Memory, table: &Table, key: Key, value: u32) {
         debug_assert!(value > GONE);
         let number = part_of(key.mixed());
+        let buckets = table.part(number);
         let part = &mut self.parts[number];
-        if table.part(number) == 0 {
-            let (first, words) = empty_part(memory, 1);
-            part.words = words;
-            table.directory[number].store(first, Ordering::Release);
-        }
-        let handle = table.part(number);
         part.live += 1;
-        if let Some(slot) = slot_of(memory.arena(), handle, key, GONE) {
-            memory.arena().store(handle, slot, value);
+        if let Some(slot) = slot_of(memory.arena(), buckets, key, GONE) {
+            memory.arena().store(slot, 0, value);
             return;
         }
-        let buckets = memory.arena().load(handle, 0) as usize;
         part.taken += 1;
         // Seven slots in ten.
-        if part.taken * 10 <= buckets * BUCKET * 7 {
-            put(memory.arena(), handle, key, value);
+        if part.taken * 10 <= buckets.slots() * 7 {
+            put(memory.arena(), buckets, key, value);
             return;
         }
-        let wanted = if part.live * 2 > buckets * BUCKET { buckets + buckets / 4 + 1 } else { buckets };
-        let (bigger, words) = empty_part(memory, wanted);
-        let mut taken = 1;
-        each(memory.arena(), handle, |key, value| {
+        let is_full = part.live * 2 > buckets.slots();
+        let wanted = if is_full { buckets.count + buckets.count / 4 + 1 } else { buckets.count };
+        let block = (part.block, part.words);
+        let bigger = part.empty(memory, wanted);
+        part.taken = 1;
+        each(memory.arena(), buckets, |key, value| {
             put(memory.arena(), bigger, key, value);
-            taken += 1;
+            part.taken += 1;
         });
         put(memory.arena(), bigger, key, value);
-        table.directory[number].store(bigger, Ordering::Release);
-        memory.retire(handle, part.words);
-        part.taken = taken;
-        part.words = words;
+        table.directory[number].store(bigger.pack(), Ordering::Release);
+        if block.0 != 0 {
+            memory.retire(block.0, block.1);
+        }
     }
 
     /// Gives the one `value` of `key` another. `O(1)`.
     pub(super) fn change(&self, memory: &Memory, table: &Table, key: Key, value: u32, to: u32) {
-        let handle = table.part(part_of(key.mixed()));
-        if let Some(slot) = slot_of(memory.arena(), handle, key, value) {
-            memory.arena().store(handle, slot, to);
+        let buckets = table.part(part_of(key.mixed()));
+        if let Some(slot) = slot_of(memory.arena(), buckets, key, value) {
+            memory.arena().store(slot, 0, to);
         }
     }
 
@@ -179,36 +233,41 @@ impl Parts {
     }
 }
 
-/// A part without keys. Parts are rebuilt into memory that was used before: it is cleared.
-fn empty_part(memory: &mut Memory, buckets: usize) -> (Handle, usize) {
-    let count = buckets * BUCKET * SLOT;
-    let (handle, words) = memory.take(HEAD + count);
-    let part = memory.arena().words(handle);
-    part[HEAD..HEAD + count].iter().for_each(|word| word.store(0, Ordering::Relaxed));
-    part[0].store(buckets as u32, Ordering::Relaxed);
-    (handle, words)
+impl Part {
+    /// Buckets without keys, each on a line of the cache. The memory may have been used before: it
+    /// is cleared.
+    fn empty(&mut self, memory: &mut Memory, count: u32) -> Buckets {
+        let words = (count * BUCKET_WORDS) as usize;
+        let (block, size) = memory.take(words + LINE - 1);
+        let first = block.next_multiple_of(LINE as u32);
+        memory.arena().words(first)[..words].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.block = block;
+        self.words = size;
+        Buckets { first, count }
+    }
 }
 
-/// The first words of a key's slots, in the order in which they are looked at, to the first that is
-/// empty.
-fn slots_of(arena: &Arena, part: Handle, key: Key) -> impl Iterator<Item = usize> {
-    let buckets = arena.words(part)[0].load(Ordering::Relaxed) as usize;
-    let first = first_bucket(key.mixed(), buckets);
-    let order = (first..buckets).chain(0..first);
-    order.flat_map(|bucket| (0..BUCKET).map(move |slot| HEAD + (bucket * BUCKET + slot) * SLOT))
+/// A key's slots, in the order in which they are looked at.
+fn slots_of(buckets: Buckets, key: Key) -> impl Iterator<Item = (Handle, usize)> {
+    let first = match buckets.count {
+        0 => buckets.first,
+        _ => buckets.bucket_of(key.mixed()),
+    };
+    let order = (first..buckets.end()).chain(buckets.first..first).step_by(SLOT);
+    order.enumerate().map(|(at, slot)| (slot, at % BUCKET))
 }
 
-fn slot_of(arena: &Arena, part: Handle, key: Key, value: u32) -> Option<usize> {
-    let words = arena.words(part);
-    for slot in slots_of(arena, part, key) {
-        let [found, first, second] = [0, 1, 2].map(|at| words[slot + at].load(Ordering::Relaxed));
+fn slot_of(arena: &Arena, buckets: Buckets, key: Key, value: u32) -> Option<Handle> {
+    for (slot, at) in slots_of(buckets, key) {
+        let words = arena.words(slot);
+        let [found, first, second] = [0, 1, 2].map(|at: usize| words[at].load(Ordering::Relaxed));
         match found {
             0 => return None,
             _ if found == value && first == key.first && second == key.second => return Some(slot),
             _ => {}
         }
-        let is_last = (slot - HEAD) / SLOT % BUCKET == BUCKET - 1;
-        if is_last && words[slot - (BUCKET - 1) * SLOT + OVERFLOW].load(Ordering::Relaxed) == 0 {
+        let is_last = at == BUCKET - 1;
+        if is_last && overflow(arena, slot).load(Ordering::Relaxed) == 0 {
             return None;
         }
     }
@@ -216,25 +275,29 @@ fn slot_of(arena: &Arena, part: Handle, key: Key, value: u32) -> Option<usize> {
 }
 
 /// Writes into the first empty slot; there is one. Full buckets before it say that a key went on.
-fn put(arena: &Arena, part: Handle, key: Key, value: u32) {
-    let words = arena.words(part);
-    for slot in slots_of(arena, part, key) {
-        if words[slot].load(Ordering::Relaxed) == 0 {
-            words[slot + 1].store(key.first, Ordering::Relaxed);
-            words[slot + 2].store(key.second, Ordering::Relaxed);
-            words[slot].store(value, Ordering::Release);
+fn put(arena: &Arena, buckets: Buckets, key: Key, value: u32) {
+    for (slot, at) in slots_of(buckets, key) {
+        let words = arena.words(slot);
+        if words[0].load(Ordering::Relaxed) == 0 {
+            words[1].store(key.first, Ordering::Relaxed);
+            words[2].store(key.second, Ordering::Relaxed);
+            words[0].store(value, Ordering::Release);
             return;
         }
-        if (slot - HEAD) / SLOT % BUCKET == BUCKET - 1 {
-            words[slot - (BUCKET - 1) * SLOT + OVERFLOW].store(1, Ordering::Release);
+        if at == BUCKET - 1 {
+            overflow(arena, slot).store(1, Ordering::Release);
         }
     }
 }
 
-fn each(arena: &Arena, part: Handle, mut see: impl FnMut(Key, u32)) {
-    let words = arena.words(part);
-    let count = words[0].load(Ordering::Relaxed) as usize * BUCKET * SLOT;
-    for slot in words[HEAD..HEAD + count].chunks_exact(SLOT) {
+/// The word that says whether a key went on, of the bucket whose last slot is `slot`.
+fn overflow(arena: &Arena, slot: Handle) -> &AtomicU32 {
+    &arena.words(slot - ((BUCKET - 1) * SLOT) as u32)[OVERFLOW]
+}
+
+fn each(arena: &Arena, buckets: Buckets, mut see: impl FnMut(Key, u32)) {
+    let words = &arena.words(buckets.first)[..buckets.slots() * SLOT];
+    for slot in words.chunks_exact(SLOT) {
         let [value, first, second] = [0, 1, 2].map(|at: usize| slot[at].load(Ordering::Relaxed));
         if value > GONE {
             see(Key { first, second }, value);

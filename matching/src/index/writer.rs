@@ -37,6 +37,7 @@ use crate::normal::Condition;
 use crate::topic::TopicFilter;
 
 use homes::{Homes, IS_SEVERAL};
+use lists::can_stand_alone;
 
 mod homes;
 mod lists;
@@ -164,7 +165,7 @@ impl Writer {
     ) {
         if let Some(target) = self.equals.find(fingerprint) {
             let list = self.list_of(view, target, fingerprint);
-            self.add_to_list(list, number);
+            self.add_to_list(view, list, number);
             return;
         }
         let is_always = *condition == Condition::Always;
@@ -239,6 +240,9 @@ impl Writer {
         let mut target = number;
         let mut block = *self.blocks_of(self.homes.get(number)).first()?;
         if let Owner::List(list) = Owner::read(self.arena(), block, CHAIN_OWNER) {
+            if let Some(owner) = self.owner_of_list(list) {
+                return Some((self.slot_above(owner)?, false));
+            }
             target = list | IS_LIST;
             block = *self.blocks_of(self.home(target)).first()?;
         }
@@ -247,10 +251,14 @@ impl Writer {
             let entry = self.entries(block).into_iter().find(|entry| entry[0] == target)?;
             is_always = Head(entry[1]).is_always();
         }
-        let mut owner = self.owner_of(block);
+        Some((self.slot_above(self.owner_of(block))?, is_always))
+    }
+
+    /// The node of topics at the end of the way up from an owner.
+    fn slot_above(&self, mut owner: Owner) -> Option<Slot> {
         loop {
             owner = match owner {
-                Owner::Slot(slot) => return Some((slot, is_always)),
+                Owner::Slot(slot) => return Some(slot),
                 owner => self.owner_above(owner)?,
             };
         }
@@ -367,6 +375,10 @@ impl Writer {
                 self.append(view, owner, block, moving);
                 return;
             }
+            if kind == Kind::Ids {
+                self.join_chain(view, owner, block);
+                continue;
+            }
             if kind == Kind::Boxes {
                 let Some(other) = self.put_box(view, block, moving) else { return };
                 moving = other;
@@ -449,7 +461,12 @@ impl Writer {
         match owner {
             Owner::Slot(slot) => slot.store(self.arena(), block),
             Owner::Rest(inner) => self.arena().store(inner, REST, block),
-            Owner::List(list) => self.arena().store(list, 0, block),
+            Owner::List(list) => {
+                self.arena().store(list, 0, block);
+                if let Some(owner) = self.owner_of_list(list) {
+                    self.lead(view, owner, old, block);
+                }
+            }
             Owner::Plain(boxes) => self.arena().store(boxes, boxes::PLAIN, block),
             Owner::Set(set) => self.arena().store(set, boxes::ROOT, block),
             Owner::Link(key) if old == 0 => {
@@ -689,7 +706,12 @@ impl Writer {
         for (code, entries) in groups {
             let owner =
                 if code == 0 { Owner::Rest(inner) } else { Owner::Link(Key { first: inner, second: code }) };
-            self.new_chain_of_many(view, owner, &entries);
+            match entries.as_slice() {
+                [entry] if entry[0] & IS_LIST != 0 && can_stand_alone(owner, entry) => {
+                    self.stand_alone(view, entry[0] & !IS_LIST, owner, 0);
+                }
+                entries => self.new_chain_of_many(view, owner, entries),
+            }
         }
     }
 

@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use super::Writer;
+use super::homes::IS_SEVERAL;
 use crate::index::arena::Handle;
 use crate::index::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, LIST_COUNT, LIST_WORDS, Meta, NEXT, Owner, PREVIOUS, meta,
+    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, LIST_COUNT, LIST_OWNER, LIST_WORDS, Meta, NEXT, Owner,
+    PREVIOUS, meta,
 };
-use crate::index::entry::{Head, IS_LIST};
+use crate::index::entry::{ENTRY_HEAD, Head, IS_LIST};
 use crate::index::writer::View;
 
 /// Lists of entries with equal filters.
@@ -19,14 +21,55 @@ impl Writer {
         }
         let (list, _) = self.memory.take(LIST_WORDS);
         let home = self.homes.get(target);
-        self.write(list, 0, &[0, Meta::new(Kind::List, LIST_WORDS).0, home, 1]);
+        self.write(list, 0, &[0, Meta::new(Kind::List, LIST_WORDS).0, home, 1, 0, 0]);
         self.homes.set(target, 0);
         self.new_chain(view, Owner::List(list), Kind::Ids, &[vec![target]]);
         self.equals.change(fingerprint, target, list | IS_LIST);
         for block in self.blocks_of(home) {
             self.retarget(block, target, list | IS_LIST);
         }
+        if let Some(owner) = self.owner_of_alone(home) {
+            self.stand_alone(view, list, owner, home);
+            self.retire(home);
+        }
         list
+    }
+
+    /// Who leads to a chain of one entry that asks for no more than the way there, if it can lead to
+    /// a list as well.
+    fn owner_of_alone(&self, home: u32) -> Option<Owner> {
+        if home & IS_SEVERAL != 0 || meta(self.arena(), home).kind() != Kind::Entries {
+            return None;
+        }
+        let is_alone = [NEXT, PREVIOUS].iter().all(|at| self.arena().load(home, *at) == 0);
+        let owner = Owner::read(self.arena(), home, CHAIN_OWNER);
+        let entries = self.entries(home);
+        (is_alone && entries.len() == 1 && can_stand_alone(owner, &entries[0])).then_some(owner)
+    }
+
+    /// Puts a list in the place of `old`, a chain that it is the one entry of, or of nothing.
+    pub(super) fn stand_alone(&mut self, view: &View, list: Handle, owner: Owner, old: Handle) {
+        self.write(list, LIST_OWNER, &owner.words());
+        self.set_home(list | IS_LIST, 0);
+        let ids = self.arena().load(list, 0);
+        self.lead(view, owner, old, ids);
+    }
+
+    /// Makes a list that stands alone, with its first block `ids`, the entry of a chain.
+    pub(super) fn join_chain(&mut self, view: &View, owner: Owner, ids: Handle) {
+        let Owner::List(list) = Owner::read(self.arena(), ids, CHAIN_OWNER) else { return };
+        let entry = bare_entry(list);
+        let block = self.new_block(owner, Kind::Entries, CHAIN_HEAD + 4 * entry.len());
+        self.append_in_place(block, &entry);
+        self.write(list, LIST_OWNER, &[0, 0]);
+        self.set_home(list | IS_LIST, block);
+        self.lead(view, owner, ids, block);
+    }
+
+    /// Who leads to a list that stands alone.
+    pub(super) fn owner_of_list(&self, list: Handle) -> Option<Owner> {
+        let is_alone = self.arena().load(list, LIST_OWNER) != 0;
+        is_alone.then(|| Owner::read(self.arena(), list, LIST_OWNER))
     }
 
     /// Lets the entries of a block that stand for `old` stand for `new`.
@@ -46,7 +89,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn add_to_list(&mut self, list: Handle, number: u32) {
+    pub(super) fn add_to_list(&mut self, view: &View, list: Handle, number: u32) {
         let block = self.arena().load(list, 0);
         let count = self.arena().load(list, LIST_COUNT);
         self.arena().store(list, LIST_COUNT, count + 1);
@@ -54,10 +97,10 @@ impl Writer {
             self.homes.set(number, block);
             return;
         }
-        self.append_ids(list, block, number);
+        self.append_ids(view, list, block, number);
     }
 
-    pub(super) fn append_ids(&mut self, list: Handle, block: Handle, number: u32) {
+    pub(super) fn append_ids(&mut self, view: &View, list: Handle, block: Handle, number: u32) {
         let owner = Owner::List(list);
         let used = self.arena().load(block, 0) as usize;
         let live = used - meta(self.arena(), block).dead();
@@ -67,7 +110,7 @@ impl Writer {
             self.arena().store(block, PREVIOUS, before);
             self.append_in_place(before, &[number]);
             self.homes.set(number, before);
-            self.arena().store(list, 0, before);
+            self.lead(view, owner, block, before);
             return;
         }
         let wanted = (live + 1).max((live + live / 4).min(CHAIN_WORDS_MAX));
@@ -78,7 +121,7 @@ impl Writer {
         if next != 0 {
             self.arena().store(next, PREVIOUS, copy);
         }
-        self.arena().store(list, 0, copy);
+        self.lead(view, owner, block, copy);
         self.retire(block);
     }
 
@@ -88,11 +131,33 @@ impl Writer {
         self.arena().store(list, LIST_COUNT, count);
         if count == 0 {
             self.equals.remove(list | IS_LIST);
-            self.remove_target(view, list | IS_LIST);
+            self.remove_list(view, list);
         }
         self.remove_from_block(view, block, number);
         if count == 0 {
             self.memory.retire(list, LIST_WORDS);
         }
     }
+
+    fn remove_list(&mut self, view: &View, list: Handle) {
+        let Some(owner) = self.owner_of_list(list) else {
+            return self.remove_target(view, list | IS_LIST);
+        };
+        let ids = self.arena().load(list, 0);
+        self.release_entry(view, owner, &bare_entry(list));
+        self.write(list, LIST_OWNER, &[0, 0]);
+        self.lead(view, owner, ids, 0);
+        self.on_chain_gone(view, owner);
+    }
+}
+
+/// The entry of a list that asks for no more than the way to it.
+fn bare_entry(list: Handle) -> [u32; ENTRY_HEAD] {
+    [list | IS_LIST, Head::new(ENTRY_HEAD, 0, false, false).0]
+}
+
+/// Whether an entry, if it is alone there and stands for a list, can be left out.
+pub(super) fn can_stand_alone(owner: Owner, entry: &[u32]) -> bool {
+    let [target, head] = *entry else { return false };
+    matches!(owner, Owner::Link(_) | Owner::Rest(_)) && [target, head] == bare_entry(target & !IS_LIST)
 }
