@@ -373,22 +373,18 @@ impl Encoder<'_> {
         for code in codes {
             self.release_code(*code);
         }
-        let mut used = Vec::new();
-        each_operation(operations, &mut |operation, own| used.push((operation, own.to_vec())));
-        for (operation, own) in used {
-            match operation.kind() {
-                CODE | NOT | ANY | SOME => own.iter().for_each(|code| self.release_code(*code)),
-                NONE => {
-                    own.iter().for_each(|code| self.release_code(*code));
-                    self.dictionary.release_attribute(self.memory, self.vocabulary, operation.attribute());
-                }
-                INT | FLOAT => {
-                    self.dictionary.release_attribute(self.memory, self.vocabulary, operation.attribute());
-                }
-                TEST => self.checks.release(self.memory, self.questions, own[0]),
-                _ => {}
+        each_operation(operations, &mut |operation, own| match operation.kind() {
+            CODE | NOT | ANY | SOME => own.iter().for_each(|code| self.release_code(*code)),
+            NONE => {
+                own.iter().for_each(|code| self.release_code(*code));
+                self.dictionary.release_attribute(self.memory, self.vocabulary, operation.attribute());
             }
-        }
+            INT | FLOAT => {
+                self.dictionary.release_attribute(self.memory, self.vocabulary, operation.attribute());
+            }
+            TEST => self.checks.release(self.memory, self.questions, own[0]),
+            _ => {}
+        });
     }
 
     /// Uses everything that a draft uses once more.

@@ -9,48 +9,38 @@
 //! 4. Equal filters are one entry with a list of numbers.
 //! 5. What an entry uses (codes, attributes, tests) is counted, and forgotten with its last user.
 //!
-//! Putting entries in is here; taking them out in `removal`, equal ones in `lists`, the way back
-//! from a number in `homes`.
+//! Putting entries in is here, the blocks that they are in are `chains`, which `division` divides;
+//! taking entries out is in `removal`, equal ones are in `lists`, the way back from a number is in
+//! `homes`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::arena::{Arena, Handle};
 use super::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, GATES, INNER_OWNER, INNER_WORDS, Kind, META,
-    Meta, NEXT, Owner, PREVIOUS, REST, attribute_bit, meta,
+    CHAIN_OWNER, CHILDREN, DERIVED, GATES, INNER_OWNER, Kind, Owner, REST, attribute_bit, meta,
 };
 use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
-use super::entry::{
-    ANY, CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, NOT, Operation, SOME, each_operation,
-};
+use super::entry::{CODE, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
 use super::equals::Equals;
 use super::gates::{Gates, LEVELS, Made};
 use super::memory::{Common, Leaving, Memory};
-use super::place::{Draft, Encoder, divides};
+use super::place::{Draft, Encoder};
 use super::table::{Key, Parts, Table};
 use super::trie::{self, Slot};
 use crate::normal::Condition;
 use crate::topic::TopicFilter;
 
+use division::Way;
 use homes::{Homes, IS_SEVERAL};
-use lists::can_stand_alone;
 
+pub(super) mod chains;
+mod division;
 mod homes;
 mod lists;
 mod removal;
-
-/// A chain with so many entries is divided.
-const DIVIDE_AT: usize = 24;
-
-/// An entry whose alternatives are at most so many is put under each of them.
-const CHOICES_MAX: usize = 8;
-
-/// The most places of one entry that come from alternatives.
-const PLACES_MAX: usize = 64;
 
 /// What readers use.
 pub(super) struct View {
@@ -74,6 +64,8 @@ pub(super) struct Writer {
     pub(super) sets: Sets,
     /// Entries that took the place of others which no reader can find any more.
     pub(super) settled: Vec<u32>,
+    /// Room for the words of one entry.
+    words: Vec<u32>,
 }
 
 /// An entry on its way to another block.
@@ -81,25 +73,15 @@ pub(super) struct Moving {
     pub(super) target: u32,
     pub(super) is_always: bool,
     pub(super) is_several: bool,
-    /// In how many places it stands, as far as that was looked at.
-    pub(super) places: usize,
     pub(super) draft: Draft,
 }
 
 impl Moving {
-    /// The operation that lists few codes one of which must be set, if the entry may stand in so
-    /// many places more: where it begins and how many they are.
-    fn choices(&self) -> Option<(usize, usize)> {
-        choices(&self.draft).filter(|(_, count)| self.places.max(1) * count <= PLACES_MAX)
-    }
-
     pub(super) fn words(&self) -> Vec<u32> {
-        let count = ENTRY_HEAD + self.draft.codes.len() + self.draft.operations.len();
-        let head = Head::new(count, self.draft.codes.len(), self.is_always, self.is_several);
-        let mut words = Vec::with_capacity(count);
-        words.extend([self.target, head.0]);
-        words.extend(&self.draft.codes);
-        words.extend(&self.draft.operations);
+        let mut words = Vec::new();
+        let head = Head::new(0, 0, self.is_always, self.is_several);
+        let Draft { codes, operations } = &self.draft;
+        chains::write_entry(&mut words, (self.target, head), [codes, &[]], [operations, &[]]);
         words
     }
 }
@@ -126,6 +108,7 @@ impl Writer {
             equals: Equals::new(),
             sets: Sets::default(),
             settled: Vec::new(),
+            words: Vec::new(),
         };
         (view, writer)
     }
@@ -185,11 +168,7 @@ impl Writer {
         }
         for mut draft in drafts {
             self.sort_codes(&mut draft.codes);
-            self.put(
-                view,
-                Owner::Slot(slot),
-                Moving { target: number, is_always, is_several, places: 0, draft },
-            );
+            self.put(view, Owner::Slot(slot), Moving { target: number, is_always, is_several, draft });
         }
         self.equals.insert(fingerprint, number);
         self.drop_gates(view);
@@ -203,11 +182,7 @@ impl Writer {
             let owner = Owner::Slot(view.levels[level - 1]);
             for mut draft in drafts {
                 self.sort_codes(&mut draft.codes);
-                self.put(
-                    view,
-                    owner,
-                    Moving { target: code | IS_GATE, is_always: false, is_several, places: 0, draft },
-                );
+                self.put(view, owner, Moving { target: code | IS_GATE, is_always: false, is_several, draft });
             }
         }
     }
@@ -238,19 +213,18 @@ impl Writer {
     /// holds.
     pub(super) fn slot_of(&self, number: u32) -> Option<(Slot, bool)> {
         let mut target = number;
-        let mut block = *self.blocks_of(self.homes.get(number)).first()?;
-        if let Owner::List(list) = Owner::read(self.arena(), block, CHAIN_OWNER) {
+        let mut block = self.first_block_of(target)?;
+        if meta(self.arena(), block).kind() == Kind::Ids
+            && let Owner::List(list) = Owner::read(self.arena(), block, CHAIN_OWNER)
+        {
             if let Some(owner) = self.owner_of_list(list) {
                 return Some((self.slot_above(owner)?, false));
             }
             target = list | IS_LIST;
-            block = *self.blocks_of(self.home(target)).first()?;
+            block = self.first_block_of(target)?;
         }
-        let mut is_always = false;
-        if meta(self.arena(), block).kind() != Kind::Box {
-            let entry = self.entries(block).into_iter().find(|entry| entry[0] == target)?;
-            is_always = Head(entry[1]).is_always();
-        }
+        let is_box = meta(self.arena(), block).kind() == Kind::Box;
+        let is_always = !is_box && chains::find(self.arena(), block, target)?.is_always();
         Some((self.slot_above(self.owner_of(block))?, is_always))
     }
 
@@ -367,7 +341,7 @@ impl Writer {
         loop {
             let block = self.block_of(view, owner);
             if block == 0 {
-                self.new_chain(view, owner, Kind::Entries, &[moving.words()]);
+                self.new_chain(view, owner, Kind::Entries, &moving.words());
                 return;
             }
             let kind = meta(self.arena(), block).kind();
@@ -386,63 +360,39 @@ impl Writer {
                 continue;
             }
             let is_root = self.is_root(Owner::read(self.arena(), block, INNER_OWNER));
-            if let Some(at) = self.divider(&moving.draft.codes, is_root) {
-                let code = moving.draft.codes.remove(at);
-                owner = Owner::Link(Key { first: block, second: code });
-            } else if let Some((at, count)) = self.choices(&mut moving) {
-                self.put_choices(view, block, moving, at, count);
-                return;
-            } else {
-                owner = Owner::Rest(block);
-            }
+            let Draft { codes, operations } = &mut moving.draft;
+            owner = match self.way(moving.target, codes, operations, is_root) {
+                Way::Code(at) => Owner::Link(Key { first: block, second: codes.remove(at) }),
+                Way::Choices(at, count) => return self.put_choices(view, block, moving, at, count),
+                Way::Rest => Owner::Rest(block),
+            };
         }
-    }
-
-    /// As [`Moving::choices`], of an entry that has its places so far.
-    fn choices(&self, moving: &mut Moving) -> Option<(usize, usize)> {
-        moving.places = self.blocks_of(self.home(moving.target)).len();
-        moving.choices()
     }
 
     /// Puts an entry under each of the codes of the operation `at`, one of which must be set.
     fn put_choices(&mut self, view: &View, block: Handle, moving: Moving, at: usize, count: usize) {
         let Moving { target, is_always, is_several, mut draft, .. } = moving;
         let codes: Vec<u32> = draft.operations.drain(at..=at + count).skip(1).collect();
-        self.use_copies(view, &draft, block, count);
+        self.use_copies(view, &draft.codes, &draft.operations, block, count);
         for code in codes {
-            let moving = Moving { target, is_always, is_several, places: 0, draft: draft.clone() };
+            let moving = Moving { target, is_always, is_several, draft: draft.clone() };
             self.put(view, Owner::Link(Key { first: block, second: code }), moving);
         }
     }
 
-    /// Uses what a draft uses as often as it takes for so many copies of it below an inner block: the
-    /// codes that lead there are part of each.
-    fn use_copies(&mut self, view: &View, draft: &Draft, inner: Handle, copies: usize) {
-        let path = self.codes_to(Owner::Rest(inner));
+    /// Uses what an entry uses as often as it takes for so many copies of it below an inner block:
+    /// the codes that lead there are part of each.
+    fn use_copies(&mut self, view: &View, codes: &[u32], operations: &[u32], inner: Handle, copies: usize) {
         for _ in 1..copies {
-            self.encoder(view).use_again(&draft.codes, &draft.operations);
-            self.encoder(view).use_again(&path, &[]);
-        }
-    }
-
-    /// The codes that stand for the way to where an owner leads, the last first.
-    fn codes_to(&self, owner: Owner) -> Vec<u32> {
-        let mut codes = Vec::new();
-        let mut above = Some(owner);
-        while let Some(owner) = above {
-            if let Owner::Link(key) = owner {
-                codes.push(key.second);
+            self.encoder(view).use_again(codes, operations);
+            let mut above = Some(Owner::Rest(inner));
+            while let Some(owner) = above {
+                if let Owner::Link(key) = owner {
+                    self.dictionary.use_again(key.second);
+                }
+                above = self.owner_above(owner);
             }
-            above = self.owner_above(owner);
         }
-        codes
-    }
-
-    /// Which of the codes divides best.
-    fn divider(&self, codes: &[u32], is_root: bool) -> Option<usize> {
-        let usable =
-            codes.iter().enumerate().filter(|(_, code)| is_root || divides(&self.dictionary, **code));
-        usable.min_by(|(_, a), (_, b)| self.chance(**a).total_cmp(&self.chance(**b))).map(|(at, _)| at)
     }
 
     fn block_of(&self, view: &View, owner: Owner) -> Handle {
@@ -492,38 +442,6 @@ impl Writer {
         }
     }
 
-    /// Makes the first block of a chain.
-    pub(super) fn new_chain(
-        &mut self,
-        view: &View,
-        owner: Owner,
-        kind: Kind,
-        entries: &[Vec<u32>],
-    ) -> Handle {
-        let used = CHAIN_HEAD + entries.iter().map(Vec::len).sum::<usize>();
-        let block = self.new_block(owner, kind, used);
-        let mut at = CHAIN_HEAD;
-        for entry in entries {
-            self.write(block, at, entry);
-            at += entry.len();
-        }
-        self.arena().store(block, 0, used as u32);
-        for entry in entries {
-            self.add_home(entry[0], block);
-        }
-        self.lead(view, owner, 0, block);
-        block
-    }
-
-    /// A block of a chain without entries.
-    fn new_block(&mut self, owner: Owner, kind: Kind, words: usize) -> Handle {
-        let (block, size) = self.memory.take(words);
-        let [first, second] = owner.words();
-        let head = [CHAIN_HEAD as u32, Meta::new(kind, size).0, 0, first, second, 0];
-        self.write(block, 0, &head);
-        block
-    }
-
     pub(super) fn write(&self, block: Handle, at: usize, words: &[u32]) {
         let block = &self.arena().words(block)[at..];
         words.iter().zip(block).for_each(|(word, place)| place.store(*word, Ordering::Relaxed));
@@ -552,187 +470,15 @@ impl Writer {
         self.append_grown(view, owner, block, &words);
     }
 
-    fn append_in_place(&mut self, block: Handle, words: &[u32]) -> bool {
-        let used = self.arena().load(block, 0) as usize;
-        if used + words.len() > meta(self.arena(), block).size() {
-            return false;
-        }
-        self.write(block, used, words);
-        self.arena().store(block, 0, (used + words.len()) as u32);
-        true
-    }
-
-    /// Adds an entry to a chain whose first block has no room: in a copy of it, or in a new block
-    /// before it.
-    fn append_grown(&mut self, view: &View, owner: Owner, block: Handle, words: &[u32]) -> Handle {
-        let kind = meta(self.arena(), block).kind();
-        let used = self.arena().load(block, 0) as usize;
-        let live = used - meta(self.arena(), block).dead();
-        if live + words.len() > CHAIN_WORDS_MAX {
-            let before = self.new_block(owner, kind, CHAIN_WORDS_MAX / 4);
-            self.arena().store(before, NEXT, block);
-            self.arena().store(block, PREVIOUS, before);
-            self.append_in_place(before, words);
-            self.add_home(words[0], before);
-            self.lead(view, owner, block, before);
-            return before;
-        }
-        let wanted = (live + words.len()).max((live + live / 2).min(CHAIN_WORDS_MAX));
-        let copy = self.copy(owner, kind, block, wanted);
-        self.append_in_place(copy, words);
-        self.add_home(words[0], copy);
-        self.replace(view, owner, block, copy);
-        copy
-    }
-
-    /// A copy of a block of a chain, with room for `words` words, without what was removed.
-    fn copy(&mut self, owner: Owner, kind: Kind, block: Handle, words: usize) -> Handle {
-        let copy = self.new_block(owner, kind, words);
-        for at in [NEXT, PREVIOUS] {
-            self.arena().store(copy, at, self.arena().load(block, at));
-        }
-        for entry in self.entries(block) {
-            self.append_in_place(copy, &entry);
-            self.move_home(entry[0], block, copy);
-        }
-        copy
-    }
-
-    /// Puts a copy in the place of a block.
-    fn replace(&mut self, view: &View, owner: Owner, block: Handle, copy: Handle) {
-        let [next, previous] = [NEXT, PREVIOUS].map(|at| self.arena().load(block, at));
-        if next != 0 {
-            self.arena().store(next, PREVIOUS, copy);
-        }
-        if previous == 0 {
-            self.lead(view, owner, block, copy);
-        } else {
-            self.arena().store(previous, NEXT, copy);
-        }
-        self.retire(block);
-    }
-
-    /// Lets the blocks of a chain know another owner.
-    pub(super) fn own_chain(&self, first: Handle, owner: Owner) {
-        let mut block = first;
-        while block != 0 {
-            self.write(block, CHAIN_OWNER, &owner.words());
-            block = self.arena().load(block, NEXT);
-        }
-    }
-
     pub(super) fn retire(&mut self, block: Handle) {
         let size = meta(self.arena(), block).size();
         self.memory.retire(block, size);
     }
 
-    /// The words of each entry that was not removed.
-    pub(super) fn entries(&self, block: Handle) -> Vec<Vec<u32>> {
-        let words = self.arena().words(block);
-        let used = words[0].load(Ordering::Relaxed) as usize;
-        let is_ids = meta(self.arena(), block).kind() == Kind::Ids;
-        let mut entries = Vec::new();
-        let mut at = CHAIN_HEAD;
-        while at < used {
-            let count = if is_ids { 1 } else { Head(words[at + 1].load(Ordering::Relaxed)).words() };
-            if words[at].load(Ordering::Relaxed) != NOBODY {
-                entries.push(words[at..at + count].iter().map(|word| word.load(Ordering::Relaxed)).collect());
-            }
-            at += count;
-        }
-        entries
-    }
-
     pub(super) fn moving(entry: &[u32]) -> Moving {
-        let head = Head(entry[1]);
-        let (codes, operations) = entry[ENTRY_HEAD..].split_at(head.codes());
+        let (head, codes, operations) = division::parts(entry);
         let draft = Draft { codes: codes.to_vec(), operations: operations.to_vec() };
-        let (is_always, is_several) = (head.is_always(), head.is_several());
-        Moving { target: entry[0], is_always, is_several, places: 0, draft }
-    }
-
-    /// Divides a chain of one block by codes, if enough of its entries have one.
-    fn divide(&mut self, view: &View, owner: Owner, block: Handle) -> bool {
-        let entries = self.entries(block);
-        if entries.len() < DIVIDE_AT || self.arena().load(block, NEXT) != 0 {
-            return false;
-        }
-        let is_root = self.is_root(owner);
-        let placed = |entry: &Vec<u32>| {
-            let places = self.blocks_of(self.home(entry[0])).len();
-            Moving { places, ..Writer::moving(entry) }
-        };
-        let moving: Vec<Moving> = entries.iter().map(placed).collect();
-        let divided = moving.iter().filter(|moving| {
-            self.divider(&moving.draft.codes, is_root).is_some() || moving.choices().is_some()
-        });
-        if divided.count() * 4 < entries.len() {
-            return false;
-        }
-        let (inner, _) = self.memory.take(INNER_WORDS);
-        let [first, second] = owner.words();
-        let mut words = [0; INNER_WORDS];
-        words[META] = Meta::new(Kind::Inner, INNER_WORDS).0;
-        words[INNER_OWNER] = first;
-        words[INNER_OWNER + 1] = second;
-        self.write(inner, 0, &words);
-        for moving in &moving {
-            self.drop_home(moving.target, block);
-        }
-        self.fill(view, inner, is_root, moving);
-        self.lead(view, owner, block, inner);
-        self.retire(block);
-        true
-    }
-
-    /// Puts entries below an inner block that no reader sees yet.
-    fn fill(&mut self, view: &View, inner: Handle, is_root: bool, entries: Vec<Moving>) {
-        let mut groups: BTreeMap<u32, Vec<Vec<u32>>> = BTreeMap::new();
-        for mut moving in entries {
-            if let Some(at) = self.divider(&moving.draft.codes, is_root) {
-                let code = moving.draft.codes.remove(at);
-                groups.entry(code).or_default().push(moving.words());
-            } else if let Some((at, count)) = moving.choices() {
-                let codes: Vec<u32> = moving.draft.operations.drain(at..=at + count).skip(1).collect();
-                self.use_copies(view, &moving.draft, inner, count);
-                for code in codes {
-                    groups.entry(code).or_default().push(moving.words());
-                }
-            } else {
-                // No code is 0.
-                groups.entry(0).or_default().push(moving.words());
-            }
-        }
-        for (code, entries) in groups {
-            let owner =
-                if code == 0 { Owner::Rest(inner) } else { Owner::Link(Key { first: inner, second: code }) };
-            match entries.as_slice() {
-                [entry] if entry[0] & IS_LIST != 0 && can_stand_alone(owner, entry) => {
-                    self.stand_alone(view, entry[0] & !IS_LIST, owner, 0);
-                }
-                entries => self.new_chain_of_many(view, owner, entries),
-            }
-        }
-    }
-
-    fn new_chain_of_many(&mut self, view: &View, owner: Owner, entries: &[Vec<u32>]) {
-        let mut rest = entries;
-        let mut words = 0;
-        let first = rest.iter().take_while(|entry| {
-            words += entry.len();
-            words + CHAIN_HEAD <= CHAIN_WORDS_MAX
-        });
-        let (now, later) = rest.split_at(first.count().max(1));
-        self.new_chain(view, owner, Kind::Entries, now);
-        rest = later;
-        for entry in rest {
-            let block = self.block_of(view, owner);
-            if self.append_in_place(block, entry) {
-                self.add_home(entry[0], block);
-            } else {
-                self.append_grown(view, owner, block, entry);
-            }
-        }
+        Moving { target: entry[0], is_always: head.is_always(), is_several: head.is_several(), draft }
     }
 }
 
@@ -740,22 +486,4 @@ impl Writer {
 fn is_divided(arena: &Arena, slot: Slot) -> bool {
     let block = slot.load(arena);
     block != 0 && meta(arena, block).kind() == Kind::Inner
-}
-
-/// The operation of a draft that lists few codes one of which must be set: where it begins and how
-/// many they are.
-fn choices(draft: &Draft) -> Option<(usize, usize)> {
-    let mut at = 0;
-    let mut best: Option<(usize, usize)> = None;
-    while let Some(first) = draft.operations.get(at) {
-        let operation = Operation(*first);
-        if operation.kind() == ANY
-            && operation.count() <= CHOICES_MAX
-            && best.is_none_or(|(_, count)| operation.count() < count)
-        {
-            best = Some((at, operation.count()));
-        }
-        at += 1 + operation.behind(draft.operations.get(at + 1).copied().unwrap_or(0));
-    }
-    best
 }

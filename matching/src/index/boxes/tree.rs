@@ -12,9 +12,9 @@ use hashbrown::{HashMap, HashSet};
 
 use super::super::arena::Handle;
 use super::super::blocks::{CHAIN_WORDS_MAX, INNER_OWNER, Kind, META, Meta, NEXT, Owner, PREVIOUS, meta};
-use super::super::entry::{ENTRY_HEAD, Head, INT, NOBODY, Operation};
+use super::super::entry::NOBODY;
 use super::super::place::Draft;
-use super::super::writer::{Moving, View, Writer};
+use super::super::writer::{Moving, View, Writer, chains};
 use super::shape::{Bounds, Item, Sides, append, build, choose, reach, read, split};
 use super::{
     BOXES_WORDS, HOLES, LANES, PARENT, PLAIN, ROOT, SET_BOXES, SET_HEAD, SET_PLACE, SET_SIDES, SETS,
@@ -51,11 +51,11 @@ impl Sets {
 impl Writer {
     /// Hands the boxes in the first block of a chain over to sets, if there are enough.
     pub(in super::super) fn gather_boxes(&mut self, view: &View, owner: Owner, block: Handle) -> bool {
-        let (boxes, others): (Vec<Moving>, Vec<Moving>) = self
-            .entries(block)
-            .iter()
-            .map(|entry| Writer::moving(entry))
-            .partition(|moving| box_of(moving).is_some());
+        if chains::count(self.arena(), block) < BOXES_AT {
+            return false;
+        }
+        let (boxes, others): (Vec<Moving>, Vec<Moving>) =
+            self.entries(block).iter().map(Writer::moving).partition(|moving| box_of(moving).is_some());
         let is_long = self.arena().load(block, 0) as usize > CHAIN_WORDS_MAX / 4 * 3;
         let groups: HashSet<Sides> = boxes.iter().filter_map(box_of).map(|(sides, _)| sides).collect();
         if boxes.len() < BOXES_AT || (!is_long && boxes.len() < GROUP * groups.len()) {
@@ -95,7 +95,7 @@ impl Writer {
             }
             return;
         }
-        let words: Vec<Vec<u32>> = others.iter().map(Moving::words).collect();
+        let words: Vec<u32> = others.iter().flat_map(Moving::words).collect();
         let block = self.new_chain(view, owner, Kind::Entries, &words);
         self.arena().store(block, NEXT, next);
         if next != 0 {
@@ -117,9 +117,9 @@ impl Writer {
         let set = self.set_of(boxes, sides);
         let item = Item { bounds, target: moving.target, from: 0 };
         match self.arena().load(set, ROOT) {
-            0 => drop(self.new_chain(view, Owner::Set(set), Kind::Entries, &[moving.words()])),
+            0 => drop(self.new_chain(view, Owner::Set(set), Kind::Entries, &moving.words())),
             root if meta(self.arena(), root).kind() == Kind::Box => self.put_item(view, set, root, item),
-            root if self.entries(root).len() < CHAIN_MAX => {
+            root if chains::count(self.arena(), root) < CHAIN_MAX => {
                 self.append(view, Owner::Set(set), root, moving);
             }
             root => self.plant(set, root, item),
@@ -234,8 +234,8 @@ impl Writer {
     /// Makes a leaf of a chain and one more.
     fn plant(&mut self, set: Handle, chain: Handle, item: Item) {
         let mut items = vec![item];
-        for entry in self.entries(chain) {
-            if let Some((_, bounds)) = box_of(&Writer::moving(&entry)) {
+        for entry in self.entries(chain).iter() {
+            if let Some((_, bounds)) = box_of(&Writer::moving(entry)) {
                 items.push(Item { bounds, target: entry[0], from: chain });
             }
         }
@@ -372,9 +372,9 @@ impl Writer {
         let sides = self.sides(set);
         let words = |item: &Item| {
             let draft = Draft { codes: Vec::new(), operations: item.bounds.operations(&sides) };
-            Moving { target: item.target, is_always: false, is_several: false, places: 1, draft }.words()
+            Moving { target: item.target, is_always: false, is_several: false, draft }.words()
         };
-        let entries: Vec<Vec<u32>> = items.iter().map(words).collect();
+        let entries: Vec<u32> = items.iter().flat_map(words).collect();
         items.iter().for_each(|item| self.drop_home(item.target, leaf));
         self.new_chain(view, Owner::Set(set), Kind::Entries, &entries);
         self.retire(leaf);
@@ -406,11 +406,7 @@ impl Writer {
         self.arena().store(leaf, self.shape(leaf).targets() + lane, NOBODY);
         let changed = meta(self.arena(), leaf).add_dead(1);
         self.arena().store(leaf, META, changed.0);
-        let ranges =
-            self.sides(set).as_slice().iter().map(|attribute| range_of(*attribute)).collect::<Vec<_>>();
-        let mut entry = vec![target, Head::new(ENTRY_HEAD + ranges.len(), 0, false, false).0];
-        entry.extend(ranges);
-        self.release_entry(view, Owner::Set(set), &entry);
+        self.release_box(view, set, self.sides(set).as_slice());
         let (used, dead) = (self.arena().load(leaf, 0) as usize, changed.dead());
         if dead * 2 >= used {
             let items = read(self.arena(), leaf);
@@ -424,9 +420,4 @@ impl Writer {
             self.arena().store(leaf, self.shape(leaf).targets() + lane, new);
         }
     }
-}
-
-/// A range as far as releasing it needs to know.
-fn range_of(attribute: u16) -> u32 {
-    Operation::new(INT, 0, attribute, 0).0
 }

@@ -81,6 +81,24 @@ impl Writer {
         }
     }
 
+    /// The first block that a target stands in.
+    pub(super) fn first_block_of(&self, target: u32) -> Option<Handle> {
+        match self.home(target) {
+            0 => None,
+            home if home & IS_SEVERAL == 0 => Some(home),
+            home => Some(self.arena().load(home & !IS_SEVERAL, 2)),
+        }
+    }
+
+    /// In how many blocks a target stands.
+    pub(super) fn places_of(&self, target: u32) -> usize {
+        match self.home(target) {
+            0 => 0,
+            home if home & IS_SEVERAL == 0 => 1,
+            home => self.arena().load(home & !IS_SEVERAL, 0) as usize,
+        }
+    }
+
     pub(super) fn blocks_of(&self, home: u32) -> Vec<Handle> {
         if home == 0 {
             return Vec::new();
@@ -116,7 +134,7 @@ impl Writer {
 
     pub(in crate::index) fn add_home(&mut self, target: u32, block: Handle) {
         let home = self.home(target);
-        if home == 0 {
+        if home == 0 || home == block {
             self.set_home(target, block);
             return;
         }
@@ -128,7 +146,12 @@ impl Writer {
     }
 
     pub(in crate::index) fn drop_home(&mut self, target: u32, block: Handle) {
-        let mut blocks = self.blocks_of(self.home(target));
+        let home = self.home(target);
+        if home == block {
+            self.set_home(target, 0);
+            return;
+        }
+        let mut blocks = self.blocks_of(home);
         blocks.retain(|known| *known != block);
         self.write_homes(target, &blocks);
     }
@@ -146,11 +169,5 @@ impl Writer {
                 }
             }
         }
-    }
-
-    pub(super) fn take_homes(&mut self, target: u32) -> Vec<Handle> {
-        let blocks = self.blocks_of(self.home(target));
-        self.write_homes(target, &[]);
-        blocks
     }
 }

@@ -10,7 +10,7 @@ use crate::index::blocks::{
     PREVIOUS, meta,
 };
 use crate::index::entry::{ENTRY_HEAD, Head, IS_LIST};
-use crate::index::writer::View;
+use crate::index::writer::{View, chains};
 
 /// Lists of entries with equal filters.
 impl Writer {
@@ -23,7 +23,7 @@ impl Writer {
         let home = self.homes.get(target);
         self.write(list, 0, &[0, Meta::new(Kind::List, LIST_WORDS).0, home, 1, 0, 0]);
         self.homes.set(target, 0);
-        self.new_chain(view, Owner::List(list), Kind::Ids, &[vec![target]]);
+        self.new_chain(view, Owner::List(list), Kind::Ids, &[target]);
         self.equals.change(fingerprint, target, list | IS_LIST);
         for block in self.blocks_of(home) {
             self.retarget(block, target, list | IS_LIST);
@@ -44,7 +44,9 @@ impl Writer {
         let is_alone = [NEXT, PREVIOUS].iter().all(|at| self.arena().load(home, *at) == 0);
         let owner = Owner::read(self.arena(), home, CHAIN_OWNER);
         let entries = self.entries(home);
-        (is_alone && entries.len() == 1 && can_stand_alone(owner, &entries[0])).then_some(owner)
+        let mut entries = entries.iter();
+        let can = entries.next().is_some_and(|entry| can_stand_alone(owner, entry));
+        (is_alone && can && entries.next().is_none()).then_some(owner)
     }
 
     /// Puts a list in the place of `old`, a chain that it is the one entry of, or of nothing.
@@ -78,14 +80,10 @@ impl Writer {
             self.retarget_lane(block, old, new);
             return;
         }
-        let words = self.arena().words(block);
-        let used = words[0].load(Ordering::Relaxed) as usize;
-        let mut at = CHAIN_HEAD;
-        while at < used {
-            if words[at].load(Ordering::Relaxed) == old {
-                words[at].store(new, Ordering::Release);
+        for entry in chains::each_entry(self.arena(), block) {
+            if chains::target(entry) == old {
+                entry[0].store(new, Ordering::Release);
             }
-            at += Head(words[at + 1].load(Ordering::Relaxed)).words();
         }
     }
 
@@ -114,7 +112,7 @@ impl Writer {
             return;
         }
         let wanted = (live + 1).max((live + live / 4).min(CHAIN_WORDS_MAX));
-        let copy = self.copy(owner, Kind::Ids, block, wanted);
+        let copy = self.copy(view, owner, Kind::Ids, block, wanted);
         self.append_in_place(copy, &[number]);
         self.homes.set(number, copy);
         let next = self.arena().load(block, NEXT);
@@ -144,7 +142,7 @@ impl Writer {
             return self.remove_target(view, list | IS_LIST);
         };
         let ids = self.arena().load(list, 0);
-        self.release_entry(view, owner, &bare_entry(list));
+        self.release_path(view, owner);
         self.write(list, LIST_OWNER, &[0, 0]);
         self.lead(view, owner, ids, 0);
         self.on_chain_gone(view, owner);

@@ -3,62 +3,87 @@
 //! A target becomes `NOBODY` in place; a block that is mostly dead is copied, one that is all dead
 //! leaves its chain, and an inner block with nothing below it goes as well.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Moving, Writer};
+use super::chains::{self, each_entry};
+use super::division::parts;
+use super::homes::IS_SEVERAL;
+use super::{View, Writer};
 use crate::index::arena::Handle;
 use crate::index::blocks::{
     CHAIN_HEAD, CHAIN_OWNER, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind, META, NEXT, Owner, PREVIOUS,
     REST, meta,
 };
-use crate::index::entry::{Head, NOBODY};
-use crate::index::writer::View;
+use crate::index::entry::NOBODY;
 
 /// Removal.
 impl Writer {
     pub(super) fn remove_target(&mut self, view: &View, target: u32) {
-        for block in self.take_homes(target) {
+        let home = self.home(target);
+        if home & IS_SEVERAL == 0 {
+            self.set_home(target, 0);
+            self.remove_from_block(view, home, target);
+            return;
+        }
+        let blocks = self.blocks_of(home);
+        self.write_homes(target, &[]);
+        for block in blocks {
             self.remove_from_block(view, block, target);
         }
     }
 
     /// Takes all that stands for `target` out of a block.
     pub(super) fn remove_from_block(&mut self, view: &View, block: Handle, target: u32) {
+        if block == 0 {
+            return;
+        }
         if meta(self.arena(), block).kind() == Kind::Box {
             self.remove_from_leaf(view, block, target);
             return;
         }
         let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
-        let words = self.arena().words(block);
-        let used = words[0].load(Ordering::Relaxed) as usize;
         let is_ids = meta(self.arena(), block).kind() == Kind::Ids;
-        let mut at = CHAIN_HEAD;
-        let mut removed = Vec::new();
-        while at < used {
-            let count = if is_ids { 1 } else { Head(words[at + 1].load(Ordering::Relaxed)).words() };
-            if words[at].load(Ordering::Relaxed) == target {
-                removed.push(
-                    words[at..at + count].iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>(),
-                );
-                words[at].store(NOBODY, Ordering::Release);
-            }
-            at += count;
-        }
-        let count: usize = removed.iter().map(Vec::len).sum();
-        let changed = meta(self.arena(), block).add_dead(count);
-        words[META].store(changed.0, Ordering::Relaxed);
-        if !is_ids {
-            for entry in removed {
-                self.release_entry(view, owner, &entry);
+        let mut dead = 0;
+        for entry in each_entry(&view.common.arena, block).filter(|entry| chains::target(entry) == target) {
+            entry[0].store(NOBODY, Ordering::Release);
+            dead += entry.len();
+            if !is_ids {
+                self.release_entry(view, owner, entry);
             }
         }
+        let changed = meta(self.arena(), block).add_dead(dead);
+        self.arena().words(block)[META].store(changed.0, Ordering::Relaxed);
         self.tidy(view, owner, block);
     }
 
-    pub(in crate::index) fn release_entry(&mut self, view: &View, owner: Owner, entry: &[u32]) {
-        let Moving { mut draft, .. } = Writer::moving(entry);
-        draft.codes.extend(self.codes_to(owner));
-        self.encoder(view).release(&draft.codes, &draft.operations);
+    /// Gives back what an entry used, and the codes that lead to it.
+    fn release_entry(&mut self, view: &View, owner: Owner, entry: &[AtomicU32]) {
+        let mut words = std::mem::take(&mut self.words);
+        words.clear();
+        words.extend(entry.iter().map(|word| word.load(Ordering::Relaxed)));
+        let (_, codes, operations) = parts(&words);
+        self.encoder(view).release(codes, operations);
+        self.words = words;
+        self.release_path(view, owner);
+    }
+
+    /// Gives back the codes that lead to where an entry stood.
+    pub(super) fn release_path(&mut self, view: &View, owner: Owner) {
+        let mut above = Some(owner);
+        while let Some(owner) = above {
+            if let Owner::Link(key) = owner {
+                self.encoder(view).release(&[key.second], &[]);
+            }
+            above = self.owner_above(owner);
+        }
+    }
+
+    /// Gives back what the box of a set used.
+    pub(in crate::index) fn release_box(&mut self, view: &View, set: Handle, attributes: &[u16]) {
+        for attribute in attributes {
+            self.dictionary.release_attribute(&mut self.memory, &view.vocabulary, *attribute);
+        }
+        self.release_path(view, Owner::Set(set));
     }
 
     /// Takes a block without entries out of its chain, and copies one that is mostly dead.
@@ -69,7 +94,7 @@ impl Writer {
             self.unlink(view, owner, block);
         } else if dead * 2 > used {
             let kind = meta(self.arena(), block).kind();
-            let copy = self.copy(owner, kind, block, used - dead);
+            let copy = self.copy(view, owner, kind, block, used - dead);
             self.replace(view, owner, block, copy);
         }
     }
