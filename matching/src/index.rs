@@ -18,7 +18,6 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -26,12 +25,13 @@ use arc_swap::ArcSwapOption;
 
 use crate::normal::Condition;
 use crate::selector::Selector;
-use crate::topic::{Topic, TopicFilter};
+use crate::topic::Topic;
 use crate::value::Attributes;
 
 use arena::Handle;
 use entry::{IS_GATE, NOBODY};
 use epoch::PLACES;
+use fingerprint::Fingerprints;
 use matching::{Hit, Scratch};
 use memory::Leaving;
 use slots::Slots;
@@ -46,6 +46,7 @@ mod codes;
 mod entry;
 mod epoch;
 mod equals;
+mod fingerprint;
 mod gates;
 mod matching;
 mod memory;
@@ -93,7 +94,7 @@ pub struct Index<D> {
     live: AtomicUsize,
     unknowns: AtomicU64,
     tests_end: AtomicU32,
-    seed: u64,
+    fingerprints: Fingerprints,
 }
 
 struct Entry<D> {
@@ -139,7 +140,7 @@ impl<D> Index<D> {
             live: AtomicUsize::new(0),
             unknowns: AtomicU64::new(0),
             tests_end: AtomicU32::new(0),
-            seed,
+            fingerprints: Fingerprints::new(seed),
         }
     }
 
@@ -198,7 +199,7 @@ impl<D: Clone + Send + Sync> Index<D> {
         if condition != Condition::Never {
             let slot = trie::slot(&self.view, &mut writer, self.root, &selector.topic);
             let is_routed = condition != Condition::Always && matching::has_filtered(&self.view, slot);
-            let fingerprint = self.fingerprint(slot, &condition, &selector.except);
+            let fingerprint = self.fingerprints.of(&(slot, &condition, &selector.except));
             writer.insert(&self.view, slot, number, &condition, &selector.except, fingerprint);
             self.tests_end.store(writer.tests_end(), Ordering::Release);
             if !is_routed {
@@ -422,13 +423,6 @@ impl<D: Clone + Send + Sync> Index<D> {
             None => &self.versions.any,
         };
         version.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn fingerprint(&self, slot: Slot, condition: &Condition, except: &[TopicFilter]) -> [u32; 3] {
-        let hash =
-            |seed: u64| foldhash::quality::FixedState::with_seed(seed).hash_one((slot, condition, except));
-        let (one, other) = (hash(self.seed), hash(!self.seed));
-        [one as u32, (one >> 32) as u32, other as u32]
     }
 
     /// Runs `read` inside: nothing that it can reach is used again before it returns.

@@ -15,12 +15,11 @@
 //! Boolean Expressions* (SIGMOD 2021): shared inner expressions, hung off the part that is least
 //! likely true.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
-
 use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use super::codes::{CodeKind, Dictionary};
+use super::fingerprint::{Fingerprint, Fingerprints};
 use super::place::Draft;
 use crate::normal::Condition;
 
@@ -34,11 +33,11 @@ const REMEMBERED_MAX: usize = 1 << 18;
 
 /// The gates of an index, for the writer.
 pub(super) struct Gates {
-    by_condition: HashMap<Condition, u32>,
-    by_code: HashMap<u32, Gate>,
-    /// Hashes of parts that were seen, by their lower bits; newer ones take the places of older.
+    by_part: HashMap<Fingerprint, u32, FixedState>,
+    by_code: HashMap<u32, Gate, FixedState>,
+    /// Marks of parts that were seen, by their fingerprints; newer ones take the places of older.
     seen: Vec<u32>,
-    hasher: FixedState,
+    fingerprints: Fingerprints,
     /// Gates that were made and have no entry yet, those they need before them.
     pub(super) made: Vec<Made>,
     /// Gates that nobody uses any more.
@@ -53,64 +52,68 @@ pub(super) struct Made {
 }
 
 struct Gate {
-    condition: Condition,
-    level: usize,
+    part: Fingerprint,
+    level: u32,
     home: u32,
     chance: f32,
 }
 
 impl Gates {
-    pub(super) fn new() -> Gates {
+    pub(super) fn new(seed: u64) -> Gates {
+        let hasher = FixedState::with_seed(seed);
         Gates {
-            by_condition: HashMap::new(),
-            by_code: HashMap::new(),
+            by_part: HashMap::with_hasher(hasher.clone()),
+            by_code: HashMap::with_hasher(hasher),
             seen: Vec::new(),
-            hasher: FixedState::with_seed(0),
+            fingerprints: Fingerprints::new(seed),
             made: Vec::new(),
             unused: Vec::new(),
         }
     }
 
-    pub(super) fn find(&self, condition: &Condition) -> Option<u32> {
-        self.by_condition.get(condition).copied()
+    /// What a part is known by.
+    pub(super) fn fingerprint(&self, part: &Condition) -> Fingerprint {
+        self.fingerprints.of(part)
+    }
+
+    pub(super) fn find(&self, part: Fingerprint) -> Option<u32> {
+        self.by_part.get(&part).copied()
     }
 
     /// Whether the part was seen before; remembers it.
-    pub(super) fn see(&mut self, condition: &Condition) -> bool {
+    pub(super) fn see(&mut self, [first, second, _]: Fingerprint) -> bool {
         let wanted = (self.len() * REMEMBERED_EACH).clamp(REMEMBERED_MIN, REMEMBERED_MAX).next_power_of_two();
         if self.seen.len() < wanted {
             self.seen = vec![0; wanted];
         }
-        let hash = self.hasher.hash_one(condition);
-        let place = hash as usize % self.seen.len();
-        let place = &mut self.seen[place];
-        let tag = (hash >> 32) as u32 | 1;
-        std::mem::replace(place, tag) == tag
+        let place = first as usize % self.seen.len();
+        let mark = second | 1;
+        std::mem::replace(&mut self.seen[place], mark) == mark
     }
 
     pub(super) fn add(
         &mut self,
-        condition: Condition,
+        part: Fingerprint,
         code: u32,
         level: usize,
         chance: f32,
         drafts: Vec<Draft>,
     ) {
-        self.by_condition.insert(condition.clone(), code);
-        self.by_code.insert(code, Gate { condition, level, home: 0, chance });
+        self.by_part.insert(part, code);
+        self.by_code.insert(code, Gate { part, level: level as u32, home: 0, chance });
         self.made.push(Made { code, level, drafts });
     }
 
     /// Forgets a gate whose entry is gone.
     pub(super) fn remove(&mut self, code: u32) {
         if let Some(gate) = self.by_code.remove(&code) {
-            self.by_condition.remove(&gate.condition);
+            self.by_part.remove(&gate.part);
         }
     }
 
     /// The level of a code: 0 if it is no gate.
     pub(super) fn level(&self, code: u32) -> usize {
-        self.by_code.get(&code).map_or(0, |gate| gate.level)
+        self.by_code.get(&code).map_or(0, |gate| gate.level as usize)
     }
 
     /// How likely an event is thought to have a code, of a gate or of an attribute.
@@ -141,21 +144,6 @@ impl Gates {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let conditions: usize = self.by_condition.keys().map(size).sum();
-        2 * conditions
-            + self.by_condition.capacity() * (size_of::<Condition>() + 5)
-            + self.by_code.capacity() * (size_of::<Gate>() + 5)
-            + self.seen.len() * 4
-    }
-}
-
-/// Bytes that a condition points to.
-fn size(condition: &Condition) -> usize {
-    match condition {
-        Condition::All(parts) | Condition::Any(parts) => {
-            parts.iter().map(|part| size_of::<Condition>() + size(part)).sum()
-        }
-        Condition::Test(_) => 32,
-        _ => 0,
+        self.by_part.allocation_size() + self.by_code.allocation_size() + self.seen.capacity() * 4
     }
 }

@@ -139,11 +139,12 @@ impl Encoder<'_> {
         if height(part) > LEVELS {
             return None;
         }
-        if let Some(code) = self.gates.find(part) {
+        let fingerprint = self.gates.fingerprint(part);
+        if let Some(code) = self.gates.find(fingerprint) {
             self.dictionary.use_again(code);
             return Some(code);
         }
-        if !self.gates.see(part) {
+        if !self.gates.see(fingerprint) {
             return None;
         }
         let drafts = match part {
@@ -157,7 +158,7 @@ impl Encoder<'_> {
         let level = 1 + drafts.iter().map(|draft| self.level(draft)).max().unwrap_or(0);
         let chance = self.chance_of(&drafts);
         let code = self.dictionary.use_derived();
-        self.gates.add(part.clone(), code, level, chance, drafts);
+        self.gates.add(fingerprint, code, level, chance, drafts);
         Some(code)
     }
 

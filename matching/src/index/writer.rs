@@ -25,6 +25,7 @@ use super::checks::{Checks, Question, Questions};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
 use super::entry::{CODE, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
 use super::equals::Equals;
+use super::fingerprint::Fingerprint;
 use super::gates::{Gates, LEVELS, Made};
 use super::memory::{Common, Leaving, Memory};
 use super::place::{Draft, Encoder};
@@ -103,7 +104,7 @@ impl Writer {
             dictionary,
             links: parts,
             checks: Checks::new(),
-            gates: Gates::new(),
+            gates: Gates::new(seed),
             homes: Homes::new(),
             equals: Equals::new(),
             sets: Sets::default(),
@@ -144,7 +145,7 @@ impl Writer {
         number: u32,
         condition: &Condition,
         except: &[TopicFilter],
-        fingerprint: [u32; 3],
+        fingerprint: Fingerprint,
     ) {
         if let Some(target) = self.equals.find(fingerprint) {
             let list = self.list_of(view, target, fingerprint);

@@ -10,12 +10,13 @@ use crate::index::blocks::{
     PREVIOUS, meta,
 };
 use crate::index::entry::{ENTRY_HEAD, Head, IS_LIST};
+use crate::index::fingerprint::Fingerprint;
 use crate::index::writer::{View, chains};
 
 /// Lists of entries with equal filters.
 impl Writer {
     /// The list that stands for a target, made if it is one entry so far.
-    pub(super) fn list_of(&mut self, view: &View, target: u32, fingerprint: [u32; 3]) -> Handle {
+    pub(super) fn list_of(&mut self, view: &View, target: u32, fingerprint: Fingerprint) -> Handle {
         if target & IS_LIST != 0 {
             return target & !IS_LIST;
         }
