@@ -127,7 +127,7 @@ impl Proof {
         let Check::OneOf(set) = &test.check else { return false };
         set.len() > 1
             && set.iter().all(|constant| {
-                let check = Check::OneOf(vec![constant.clone()]);
+                let check = Check::OneOf(constant.clone().alone());
                 let case = Condition::Test(Test { field: test.field.clone(), check });
                 self.some(parts, |proof, part| proof.implies(&case, part))
             })
@@ -201,7 +201,7 @@ fn cases(condition: &Condition) -> Option<Vec<Condition>> {
     match condition {
         Condition::Any(cases) => Some(cases.clone()),
         Condition::Test(Test { field, check: Check::OneOf(set) }) if (2..=CASES_MAX).contains(&set.len()) => {
-            let case = |constant: &Constant| Check::OneOf(vec![constant.clone()]);
+            let case = |constant: &Constant| Check::OneOf(constant.clone().alone());
             Some(
                 set.iter()
                     .map(|one| Condition::Test(Test { field: field.clone(), check: case(one) }))

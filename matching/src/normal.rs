@@ -17,6 +17,9 @@
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
 use crate::filter::{Filter, Pattern};
 use crate::value::{Attributes, Timestamp, Value};
 
@@ -54,7 +57,7 @@ pub(crate) struct Test {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Field {
     /// An attribute or a core field.
-    Name(Box<str>),
+    Name(SmolStr),
 }
 
 /// What a field's value must be like. None but [`Check::Absent`] holds for a field that is
@@ -62,10 +65,10 @@ pub(crate) enum Field {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Check {
     /// Equal to one of these; sorted, distinct, not empty, of any kinds.
-    OneOf(Vec<Constant>),
+    OneOf(Set),
     /// Of the kind of these, which they have in common, and equal to none; sorted, distinct, not
     /// empty, never booleans (what is not TRUE is FALSE).
-    NoneOf(Vec<Constant>),
+    NoneOf(Set),
     /// Of the kind of the bounds and between them. One bound may be open, never both; there is
     /// more than one point between them. Never booleans.
     Range {
@@ -75,9 +78,9 @@ pub(crate) enum Check {
         high: Bound,
     },
     /// A text that begins with this, which is not empty.
-    Prefix(Box<str>),
+    Prefix(SmolStr),
     /// A text that ends with this, which is not empty.
-    Suffix(Box<str>),
+    Suffix(SmolStr),
     /// A text that the pattern matches, or that it does not match. Only patterns that are none of
     /// the checks above; negated ones may be a prefix or a suffix.
     Like {
@@ -91,6 +94,9 @@ pub(crate) enum Check {
     /// There is none.
     Absent,
 }
+
+/// Constants, mostly one: that one without memory of its own. So are short texts.
+pub(crate) type Set = SmallVec<[Constant; 1]>;
 
 /// One end of a range.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,7 +117,7 @@ pub(crate) enum Constant {
     Int(i64),
     /// Finite, and not an `Int`.
     Float(f64),
-    Str(Box<str>),
+    Str(SmolStr),
     Timestamp(Timestamp),
 }
 
@@ -182,8 +188,8 @@ impl Check {
             Check::OneOf(set) => find(set, &value).is_ok(),
             Check::NoneOf(set) => self.kind() == Kind::of(&value) && find(set, &value).is_err(),
             Check::Range { low, high } => low.is_below(&value) && high.is_above(&value),
-            Check::Prefix(prefix) => text(value).is_some_and(|text| text.starts_with(&**prefix)),
-            Check::Suffix(suffix) => text(value).is_some_and(|text| text.ends_with(&**suffix)),
+            Check::Prefix(prefix) => text(value).is_some_and(|text| text.starts_with(prefix.as_str())),
+            Check::Suffix(suffix) => text(value).is_some_and(|text| text.ends_with(suffix.as_str())),
             Check::Like { pattern, negated } => {
                 text(value).is_some_and(|text| pattern.matches(text) != *negated)
             }
@@ -245,6 +251,11 @@ impl Constant {
         } else {
             Constant::Float(number)
         }
+    }
+
+    /// The set of this one.
+    pub(crate) fn alone(self) -> Set {
+        SmallVec::from_buf([self])
     }
 
     pub(crate) fn kind(&self) -> Kind {

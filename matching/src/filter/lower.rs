@@ -7,7 +7,7 @@
 
 use super::tree::{Comparison, Connective, Literal, Node, NodeId, Span, Text, Tree};
 use super::{Filter, print};
-use crate::normal::{Bound, Check, Condition, Constant, Field};
+use crate::normal::{Bound, Check, Condition, Constant, Field, Kind, Set};
 
 impl Filter {
     /// What must hold for the filter to be true. A filter in strict mode is evaluated as a whole.
@@ -30,7 +30,7 @@ struct Lowering<'f> {
 enum Operand {
     Field(Field),
     Constant(Constant),
-    Condition(NodeId),
+    Condition,
 }
 
 impl Lowering<'_> {
@@ -86,7 +86,7 @@ impl Lowering<'_> {
     }
 
     fn is_bool(&self, name: Text, wanted: bool) -> Condition {
-        Condition::test(self.field(name), Check::OneOf(vec![Constant::Bool(wanted)]))
+        Condition::test(self.field(name), Check::OneOf(Constant::Bool(wanted).alone()))
     }
 
     fn presence(&self, name: Text, present: bool) -> Condition {
@@ -101,13 +101,19 @@ impl Lowering<'_> {
             Comparison::Unequal => false,
             _ => return None,
         };
-        match (self.operand(left), self.operand(right)) {
-            (Operand::Condition(id), Operand::Constant(Constant::Bool(known)))
-            | (Operand::Constant(Constant::Bool(known)), Operand::Condition(id)) => {
-                Some((id, known == wanted))
+        match (self.tree.node(left), self.tree.node(right)) {
+            (_, Node::Literal(Literal::Bool(known))) if self.is_condition(left) => {
+                Some((left, known == wanted))
+            }
+            (Node::Literal(Literal::Bool(known)), _) if self.is_condition(right) => {
+                Some((right, known == wanted))
             }
             _ => None,
         }
+    }
+
+    fn is_condition(&self, id: NodeId) -> bool {
+        !matches!(self.tree.node(id), Node::Name(_) | Node::Literal(_))
     }
 
     /// `None` unless a field or a constant is compared with a constant.
@@ -135,6 +141,14 @@ impl Lowering<'_> {
 
     /// `low <= value AND value <= high`, and by De Morgan the negation.
     fn between(&self, value: NodeId, low: NodeId, high: NodeId, negated: bool) -> Option<Condition> {
+        if let (false, Operand::Field(field), Operand::Constant(low), Operand::Constant(high)) =
+            (negated, self.operand(value), self.operand(low), self.operand(high))
+            && low.kind() == high.kind()
+            && low.kind() != Kind::Bool
+        {
+            let check = Check::Range { low: Bound::Included(low), high: Bound::Included(high) };
+            return Some(Condition::test(field, check));
+        }
         let above = self.compare(Comparison::GreaterOrEqual, value, low, negated)?;
         let below = self.compare(Comparison::LessOrEqual, value, high, negated)?;
         let parts = vec![above, below];
@@ -144,8 +158,7 @@ impl Lowering<'_> {
     /// A list of several kinds is never unknown and never false at once: of it, no value is known
     /// not to be a member.
     fn is_in(&self, value: NodeId, list: Span, negated: bool) -> Option<Condition> {
-        let set: Vec<Constant> =
-            self.tree.literals(list).iter().map(|literal| self.constant(*literal)).collect();
+        let set: Set = self.tree.literals(list).iter().map(|literal| self.constant(*literal)).collect();
         let kinds_differ = set.first().map(Constant::kind) != set.last().map(Constant::kind);
         if negated && kinds_differ {
             return Some(Condition::Never);
@@ -163,7 +176,7 @@ impl Lowering<'_> {
         match self.operand(value) {
             Operand::Field(field) => Some(Condition::test(field, check)),
             Operand::Constant(constant) => Some(Condition::constant(check.holds(Some(constant.value())))),
-            Operand::Condition(_) => None,
+            Operand::Condition => None,
         }
     }
 
@@ -171,7 +184,7 @@ impl Lowering<'_> {
         match self.tree.node(id) {
             Node::Name(name) => Operand::Field(self.field(name)),
             Node::Literal(literal) => Operand::Constant(self.constant(literal)),
-            _ => Operand::Condition(id),
+            _ => Operand::Condition,
         }
     }
 
@@ -206,8 +219,8 @@ impl Check {
     fn compare(comparison: Comparison, constant: Constant) -> Option<Check> {
         let is_bool = matches!(constant, Constant::Bool(_));
         Some(match comparison {
-            Comparison::Equal => Check::OneOf(vec![constant]),
-            Comparison::Unequal => Check::NoneOf(vec![constant]),
+            Comparison::Equal => Check::OneOf(constant.alone()),
+            Comparison::Unequal => Check::NoneOf(constant.alone()),
             _ if is_bool => return None,
             Comparison::Less => Check::Range { low: Bound::Open, high: Bound::Excluded(constant) },
             Comparison::LessOrEqual => Check::Range { low: Bound::Open, high: Bound::Included(constant) },

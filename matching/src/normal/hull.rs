@@ -113,7 +113,7 @@ fn join_checks(one: &Check, other: &Check) -> Option<Check> {
         (Check::OneOf(one), Check::OneOf(other)) => union(one, other),
         (Check::NoneOf(one), Check::NoneOf(other)) => {
             let common: Vec<_> = one.iter().filter(|c| other.binary_search(c).is_ok()).cloned().collect();
-            (!common.is_empty()).then_some(Check::NoneOf(common))
+            (!common.is_empty()).then(|| Check::NoneOf(common.into()))
         }
         (Check::Suffix(one), Check::Suffix(other)) => {
             let common: Vec<char> = common(one.chars().rev(), other.chars().rev());
@@ -135,7 +135,7 @@ fn union(one: &[Constant], other: &[Constant]) -> Option<Check> {
     let mut all = [one, other].concat();
     all.sort_unstable();
     all.dedup();
-    (all.len() <= SET_MAX).then_some(Check::OneOf(all))
+    (all.len() <= SET_MAX).then(|| Check::OneOf(all.into()))
 }
 
 fn common<C: FromIterator<char>>(one: impl Iterator<Item = char>, other: impl Iterator<Item = char>) -> C {

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bound, Check, Condition, Constant, Field, Kind, Test};
+use smol_str::SmolStr;
+
+use super::{Bound, Check, Condition, Constant, Field, Kind, Set, Test};
 
 /// The most checks that cutting a set down may take.
 const SET_CHECKS_MAX: usize = 1 << 16;
@@ -15,22 +17,32 @@ const SET_CHECKS_MAX: usize = 1 << 16;
 impl Condition {
     /// All of `parts` hold.
     pub(crate) fn all(parts: Vec<Condition>) -> Condition {
-        let Some((checks, mut parts)) = sort(parts, Join::All) else { return Condition::Never };
-        for (field, checks) in checks {
-            let Some(checks) = meet(checks) else { return Condition::Never };
-            parts.extend(tests(field, checks));
+        let Some(mut parts) = open(parts, Join::All) else { return Condition::Never };
+        if asks_twice(&parts) {
+            let (checks, rest) = by_field(parts);
+            parts = rest;
+            for (field, checks) in checks {
+                let Some(checks) = meet(checks) else { return Condition::Never };
+                parts.extend(tests(field, checks));
+            }
+            order(&mut parts);
         }
-        finish(parts, Condition::Always, Condition::All)
+        whole(parts, Condition::Always, Condition::All)
     }
 
     /// One of `parts` holds, or more.
     pub(crate) fn any(parts: Vec<Condition>) -> Condition {
-        let Some((checks, mut parts)) = sort(parts, Join::Any) else { return Condition::Always };
-        for (field, checks) in checks {
-            let Some(checks) = unite(checks) else { return Condition::Always };
-            parts.extend(tests(field, checks));
+        let Some(mut parts) = open(parts, Join::Any) else { return Condition::Always };
+        if asks_twice(&parts) {
+            let (checks, rest) = by_field(parts);
+            parts = rest;
+            for (field, checks) in checks {
+                let Some(checks) = unite(checks) else { return Condition::Always };
+                parts.extend(tests(field, checks));
+            }
+            order(&mut parts);
         }
-        finish(parts, Condition::Never, Condition::Any)
+        whole(parts, Condition::Never, Condition::Any)
     }
 }
 
@@ -40,34 +52,58 @@ enum Join {
     Any,
 }
 
-type Sorted = (BTreeMap<Field, Vec<Check>>, Vec<Condition>);
-
-/// What is said of each field, and the rest; nested joins of the same sort are opened. `None` if
-/// one part decides the whole.
-fn sort(parts: Vec<Condition>, join: Join) -> Option<Sorted> {
-    let mut checks: BTreeMap<Field, Vec<Check>> = BTreeMap::new();
-    let mut rest = Vec::new();
-    let mut pending = parts;
-    while let Some(part) = pending.pop() {
+/// The parts, those of nested joins of the same sort with them: sorted, distinct, and without such
+/// as decide nothing. `None` if one decides the whole.
+fn open(mut parts: Vec<Condition>, join: Join) -> Option<Vec<Condition>> {
+    let mut at = 0;
+    while let Some(part) = parts.get_mut(at) {
         match (part, join) {
-            (Condition::Test(test), _) => checks.entry(test.field).or_default().push(test.check),
-            (Condition::All(inner), Join::All) | (Condition::Any(inner), Join::Any) => pending.extend(inner),
-            (Condition::Always, Join::All) | (Condition::Never, Join::Any) => {}
+            (Condition::All(inner), Join::All) | (Condition::Any(inner), Join::Any) => {
+                let inner = std::mem::take(inner);
+                parts.swap_remove(at);
+                parts.extend(inner);
+            }
+            (Condition::Always, Join::All) | (Condition::Never, Join::Any) => drop(parts.swap_remove(at)),
             (Condition::Never, Join::All) | (Condition::Always, Join::Any) => return None,
-            (other, _) => rest.push(other),
+            _ => at += 1,
         }
     }
-    Some((checks, rest))
+    order(&mut parts);
+    Some(parts)
+}
+
+fn order(parts: &mut Vec<Condition>) {
+    parts.sort_unstable();
+    parts.dedup();
+}
+
+/// Whether two of the sorted parts are tests of one field.
+fn asks_twice(parts: &[Condition]) -> bool {
+    parts.windows(2).any(|two| match two {
+        [Condition::Test(one), Condition::Test(other)] => one.field == other.field,
+        _ => false,
+    })
+}
+
+/// What is said of each field, and the rest.
+fn by_field(parts: Vec<Condition>) -> (BTreeMap<Field, Vec<Check>>, Vec<Condition>) {
+    let mut checks: BTreeMap<Field, Vec<Check>> = BTreeMap::new();
+    let mut rest = Vec::new();
+    for part in parts {
+        match part {
+            Condition::Test(test) => checks.entry(test.field).or_default().push(test.check),
+            other => rest.push(other),
+        }
+    }
+    (checks, rest)
 }
 
 fn tests(field: Field, checks: Vec<Check>) -> impl Iterator<Item = Condition> {
     checks.into_iter().map(move |check| Condition::Test(Test { field: field.clone(), check }))
 }
 
-/// The whole of the parts that are left: sorted, distinct, and bare if there is one only.
-fn finish(mut parts: Vec<Condition>, empty: Condition, joined: fn(Vec<Condition>) -> Condition) -> Condition {
-    parts.sort_unstable();
-    parts.dedup();
+/// The whole of sorted, distinct parts: bare if there is one only.
+fn whole(mut parts: Vec<Condition>, empty: Condition, joined: fn(Vec<Condition>) -> Condition) -> Condition {
     match parts.len() {
         0 => empty,
         1 => parts.pop().unwrap_or(empty),
@@ -83,15 +119,15 @@ impl Check {
             Check::NoneOf(set) => match sorted(set) {
                 // Of two values, what is not the one is the other.
                 set if set.first().map(Constant::kind) == Some(Kind::Bool) => match set[..] {
-                    [Constant::Bool(known)] => Some(Check::OneOf(vec![Constant::Bool(!known)])),
+                    [Constant::Bool(known)] => Some(Check::OneOf(Constant::Bool(!known).alone())),
                     _ => None,
                 },
                 set => Some(Check::NoneOf(set)),
             },
             Check::Range { low, high } => range(low, high),
             Check::Like { pattern, negated } => match (pattern.as_exact(), pattern.as_ends()) {
-                (Some(text), _) if negated => Some(Check::NoneOf(vec![Constant::Str(text.into())])),
-                (Some(text), _) => Some(Check::OneOf(vec![Constant::Str(text.into())])),
+                (Some(text), _) if negated => Some(Check::NoneOf(Constant::Str(text.into()).alone())),
+                (Some(text), _) => Some(Check::OneOf(Constant::Str(text.into()).alone())),
                 (_, Some(("", ""))) => (!negated).then(any_text),
                 (_, Some((prefix, ""))) if !negated => Some(Check::Prefix(prefix.into())),
                 (_, Some(("", suffix))) if !negated => Some(Check::Suffix(suffix.into())),
@@ -102,7 +138,7 @@ impl Check {
     }
 }
 
-fn sorted(mut set: Vec<Constant>) -> Vec<Constant> {
+fn sorted(mut set: Set) -> Set {
     set.sort_unstable();
     set.dedup();
     set
@@ -116,7 +152,7 @@ pub(super) fn any_text() -> Check {
 /// What lies between two bounds of one kind; `None` if nothing does.
 fn range(low: Bound, high: Bound) -> Option<Check> {
     match (low, high) {
-        (Bound::Included(first), Bound::Included(last)) if first == last => Some(Check::OneOf(vec![first])),
+        (Bound::Included(first), Bound::Included(last)) if first == last => Some(Check::OneOf(first.alone())),
         (low, high) => match (low.constant(), high.constant()) {
             (Some(first), Some(last)) if first >= last => None,
             _ => Some(Check::Range { low, high }),
@@ -143,11 +179,11 @@ fn meet(mut checks: Vec<Check>) -> Option<Vec<Check>> {
 /// What is known of one field that is present.
 #[derive(Default)]
 struct Facts {
-    one_of: Option<Vec<Constant>>,
-    none_of: Vec<Constant>,
+    one_of: Option<Set>,
+    none_of: Set,
     range: Option<Range>,
-    prefix: Option<Box<str>>,
-    suffix: Option<Box<str>>,
+    prefix: Option<SmolStr>,
+    suffix: Option<SmolStr>,
     likes: Vec<Check>,
 }
 
@@ -220,7 +256,7 @@ impl Facts {
 }
 
 /// The members of `set` that fulfil all of `checks`; the set itself if there is too much to ask.
-fn restrict(mut set: Vec<Constant>, checks: &[Check]) -> Result<Vec<Constant>, Vec<Constant>> {
+fn restrict(mut set: Set, checks: &[Check]) -> Result<Set, Set> {
     if set.len() * checks.len() > SET_CHECKS_MAX {
         return Err(set);
     }
@@ -237,20 +273,20 @@ fn without_any_text(mut checks: Vec<Check>) -> Vec<Check> {
     checks
 }
 
-fn common(mut held: Vec<Constant>, other: &[Constant]) -> Vec<Constant> {
+fn common(mut held: Set, other: &[Constant]) -> Set {
     held.retain(|constant| other.binary_search(constant).is_ok());
     held
 }
 
 /// The longer of two texts, if it has the shorter as a part.
-fn longer(held: Option<Box<str>>, text: Box<str>, has: fn(&str, &str) -> bool) -> Option<Box<str>> {
+fn longer(held: Option<SmolStr>, text: SmolStr, has: fn(&str, &str) -> bool) -> Option<SmolStr> {
     let Some(held) = held else { return Some(text) };
     let (long, short) = if held.len() < text.len() { (text, held) } else { (held, text) };
     has(&long, &short).then_some(long)
 }
 
 /// A bound whose value is excluded anyway excludes it itself; the value leaves the set.
-fn shut(bound: Bound, none_of: &mut Vec<Constant>) -> Bound {
+fn shut(bound: Bound, none_of: &mut Set) -> Bound {
     match bound {
         Bound::Included(constant) => match none_of.binary_search(&constant) {
             Ok(at) => Bound::Excluded(none_of.remove(at)),
@@ -303,7 +339,7 @@ fn unite(mut checks: Vec<Check>) -> Option<Vec<Check>> {
         (true, false) => return Some(vec![Check::Present]),
         _ => {}
     }
-    let (mut set, mut ranges, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut set, mut ranges, mut others) = (Set::new(), Vec::new(), Vec::new());
     for check in checks {
         match check {
             Check::OneOf(constants) => set.extend(constants),

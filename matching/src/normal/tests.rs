@@ -127,8 +127,8 @@ fn what_is_decided_without_an_event_is_known() {
 
 #[test]
 fn leaves_have_their_checks() {
-    assert_eq!(of("a"), test("a", Check::OneOf(vec![Constant::Bool(true)])));
-    assert_eq!(of("a != 1.0"), test("a", Check::NoneOf(vec![int(1)])));
+    assert_eq!(of("a"), test("a", Check::OneOf([Constant::Bool(true)].into())));
+    assert_eq!(of("a != 1.0"), test("a", Check::NoneOf([int(1)].into())));
     assert_eq!(
         of("a >= 1 AND a < 5"),
         test("a", Check::Range { low: Bound::Included(int(1)), high: Bound::Excluded(int(5)) })
@@ -136,9 +136,9 @@ fn leaves_have_their_checks() {
     assert_eq!(of("a LIKE 'x\\%%'"), test("a", Check::Prefix("x%".into())));
     assert_eq!(of("a LIKE '%x'"), test("a", Check::Suffix("x".into())));
     assert_eq!(of("a IS NULL"), test("a", Check::Absent));
-    assert_eq!(of("a = -0.0"), test("a", Check::OneOf(vec![int(0)])));
-    assert_eq!(of("a = 9223372036854775808.0"), test("a", Check::OneOf(vec![Constant::Float(INT_END)])));
-    assert_eq!(of("a = -9223372036854775808.0"), test("a", Check::OneOf(vec![int(i64::MIN)])));
+    assert_eq!(of("a = -0.0"), test("a", Check::OneOf([int(0)].into())));
+    assert_eq!(of("a = 9223372036854775808.0"), test("a", Check::OneOf([Constant::Float(INT_END)].into())));
+    assert_eq!(of("a = -9223372036854775808.0"), test("a", Check::OneOf([int(i64::MIN)].into())));
 }
 
 #[test]
