@@ -7,7 +7,7 @@
 //! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
 //! | ids | used, meta, next, owner (2), previous, numbers of entries |
 //! | inner | rest, meta, attributes of children (2), owner (2), children, children by gates, whether gates are used |
-//! | list | first block of ids, meta, home, numbers, owner (2) |
+//! | list | first block of ids, meta, home, numbers, owner (2), fingerprint (3) |
 //! | homes | how many, meta, blocks |
 //! | boxes, box | `super::boxes` |
 //!
@@ -44,7 +44,8 @@ pub(super) const LIST_HOME: usize = 2;
 pub(super) const LIST_COUNT: usize = 3;
 /// Zeros if the list is an entry of a chain.
 pub(super) const LIST_OWNER: usize = 4;
-pub(super) const LIST_WORDS: usize = 6;
+pub(super) const LIST_FINGERPRINT: usize = 6;
+pub(super) const LIST_WORDS: usize = 9;
 
 /// The longest block of a chain.
 pub(super) const CHAIN_WORDS_MAX: usize = 1_024;

@@ -147,7 +147,7 @@ impl Writer {
         except: &[TopicFilter],
         fingerprint: Fingerprint,
     ) {
-        if let Some(target) = self.equals.find(fingerprint) {
+        if let Some(target) = self.equals.find(self.arena(), fingerprint) {
             let list = self.list_of(view, target, fingerprint);
             self.add_to_list(view, list, number);
             return;
@@ -274,7 +274,7 @@ impl Writer {
         if is_listed {
             self.remove_from_list(view, home, number);
         } else {
-            self.equals.remove(number);
+            self.equals.remove(self.memory.arena(), number);
             self.remove_target(view, number);
         }
         self.drop_gates(view);

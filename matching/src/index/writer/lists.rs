@@ -6,8 +6,8 @@ use super::Writer;
 use super::homes::IS_SEVERAL;
 use crate::index::arena::Handle;
 use crate::index::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, LIST_COUNT, LIST_OWNER, LIST_WORDS, Meta, NEXT, Owner,
-    PREVIOUS, meta,
+    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, LIST_COUNT, LIST_FINGERPRINT, LIST_OWNER, LIST_WORDS,
+    Meta, NEXT, Owner, PREVIOUS, meta,
 };
 use crate::index::entry::{ENTRY_HEAD, Head, IS_LIST};
 use crate::index::fingerprint::Fingerprint;
@@ -23,6 +23,7 @@ impl Writer {
         let (list, _) = self.memory.take(LIST_WORDS);
         let home = self.homes.get(target);
         self.write(list, 0, &[0, Meta::new(Kind::List, LIST_WORDS).0, home, 1, 0, 0]);
+        self.write(list, LIST_FINGERPRINT, &fingerprint);
         self.homes.set(target, 0);
         self.new_chain(view, Owner::List(list), Kind::Ids, &[target]);
         self.equals.change(fingerprint, target, list | IS_LIST);
@@ -129,7 +130,7 @@ impl Writer {
         let count = self.arena().load(list, LIST_COUNT) - 1;
         self.arena().store(list, LIST_COUNT, count);
         if count == 0 {
-            self.equals.remove(list | IS_LIST);
+            self.equals.remove(self.memory.arena(), list | IS_LIST);
             self.remove_list(view, list);
         }
         self.remove_from_block(view, block, number);
