@@ -128,6 +128,25 @@ fn an_attribute_never_hides_a_core_field() {
     assert_eq!(found.len(), 1);
 }
 
+/// What took the place of a forgotten attribute was written so that it reads like the attribute.
+#[test]
+fn a_reader_does_not_remember_an_attribute_that_was_forgotten() {
+    let mut both = Both::new();
+    // The record of a constant has its text where that of an attribute has length and name.
+    let forged = |n: usize| format!("k{n} = 'x{n:03}\u{2}\0\0\0aa'");
+    (0..20).for_each(|n| both.insert(&format!("k{n} = 'x'")));
+    for round in 0..20 {
+        let about: Event = vec![("aa".to_owned(), Value::Str("v"))];
+        both.insert("aa = 'v'");
+        both.check(&about);
+        let (id, _) = both.all.pop().expect("the entry about the attribute");
+        assert!(both.index.remove(id).is_some());
+        both.insert(&forged(round));
+        both.check(&about);
+    }
+    both.empty();
+}
+
 /// How long two threads are let at each other.
 fn while_racing(mut change: impl FnMut(usize), read: impl Fn() + Sync) {
     let done = AtomicBool::new(false);

@@ -2,29 +2,33 @@
 //! be true of an event's attribute (it is there, it equals this constant, it begins or ends with
 //! this text) has a *code*.
 //!
-//! 1. Reading an event looks each of its values up once. From then on a predicate is a test of a
-//!    bit or a comparison of numbers; no text is touched again.
+//! 1. Reading an event (`read`) looks each of its values up once. From then on a predicate is a
+//!    test of a bit or a comparison of numbers; no text is touched again.
 //! 2. A code is set exactly if what it stands for is true: names and constants are compared byte
 //!    by byte behind their hashes.
 //! 3. Numbers that are equal have one code, be they integers or floats.
 //! 4. A code or an attribute that nobody uses is forgotten; its number comes back when no reader
 //!    can hold it.
 //!
-//! An attribute's record: number, code of its presence, lengths of prefixes, lengths of suffixes,
-//! bytes of its name, the name. A constant's record: code, kind and attribute, bytes, the bytes.
+//! An attribute's record: number and forms of its constants, code of its presence, lengths of
+//! prefixes, lengths of suffixes, bytes of its name, the name. A constant's record: code, kind and
+//! attribute, bytes, the bytes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 
 use super::arena::{Arena, Handle};
 use super::memory::{Leaving, Memory};
-use super::seen::Seen;
 use super::table::{Key, Parts, Table};
 use crate::normal::Constant;
-use crate::value::{Attributes, Value};
+use crate::value::Value;
+
+pub(super) use read::Known;
+
+mod read;
 
 const PRESENCE: usize = 1;
 const PREFIXES: usize = 2;
@@ -58,6 +62,13 @@ enum Form {
     Suffix,
 }
 
+impl Form {
+    /// In the first word of an attribute's record: it has, or had, constants of this form.
+    fn bit(self) -> u32 {
+        1 << (16 + self as u32)
+    }
+}
+
 /// The reading side.
 pub(super) struct Vocabulary {
     names: Table,
@@ -65,6 +76,8 @@ pub(super) struct Vocabulary {
     hasher: FixedState,
     /// One bit for each of [`CORE_FIELDS`] that is asked about.
     core_fields: AtomicU32,
+    /// How many attributes were forgotten.
+    forgotten: AtomicU64,
 }
 
 /// The writing side.
@@ -170,82 +183,23 @@ impl Vocabulary {
     }
 
     /// The code of a constant, or 0 if nobody asks for it.
-    #[inline]
     fn code(&self, arena: &Arena, attribute: u16, bytes: &Bytes<'_>) -> u32 {
-        let head = head_of(attribute, bytes.form);
-        let record = self.constants.find(arena, self.key_of_constant(attribute, bytes), |record| {
-            let words = arena.words(record);
-            words[1].load(Ordering::Relaxed) == head && is_text(&words[CONSTANT_HEAD - 1..], bytes.as_slice())
-        });
+        let key = self.key_of_constant(attribute, bytes);
+        let record =
+            self.constants.find(arena, key, |record| is_constant(arena.words(record), attribute, bytes));
         if record == 0 { 0 } else { arena.words(record)[0].load(Ordering::Relaxed) }
-    }
-
-    /// Sets what is true of the event. `O(attributes × lengths of prefixes in use)`.
-    pub(super) fn read<A: Attributes + ?Sized>(&self, arena: &Arena, event: &A, seen: &mut Seen) {
-        let core = self.core_fields.load(Ordering::Acquire);
-        if core != 0 {
-            let asked = CORE_FIELDS.iter().enumerate().filter(|(bit, _)| core >> bit & 1 == 1);
-            for (_, name) in asked {
-                if let Some(value) = event.get(name) {
-                    self.read_field(arena, name, &value, seen);
-                }
-            }
-        }
-        // Behind the core fields: an attribute never hides one.
-        event.visit(&mut |name, value| self.read_field(arena, name, &value, seen));
-    }
-
-    fn read_field(&self, arena: &Arena, name: &str, value: &Value<'_>, seen: &mut Seen) {
-        let record = self.attribute(arena, name);
-        if record == 0 {
-            return;
-        }
-        let words = arena.words(record);
-        let attribute = words[0].load(Ordering::Relaxed) as u16;
-        // What an event names twice counts once, as `Attributes::get` finds it.
-        if !seen.value(attribute, value) {
-            return;
-        }
-        let presence = words[PRESENCE].load(Ordering::Acquire);
-        if presence != 0 {
-            seen.set(presence, attribute);
-        }
-        if let Some(bytes) = Bytes::of_value(value) {
-            let code = self.code(arena, attribute, &bytes);
-            if code != 0 {
-                seen.set(code, attribute);
-            }
-        }
-        if let Value::Str(text) = value {
-            self.read_ends(arena, attribute, words, text.as_bytes(), seen);
-        }
-    }
-
-    fn read_ends(&self, arena: &Arena, attribute: u16, words: &[AtomicU32], text: &[u8], seen: &mut Seen) {
-        for (at, form) in [(PREFIXES, Form::Prefix), (SUFFIXES, Form::Suffix)] {
-            let lengths = words[at].load(Ordering::Acquire);
-            if lengths == 0 {
-                continue;
-            }
-            let lengths = arena.words(lengths);
-            let count = lengths[0].load(Ordering::Relaxed) as usize;
-            for length in &lengths[1..=count] {
-                let length = length.load(Ordering::Relaxed) as usize;
-                if length > text.len() {
-                    break;
-                }
-                let end = if form == Form::Prefix { &text[..length] } else { &text[text.len() - length..] };
-                let code = self.code(arena, attribute, &Bytes::text(form, end));
-                if code != 0 {
-                    seen.set(code, attribute);
-                }
-            }
-        }
     }
 }
 
 fn head_of(attribute: u16, form: Form) -> u32 {
     u32::from(attribute) | (form as u32) << 16
+}
+
+/// Whether a record is of this constant.
+#[inline]
+fn is_constant(record: &[AtomicU32], attribute: u16, bytes: &Bytes<'_>) -> bool {
+    record[1].load(Ordering::Relaxed) == head_of(attribute, bytes.form)
+        && is_text(&record[CONSTANT_HEAD - 1..], bytes.as_slice())
 }
 
 /// Whether the record's text, a count of bytes and the bytes, is `text`.
@@ -282,6 +236,7 @@ impl Dictionary {
             constants: constants_table,
             hasher: FixedState::with_seed(seed),
             core_fields: AtomicU32::new(0),
+            forgotten: AtomicU64::new(0),
         };
         let unused = CodeUse { record: 0, uses: 1, attribute: 0, kind: CodeKind::Derived, form: Form::Bool };
         let dictionary = Dictionary {
@@ -387,6 +342,8 @@ impl Dictionary {
         if let Some(bit) = CORE_FIELDS.iter().position(|core| core.as_bytes() == name) {
             words.core_fields.fetch_and(!(1 << bit), Ordering::Release);
         }
+        // Who is told of it before the record is retired cannot meet what takes its place.
+        words.forgotten.fetch_add(1, Ordering::Release);
         memory.retire(record, size);
         memory.retire_thing(Leaving::Attribute(number));
     }
@@ -459,6 +416,8 @@ impl Dictionary {
         block[1].store(head_of(number, form), Ordering::Relaxed);
         write_text(&block[CONSTANT_HEAD - 1..], text);
         self.constants.insert(memory, &words.constants, words.key_of_constant(number, bytes), record);
+        memory.arena().words(self.attributes[usize::from(number)].record)[0]
+            .fetch_or(form.bit(), Ordering::Release);
         if matches!(form, Form::Prefix | Form::Suffix) {
             self.use_length(memory, number, form == Form::Suffix, text.len() as u32);
         }

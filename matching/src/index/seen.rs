@@ -7,6 +7,7 @@
 use std::cell::Cell;
 
 use super::blocks::LIST_WORDS;
+use super::codes::Known;
 use super::entry::IS_LIST;
 use crate::value::Value;
 
@@ -60,6 +61,8 @@ pub(super) struct Seen {
     /// Targets that were found already, for those that stand in several places.
     entries_found: Marks,
     lists_found: Marks,
+    /// Of events before.
+    pub(super) known: Known,
 }
 
 /// Numbers that were marked.
@@ -104,6 +107,7 @@ impl Seen {
             answers: Vec::new(),
             entries_found: Marks::default(),
             lists_found: Marks::default(),
+            known: Known::default(),
         }
     }
 

@@ -150,8 +150,8 @@ impl Table {
         if part.first == 0 { 0 } else { part.bucket_of(mixed) }
     }
 
-    /// As `find` without a judge, from the bucket of the key. It decides nothing on the way, so that
-    /// the memory fetches many buckets at the same time.
+    /// As `find` of a key that is there once, or any of its values, from its bucket. It decides
+    /// nothing on the way, so that the memory fetches many buckets at the same time.
     #[inline]
     pub(super) fn find_in(&self, arena: &Arena, key: Key, bucket: Handle) -> u32 {
         let slots = &arena.words(bucket)[..BUCKET * SLOT];
