@@ -30,6 +30,7 @@ fn every_family_has_figures_of_every_engine() {
         }
         assert_eq!(cell["known_median_us"].is_null(), cell["family"] != "f", "{cell}");
         let is_index = cell["engine"] == "index";
+        assert_eq!(cell["batch_us"].as_f64().is_some_and(|batch| batch > 0.0), is_index, "{cell}");
         assert_eq!(
             cell["beside"]["changes_per_second"].as_f64().is_some_and(|rate| rate > 0.0),
             is_index,

@@ -29,6 +29,7 @@ use crate::topic::Topic;
 use crate::value::Attributes;
 
 use arena::Handle;
+pub use batch::BATCH;
 use entry::{IS_GATE, NOBODY};
 use epoch::PLACES;
 use fingerprint::Fingerprints;
@@ -39,6 +40,7 @@ use trie::Slot;
 use writer::{View, Writer};
 
 mod arena;
+mod batch;
 mod blocks;
 mod boxes;
 mod checks;

@@ -165,13 +165,30 @@ impl<E: Engine> Cell<'_, E> {
             }
             matcher.receive(event);
             matcher.find(event)?;
-            let mut found = matcher.ids();
-            found.sort_unstable();
-            let right: Vec<u32> = ids.iter().copied().filter(|id| live(*id)).collect();
-            figures.wrong += usize::from(found != right);
+            figures.wrong += usize::from(!is_right(matcher.ids(), ids, &live));
             checked += 1;
         }
         figures.checked += checked;
+        self.check_batches(figures, &mut matcher, checked, live)
+    }
+
+    /// Compares what batches of the first `count` events find, where the engine finds in batches.
+    fn check_batches(
+        &self,
+        figures: &mut Figures,
+        matcher: &mut E::Matcher<'_>,
+        count: usize,
+        live: impl Fn(u32) -> bool,
+    ) -> Result<(), Refusal> {
+        let (events, ids) = (&self.answers.events[..count], &self.answers.ids[..count]);
+        for (events, ids) in events.chunks(BATCH).zip(ids.chunks(BATCH)) {
+            if !matcher.find_batch(events)? {
+                break;
+            }
+            let is_wrong =
+                |(place, ids): &(usize, &Vec<u32>)| !is_right(matcher.batch_ids(*place), ids, &live);
+            figures.wrong += ids.iter().enumerate().filter(is_wrong).count();
+        }
         Ok(())
     }
 
@@ -317,6 +334,12 @@ impl<E: Engine> Cell<'_, E> {
             Some(beside::measure(&self.engine, self.clock, self.plan.watched, &self.answers.events, &fresh)?);
         Ok(())
     }
+}
+
+/// Whether what was found, in any order, are those of `ids` that are live, each once.
+fn is_right(mut found: Vec<u32>, ids: &[u32], live: impl Fn(u32) -> bool) -> bool {
+    found.sort_unstable();
+    found.into_iter().eq(ids.iter().copied().filter(|id| live(*id)))
 }
 
 /// Quantiles of one run, in microseconds.

@@ -84,9 +84,15 @@ pub(super) trait Matcher {
     /// The ids of what it found.
     fn ids(&self) -> Vec<u32>;
 
-    /// Finds for several events at once; false if the engine has no such way.
+    /// Finds for several events at once, each event's matches apart; false if the engine has no such
+    /// way.
     fn find_batch(&mut self, _events: &[Event]) -> Result<bool, Refusal> {
         Ok(false)
+    }
+
+    /// The ids of what the last [`find_batch`](Matcher::find_batch) found for the event in that place.
+    fn batch_ids(&self, _place: usize) -> Vec<u32> {
+        Vec::new()
     }
 
     /// How many match, handed over as slices that are not copied; `None` if the engine has no such

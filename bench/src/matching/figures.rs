@@ -37,7 +37,7 @@ pub struct Figures {
     pub known_median_us: Option<f64>,
     /// The same, for 99 of 100 events.
     pub known_p99_us: Option<f64>,
-    /// One event of a batch of 64.
+    /// One event of a batch of 64, in which all are looked for at once.
     pub batch_us: Option<f64>,
     /// One event, where ids are handed over as slices.
     pub slices_median_us: Option<f64>,

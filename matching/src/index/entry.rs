@@ -169,8 +169,14 @@ fn all_hold<T: Tests>(mut words: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
     true
 }
 
+/// Whether an operation holds; `own` are its words.
 #[inline]
-fn operation_holds<T: Tests>(operation: Operation, own: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
+pub(super) fn operation_holds<T: Tests>(
+    operation: Operation,
+    own: &[AtomicU32],
+    seen: &Seen,
+    tests: &T,
+) -> bool {
     match operation.kind() {
         CODE => seen.has(get(own, 0)),
         NOT => !seen.has(get(own, 0)),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::EntryId;
 use super::arena::{Arena, Handle, LINE};
+use super::batch::BatchScratch;
 use super::blocks::{
     ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, chain_words, meta,
 };
@@ -32,6 +33,8 @@ pub(super) struct Scratch {
     blocks: Vec<Step>,
     /// For who resolves what was found.
     pub(super) found: Vec<EntryId>,
+    /// For several events at once.
+    pub(super) batch: Option<Box<BatchScratch>>,
 }
 
 /// What is still to be gone through: level after level, each step for all blocks of a level before
@@ -73,16 +76,17 @@ impl Scratch {
             lists: Vec::new(),
             blocks: Vec::new(),
             found: Vec::new(),
+            batch: None,
         }
     }
 }
 
 /// Answers shared tests for one event.
-struct Asking<'r, A: ?Sized> {
-    view: &'r View,
-    topic: &'r Topic,
-    event: &'r A,
-    seen: &'r Seen,
+pub(super) struct Asking<'r, A: ?Sized> {
+    pub(super) view: &'r View,
+    pub(super) topic: &'r Topic,
+    pub(super) event: &'r A,
+    pub(super) seen: &'r Seen,
 }
 
 impl<A: Attributes + ?Sized> Tests for Asking<'_, A> {
@@ -156,7 +160,7 @@ fn hand_over(
 }
 
 /// Whether some entry below a slot asks for gates.
-fn uses_gates(arena: &Arena, slot: Slot) -> bool {
+pub(super) fn uses_gates(arena: &Arena, slot: Slot) -> bool {
     let block = slot.load(arena);
     if block == 0 {
         return false;
@@ -277,6 +281,11 @@ fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle) {
         let first = words[0].load(Ordering::Acquire);
         queue.push(Step { block, first, meta: Meta(words[META].load(Ordering::Relaxed)) });
     }
+}
+
+#[inline]
+pub(super) fn child(view: &View, inner: Handle, code: u32) -> Handle {
+    view.links.find(&view.common.arena, Key { first: inner, second: code }, |_| true)
 }
 
 /// Reads a chain of entries.

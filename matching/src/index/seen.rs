@@ -97,8 +97,13 @@ impl Marks {
 
 impl Seen {
     pub(super) fn new() -> Seen {
+        Seen::with_stamp(1)
+    }
+
+    /// The stamp, above 0, says which events are looked at for unknown comparisons.
+    pub(super) fn with_stamp(stamp: u32) -> Seen {
         Seen {
-            stamp: 1,
+            stamp,
             unknowns: Cell::new(0),
             bits: Vec::new(),
             codes: Vec::new(),

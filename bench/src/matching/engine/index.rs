@@ -34,11 +34,18 @@ pub(in crate::matching) struct IndexMatcher<'e> {
     indexed: &'e Indexed,
     routes: HashMap<Topic, Route<()>>,
     found: Vec<EntryId>,
+    /// What each event of a batch found.
+    batch: Vec<Vec<EntryId>>,
 }
 
 impl Indexed {
     fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ids(&self, entries: &[EntryId]) -> Vec<u32> {
+        let names = self.names();
+        entries.iter().map(|entry| names.ids[entry.number() as usize]).collect()
     }
 }
 
@@ -82,7 +89,7 @@ impl Engine for Indexed {
     }
 
     fn matcher(&self) -> IndexMatcher<'_> {
-        IndexMatcher { indexed: self, routes: HashMap::new(), found: Vec::new() }
+        IndexMatcher { indexed: self, routes: HashMap::new(), found: Vec::new(), batch: Vec::new() }
     }
 }
 
@@ -113,13 +120,31 @@ impl Matcher for IndexMatcher<'_> {
         Ok(())
     }
 
+    fn find_batch(&mut self, events: &[Event]) -> Result<bool, Refusal> {
+        let index = &self.indexed.index;
+        for event in events {
+            if !self.routes.contains_key(&event.topic) {
+                self.routes.insert(event.topic.clone(), index.route(&event.topic));
+            }
+        }
+        let batch: Vec<(&Route<()>, &Event)> =
+            events.iter().map(|event| (&self.routes[&event.topic], event)).collect();
+        self.batch.resize_with(events.len(), Vec::new);
+        self.batch.iter_mut().for_each(Vec::clear);
+        index.collect_batch(&batch, &mut self.batch);
+        Ok(true)
+    }
+
+    fn batch_ids(&self, place: usize) -> Vec<u32> {
+        self.indexed.ids(&self.batch[place])
+    }
+
     fn found(&self) -> usize {
         self.found.len()
     }
 
     fn ids(&self) -> Vec<u32> {
-        let names = self.indexed.names();
-        self.found.iter().map(|entry| names.ids[entry.number() as usize]).collect()
+        self.indexed.ids(&self.found)
     }
 
     fn find_slices(&mut self, event: &Event) -> Result<Option<usize>, Refusal> {

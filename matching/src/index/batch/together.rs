@@ -1,0 +1,104 @@
+//! What a reader knows of several events: for each code, which of them have it.
+//!
+//! 1. Values are looked up as for one event (`super::super::seen`): each event has its own notes of
+//!    them. Codes of gates are only here.
+//! 2. Cleared after each batch in time that grows with what was set.
+
+use crate::index::arena::Arena;
+use crate::index::codes::Vocabulary;
+use crate::index::seen::{SAMPLED, Seen, SetCode};
+use crate::value::Attributes;
+
+use super::each_event;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Together {
+    /// One for each place in a batch, kept from batch to batch.
+    events: Vec<Seen>,
+    /// By code: the events that have it.
+    having: Vec<u64>,
+    derived: Vec<u32>,
+}
+
+impl Together {
+    /// Reads an event into a place.
+    pub(super) fn read<A: Attributes + ?Sized>(
+        &mut self,
+        (vocabulary, arena): (&Vocabulary, &Arena),
+        place: usize,
+        event: &A,
+        tests_end: u32,
+    ) {
+        while self.events.len() <= place {
+            // Of a full batch, one event is looked at for unknown comparisons.
+            self.events.push(Seen::with_stamp(1 + self.events.len() as u32 % SAMPLED));
+        }
+        let seen = &mut self.events[place];
+        seen.expect_tests(tests_end as usize);
+        vocabulary.read(arena, event, seen);
+        for set in seen.codes() {
+            *place_of(&mut self.having, set.code) |= 1 << place;
+        }
+    }
+
+    /// The events that have a code.
+    #[inline]
+    pub(super) fn having(&self, code: u32) -> u64 {
+        self.having.get(code as usize).copied().unwrap_or(0)
+    }
+
+    /// Gives a code of no attribute to events.
+    pub(super) fn give(&mut self, code: u32, events: u64) {
+        let having = place_of(&mut self.having, code);
+        if *having == 0 {
+            self.derived.push(code);
+        }
+        *having |= events;
+    }
+
+    /// The notes of one event.
+    #[inline]
+    pub(super) fn event(&self, place: usize) -> &Seen {
+        &self.events[place]
+    }
+
+    /// Calls `see` with each code of an attribute that some of `events` have, once, and which of
+    /// them.
+    #[inline]
+    pub(super) fn each_code(&self, events: u64, mut see: impl FnMut(SetCode, u64)) {
+        each_event(events, |place| {
+            for set in self.events[place].codes() {
+                let having = self.having(set.code) & events;
+                if having.trailing_zeros() as usize == place {
+                    see(*set, having);
+                }
+            }
+        });
+    }
+
+    /// The codes of no attribute that some event has.
+    pub(super) fn derived(&self) -> &[u32] {
+        &self.derived
+    }
+
+    /// Forgets the first `count` events. How many comparisons they stand for that were unknown.
+    pub(super) fn clear(&mut self, count: usize) -> u64 {
+        let mut unknowns = 0;
+        for seen in &mut self.events[..count] {
+            unknowns += u64::from(seen.sampled_unknowns().unwrap_or(0)) * u64::from(SAMPLED);
+            seen.codes().iter().for_each(|set| self.having[set.code as usize] = 0);
+            seen.clear();
+        }
+        self.derived.drain(..).for_each(|code| self.having[code as usize] = 0);
+        unknowns
+    }
+}
+
+fn place_of(having: &mut Vec<u64>, code: u32) -> &mut u64 {
+    let place = code as usize;
+    if place >= having.len() {
+        having.resize(place + 1 + place / 2, 0);
+    }
+    &mut having[place]
+}

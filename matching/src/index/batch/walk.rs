@@ -1,0 +1,283 @@
+//! Which entries several events meet: `super::super::matching`, with the events that lead to a
+//! block beside it.
+//!
+//! 1. A block is read once in a batch, with all events that lead to it, but for chains beside boxes.
+//! 2. What stands in several places is gathered by its number and handed over at the end.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::index::arena::{Arena, Handle};
+use crate::index::blocks::{
+    CHAIN_HEAD, CHILDREN, DERIVED, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words,
+};
+use crate::index::boxes::{self, Waiting};
+use crate::index::entry::{ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, is_gate};
+use crate::index::matching::{child, uses_gates};
+use crate::index::trie::Slot;
+use crate::index::writer::View;
+use crate::topic::Topic;
+use crate::value::Attributes;
+
+use super::each_event;
+use super::holding::Events;
+use super::together::Together;
+
+/// A reader's own memory, used for one batch after another.
+#[derive(Default)]
+pub(in crate::index) struct Scratch {
+    together: Together,
+    queue: Vec<Step>,
+    waiting: Waiting,
+    lists: Vec<(Handle, u64)>,
+    blocks: Vec<Step>,
+    gathered: Gathered,
+    gates: Vec<(u32, u64)>,
+}
+
+/// A block that is to be read, for which events.
+#[derive(Clone, Copy)]
+struct Step {
+    block: Handle,
+    first: u32,
+    meta: Meta,
+    events: u64,
+}
+
+/// What was found, for which events.
+pub(super) enum Met<'a> {
+    /// One entry.
+    One(u32, u64),
+    /// A block of entries with one filter; those that say `NOBODY` were removed.
+    Many(&'a [AtomicU32], u64),
+}
+
+/// Entries that stand in several places, with the events that found them so far.
+#[derive(Default)]
+struct Gathered {
+    events: Vec<u64>,
+    /// One bit for each [`PAGE`] of numbers of which some was found.
+    pages: Vec<u64>,
+}
+
+/// Numbers that are looked through together.
+const PAGE: usize = 64;
+
+impl Gathered {
+    #[inline]
+    fn add(&mut self, number: u32, events: u64) {
+        let place = number as usize;
+        if place >= self.events.len() {
+            let pages = (place + place / 2) / PAGE + 1;
+            self.events.resize(pages * PAGE, 0);
+            self.pages.resize(pages.div_ceil(64), 0);
+        }
+        self.events[place] |= events;
+        let page = place / PAGE;
+        self.pages[page / 64] |= 1 << (page % 64);
+    }
+
+    fn events(&self, number: u32) -> u64 {
+        self.events.get(number as usize).copied().unwrap_or(0)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pages.iter().all(|pages| *pages == 0)
+    }
+
+    /// Hands over what was added, and forgets it.
+    fn drain(&mut self, mut see: impl FnMut(u32, u64)) {
+        for (at, pages) in self.pages.iter_mut().enumerate() {
+            each_event(std::mem::take(pages), |bit| {
+                let start = (at * 64 + bit) * PAGE;
+                for (number, events) in (start as u32..).zip(&mut self.events[start..start + PAGE]) {
+                    if *events != 0 {
+                        see(number, std::mem::take(events));
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Hands the entries below `slots` that the events want to `found`; of several places each once for
+/// an event. How many comparisons the events stand for that were unknown.
+pub(super) fn find<A: Attributes + ?Sized>(
+    view: &View,
+    slots: &[(Slot, u64)],
+    asked: &[(&Topic, &A)],
+    scratch: &mut Scratch,
+    tests_end: u32,
+    found: &mut impl FnMut(Met<'_>),
+) -> u64 {
+    let arena = &view.common.arena;
+    for (place, (_, event)) in asked.iter().enumerate() {
+        scratch.together.read((&view.vocabulary, arena), place, *event, tests_end);
+    }
+    let gated = slots.iter().filter(|(slot, _)| uses_gates(arena, *slot));
+    let gated = gated.fold(0, |all, (_, events)| all | events);
+    if gated != 0 {
+        for level in &view.levels {
+            scratch.walk(view, &[(*level, gated)], asked, found);
+        }
+    }
+    scratch.walk(view, slots, asked, found);
+    scratch.hand_over(arena, found);
+    scratch.gathered.drain(|number, events| found(Met::One(number, events)));
+    scratch.together.clear(asked.len())
+}
+
+impl Scratch {
+    /// Goes through all blocks below slots that the events lead to.
+    fn walk<A: Attributes + ?Sized>(
+        &mut self,
+        view: &View,
+        slots: &[(Slot, u64)],
+        asked: &[(&Topic, &A)],
+        found: &mut impl FnMut(Met<'_>),
+    ) {
+        let arena = &view.common.arena;
+        self.queue.clear();
+        for (slot, events) in slots {
+            push(arena, &mut self.queue, slot.load(arena), *events);
+        }
+        let mut next = 0;
+        while let Some(step) = self.queue.get(next).copied() {
+            next += 1;
+            match step.meta.kind() {
+                Kind::Inner => self.open(view, step),
+                Kind::Boxes => self.open_boxes(arena, step, found),
+                Kind::Ids => self.blocks.push(step),
+                _ => self.scan(view, step, asked, found),
+            }
+        }
+    }
+
+    /// Queues what is below an inner block.
+    fn open(&mut self, view: &View, step: Step) {
+        let arena = &view.common.arena;
+        let Scratch { together, queue, .. } = self;
+        let words = arena.words(step.block);
+        push(arena, queue, words[REST].load(Ordering::Acquire), step.events);
+        if words[CHILDREN].load(Ordering::Relaxed) != 0 {
+            together.each_code(step.events, |set, events| {
+                let (word, bit) = attribute_bit(set.attribute);
+                if words[word].load(Ordering::Relaxed) & bit != 0 {
+                    push(arena, queue, child(view, step.block, set.code), events);
+                }
+            });
+        }
+        if words[DERIVED].load(Ordering::Relaxed) != 0 {
+            for code in together.derived() {
+                let events = together.having(*code) & step.events;
+                if events != 0 {
+                    push(arena, queue, child(view, step.block, *code), events);
+                }
+            }
+        }
+    }
+
+    /// Boxes are compared with one event after the other: each is a point of its own.
+    fn open_boxes(&mut self, arena: &Arena, step: Step, found: &mut impl FnMut(Met<'_>)) {
+        let Scratch { together, queue, waiting, lists, gates, .. } = self;
+        push(arena, queue, step.first, step.events);
+        each_event(step.events, |place| {
+            let events = 1 << place;
+            let chain = |block| push(arena, queue, block, events);
+            boxes::visit(arena, step.block, together.event(place), waiting, chain, |target| match target {
+                _ if is_gate(target) => gates.push((target & !IS_GATE, events)),
+                _ if target & IS_LIST != 0 => lists.push((target & !IS_LIST, events)),
+                _ => found(Met::One(target, events)),
+            });
+        });
+        gates.drain(..).for_each(|(code, events)| together.give(code, events));
+    }
+
+    /// Reads a chain of entries.
+    fn scan<A: Attributes + ?Sized>(
+        &mut self,
+        view: &View,
+        step: Step,
+        asked: &[(&Topic, &A)],
+        found: &mut impl FnMut(Met<'_>),
+    ) {
+        let arena = &view.common.arena;
+        let words = arena.words(step.block);
+        let mut next = words[NEXT].load(Ordering::Acquire);
+        let mut words = &words[CHAIN_HEAD..step.first as usize];
+        loop {
+            let mut at = 0;
+            while at + ENTRY_HEAD <= words.len() {
+                let head = Head(words[at + 1].load(Ordering::Relaxed));
+                let entry = &words[at + ENTRY_HEAD..at + head.words()];
+                let together = &self.together;
+                let holding = match head.is_always() {
+                    true => 0,
+                    false => Events { view, asked, together }.holding(entry, head.codes(), step.events),
+                };
+                if holding != 0 {
+                    let target = words[at].load(Ordering::Acquire);
+                    self.meet(target, head, holding, found);
+                }
+                at += head.words();
+            }
+            if next == 0 {
+                return;
+            }
+            (words, next) = chain_words(arena, next);
+        }
+    }
+
+    #[inline]
+    fn meet(&mut self, target: u32, head: Head, events: u64, found: &mut impl FnMut(Met<'_>)) {
+        match target {
+            NOBODY => {}
+            _ if is_gate(target) => self.together.give(target & !IS_GATE, events),
+            _ if target & IS_LIST != 0 => self.lists.push((target & !IS_LIST, events)),
+            _ if head.is_several() => self.gathered.add(target, events),
+            _ => found(Met::One(target, events)),
+        }
+    }
+
+    /// Hands over lists, each once: each step for all of them before the next, since each waits for
+    /// memory. An entry that an event found by itself while its list was made is not handed over
+    /// again.
+    fn hand_over(&mut self, arena: &Arena, found: &mut impl FnMut(Met<'_>)) {
+        let Scratch { lists, blocks, gathered, .. } = self;
+        lists.sort_unstable_by_key(|(list, _)| *list);
+        lists.dedup_by(|(list, events), (kept, all)| {
+            let is_same = list == kept;
+            *all |= if is_same { *events } else { 0 };
+            is_same
+        });
+        lists.iter_mut().for_each(|(list, _)| *list = arena.load(*list, 0));
+        lists.drain(..).for_each(|(block, events)| push(arena, blocks, block, events));
+        let is_alone = gathered.is_empty();
+        let mut next = 0;
+        while let Some(step) = blocks.get(next).copied() {
+            next += 1;
+            let words = arena.words(step.block);
+            let numbers = &words[CHAIN_HEAD..step.first as usize];
+            if is_alone {
+                found(Met::Many(numbers, step.events));
+            } else {
+                for number in numbers {
+                    let number = number.load(Ordering::Relaxed);
+                    if number != NOBODY {
+                        found(Met::One(number, step.events & !gathered.events(number)));
+                    }
+                }
+            }
+            push(arena, blocks, words[NEXT].load(Ordering::Acquire), step.events);
+        }
+        blocks.clear();
+    }
+}
+
+#[inline]
+fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle, events: u64) {
+    if block != 0 {
+        let words = arena.words(block);
+        let first = words[0].load(Ordering::Acquire);
+        queue.push(Step { block, first, meta: Meta(words[META].load(Ordering::Relaxed)), events });
+    }
+}
