@@ -17,6 +17,7 @@
 //!
 //! Nothing here allocates when read; reading ends at the first thing that does not hold.
 
+use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::seen::{Rank, Reading, Seen};
@@ -94,13 +95,19 @@ impl Operation {
         (self.0 >> 24) as usize
     }
 
+    /// How many bounds a range has.
+    #[inline]
+    fn sides(self) -> usize {
+        ((self.flags() & HAS_LOW) + (self.flags() & HAS_HIGH) / HAS_HIGH) as usize
+    }
+
     /// Words behind this one; `second` is the next word.
     #[inline]
     pub(super) fn behind(self, second: u32) -> usize {
         match self.kind() {
             ANY | SOME | NONE => self.count(),
-            INT => (self.flags() & 3).count_ones() as usize,
-            FLOAT => 2 * (self.flags() & 3).count_ones() as usize,
+            INT => self.sides(),
+            FLOAT => 2 * self.sides(),
             EITHER => 1 + second as usize,
             _ => 1,
         }
@@ -159,6 +166,15 @@ pub(super) fn holds<T: Tests>(words: &[AtomicU32], codes: usize, seen: &Seen, te
 fn all_hold<T: Tests>(mut words: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
     while let [first, rest @ ..] = words {
         let operation = Operation(first.load(Ordering::Relaxed));
+        // Most are ranges of integers.
+        if operation.kind() == INT {
+            let (own, next) = rest.split_at(operation.sides());
+            if !number_of(operation, seen).is_some_and(|reading| is_within(operation, own, reading)) {
+                return false;
+            }
+            words = next;
+            continue;
+        }
         let second = rest.first().map_or(0, |word| word.load(Ordering::Relaxed));
         let (own, next) = rest.split_at(operation.behind(second));
         if !operation_holds(operation, own, seen, tests) {
@@ -214,22 +230,20 @@ fn any_set(codes: &[AtomicU32], seen: &Seen) -> bool {
 }
 
 /// Between two integers. `x > c` is `ceiling(x) >= c + 1`, and the bound is written as `c + 1`.
+///
+/// Which sides there are and whether they hold differs from entry to entry, so that a branch on it
+/// would be guessed wrong every other time: there is none.
 #[inline]
 fn is_within(operation: Operation, own: &[AtomicU32], reading: &Reading) -> bool {
-    let flags = operation.flags();
-    let mut at = 0;
-    if flags & HAS_LOW != 0 {
-        let value = if flags & LOW_STRICT != 0 { reading.ceiling } else { reading.floor };
-        if value < i64::from(get(own, 0) as i32) {
-            return false;
-        }
-        at = 1;
-    }
-    if flags & HAS_HIGH != 0 {
-        let value = if flags & HIGH_STRICT != 0 { reading.floor } else { reading.ceiling };
-        return value <= i64::from(get(own, at) as i32);
-    }
-    true
+    let [first, ..] = own else { return true };
+    let last = &own[own.len() - 1];
+    let flag = |flag: u32| operation.flags() & flag != 0;
+    let bound = |word: &AtomicU32| i64::from(word.load(Ordering::Relaxed) as i32);
+    let low = select_unpredictable(flag(HAS_LOW), bound(first), i64::MIN);
+    let high = select_unpredictable(flag(HAS_HIGH), bound(last), i64::MAX);
+    let above = select_unpredictable(flag(LOW_STRICT), reading.ceiling, reading.floor);
+    let below = select_unpredictable(flag(HIGH_STRICT), reading.floor, reading.ceiling);
+    (low <= above) & (below <= high)
 }
 
 /// Between two floats, exactly also for integers that a float rounds.
