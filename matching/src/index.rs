@@ -56,6 +56,7 @@ mod place;
 mod seen;
 mod slots;
 mod table;
+mod traffic;
 mod trie;
 mod writer;
 

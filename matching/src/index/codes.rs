@@ -16,6 +16,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
@@ -23,6 +24,7 @@ use foldhash::fast::FixedState;
 use super::arena::{Arena, Handle};
 use super::memory::{Leaving, Memory};
 use super::table::{Key, Parts, Table};
+use super::traffic::Traffic;
 use crate::normal::Constant;
 use crate::value::Value;
 
@@ -78,6 +80,7 @@ pub(super) struct Vocabulary {
     core_fields: AtomicU32,
     /// How many attributes were forgotten.
     forgotten: AtomicU64,
+    traffic: Arc<Traffic>,
 }
 
 /// The writing side.
@@ -90,6 +93,7 @@ pub(super) struct Dictionary {
     codes_free: Vec<u32>,
     /// How many constants use a length: (attribute, whether of suffixes, bytes).
     lengths: HashMap<(u16, bool, u32), u32>,
+    traffic: Arc<Traffic>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -107,6 +111,8 @@ struct AttributeUse {
 struct CodeUse {
     record: Handle,
     uses: u32,
+    /// Since when events are looked at for it (`Traffic::begin`).
+    since: u32,
     attribute: u16,
     kind: CodeKind,
     form: Form,
@@ -154,6 +160,12 @@ impl<'v> Bytes<'v> {
 
     fn as_slice(&self) -> &[u8] {
         self.text.unwrap_or(&self.small[..self.count])
+    }
+}
+
+impl CodeUse {
+    fn new(record: Handle, attribute: u16, kind: CodeKind, form: Form) -> CodeUse {
+        CodeUse { record, uses: 1, since: 0, attribute, kind, form }
     }
 }
 
@@ -229,6 +241,7 @@ pub(super) fn write_text(words: &[AtomicU32], text: &[u8]) {
 
 impl Dictionary {
     pub(super) fn new(seed: u64) -> (Vocabulary, Dictionary) {
+        let traffic = Arc::new(Traffic::new());
         let (names_table, names) = Parts::new();
         let (constants_table, constants) = Parts::new();
         let vocabulary = Vocabulary {
@@ -237,8 +250,9 @@ impl Dictionary {
             hasher: FixedState::with_seed(seed),
             core_fields: AtomicU32::new(0),
             forgotten: AtomicU64::new(0),
+            traffic: Arc::clone(&traffic),
         };
-        let unused = CodeUse { record: 0, uses: 1, attribute: 0, kind: CodeKind::Derived, form: Form::Bool };
+        let unused = CodeUse::new(0, 0, CodeKind::Derived, Form::Bool);
         let dictionary = Dictionary {
             names,
             constants,
@@ -247,6 +261,7 @@ impl Dictionary {
             codes: vec![unused],
             codes_free: Vec::new(),
             lengths: HashMap::new(),
+            traffic,
         };
         (vocabulary, dictionary)
     }
@@ -289,6 +304,13 @@ impl Dictionary {
         let code = &self.codes[code as usize];
         let asks = self.attributes.get(usize::from(code.attribute)).map_or(1, |attribute| attribute.asks);
         (code.uses as f32 / asks.max(1) as f32).min(1.0)
+    }
+
+    /// How likely an event is to have a code: as often as events had it lately, and as far as few
+    /// were looked at, as is `thought`.
+    pub(super) fn chance(&self, code: u32, thought: f32) -> f32 {
+        let known = &self.codes[code as usize];
+        self.traffic.chance(known.kind, code, known.since, thought)
     }
 
     /// The number of an attribute, which is used once more; `None` if there are 65,536 already.
@@ -358,13 +380,7 @@ impl Dictionary {
             self.codes[code as usize].uses += 1;
             return code;
         }
-        let code = self.new_code(CodeUse {
-            record,
-            uses: 1,
-            attribute: number,
-            kind: CodeKind::Presence,
-            form: Form::Bool,
-        });
+        let code = self.new_code(CodeUse::new(record, number, CodeKind::Presence, Form::Bool));
         memory.arena().store(record, PRESENCE, code);
         code
     }
@@ -409,8 +425,7 @@ impl Dictionary {
         let text = bytes.as_slice();
         let (record, _) = memory.take(CONSTANT_HEAD + text.len().div_ceil(4));
         let form = bytes.form;
-        let code =
-            self.new_code(CodeUse { record, uses: 1, attribute: number, kind: CodeKind::Constant, form });
+        let code = self.new_code(CodeUse::new(record, number, CodeKind::Constant, form));
         let block = memory.arena().words(record);
         block[0].store(code, Ordering::Relaxed);
         block[1].store(head_of(number, form), Ordering::Relaxed);
@@ -426,7 +441,7 @@ impl Dictionary {
 
     /// A code of no attribute.
     pub(super) fn use_derived(&mut self) -> u32 {
-        self.new_code(CodeUse { record: 0, uses: 1, attribute: 0, kind: CodeKind::Derived, form: Form::Bool })
+        self.new_code(CodeUse::new(0, 0, CodeKind::Derived, Form::Bool))
     }
 
     /// One more use of a code that is in use.
@@ -441,23 +456,21 @@ impl Dictionary {
     }
 
     fn new_code(&mut self, code: CodeUse) -> u32 {
-        match self.codes_free.pop() {
-            Some(number) => {
-                self.codes[number as usize] = code;
-                number
-            }
-            None => {
-                self.codes.push(code);
-                self.codes.len() as u32 - 1
-            }
+        let number = self.codes_free.pop().unwrap_or(self.codes.len() as u32);
+        let since = self.traffic.begin(code.kind, number);
+        let code = CodeUse { since, ..code };
+        match self.codes.get_mut(number as usize) {
+            Some(free) => *free = code,
+            None => self.codes.push(code),
         }
+        number
     }
 
     /// One use less; forgets the code with its last. True if it was the last.
     pub(super) fn release(&mut self, memory: &mut Memory, words: &Vocabulary, code: u32) -> bool {
         let used = &mut self.codes[code as usize];
         used.uses -= 1;
-        let CodeUse { record, uses, attribute, kind, form } = *used;
+        let CodeUse { record, uses, attribute, kind, form, .. } = *used;
         if uses == 0 {
             match kind {
                 CodeKind::Presence => memory.arena().store(record, PRESENCE, 0),
@@ -553,6 +566,7 @@ impl Dictionary {
         self.codes.capacity() * size_of::<CodeUse>()
             + self.attributes.capacity() * size_of::<AttributeUse>()
             + self.lengths.capacity() * 16
+            + self.traffic.bytes(self.codes.len())
     }
 }
 

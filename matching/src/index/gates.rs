@@ -118,10 +118,11 @@ impl Gates {
 
     /// How likely an event is thought to have a code, of a gate or of an attribute.
     pub(super) fn chance(&self, dictionary: &Dictionary, code: u32) -> f32 {
-        match dictionary.kind(code) {
+        let thought = match dictionary.kind(code) {
             CodeKind::Derived => self.by_code.get(&code).map_or(1.0, |gate| gate.chance),
             _ => dictionary.share(code),
-        }
+        };
+        dictionary.chance(code, thought)
     }
 
     pub(super) fn home(&self, code: u32) -> u32 {

@@ -122,6 +122,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
         for level in &view.levels {
             walk(view, &[*level], (topic, event), seen, (steps, blocks), &mut found_one);
         }
+        view.vocabulary.note_gates(seen);
     }
     walk(view, slots, (topic, event), seen, (steps, blocks), &mut found_one);
     let unknowns = seen.sampled_unknowns().unwrap_or(0);

@@ -122,10 +122,14 @@ impl Seen {
         self.unknowns.set(self.unknowns.get().saturating_add(1));
     }
 
-    /// How many comparisons of this event were unknown, if it is one of those that are looked at:
-    /// one in [`SAMPLED`].
+    /// Whether this event is one of those that are looked at: one in [`SAMPLED`].
+    pub(super) fn is_sampled(&self) -> bool {
+        self.stamp.is_multiple_of(SAMPLED)
+    }
+
+    /// How many comparisons of this event were unknown, if it is one of those that are looked at.
     pub(super) fn sampled_unknowns(&self) -> Option<u32> {
-        self.stamp.is_multiple_of(SAMPLED).then_some(self.unknowns.get())
+        self.is_sampled().then_some(self.unknowns.get())
     }
 
     /// Forgets the event.

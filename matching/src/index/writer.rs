@@ -3,7 +3,8 @@
 //! 1. There is one writer. What readers see changes by single words, each stored after all that it
 //!    leads to: a reader finds an entry that stays in the index exactly once, whatever moves.
 //! 2. An entry goes under the rarest code that it asks for, so that an event meets few entries in
-//!    vain. A chain that gets long is divided by the next rarest.
+//!    vain. A chain that gets long is divided by the next rarest. What is rare is known from the
+//!    events that readers met (`super::traffic`), and thought from the filters where they met few.
 //! 3. A change moves at most one block, and at a division one chain of a block; nothing else is
 //!    copied but a part of a table that grows.
 //! 4. Equal filters are one entry with a list of numbers.

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arrayvec::ArrayVec;
 
 use super::{
-    ATTRIBUTE_HEAD, Bytes, CORE_FIELDS, Form, PREFIXES, PRESENCE, SUFFIXES, Vocabulary, is_constant, is_text,
+    ATTRIBUTE_HEAD, Bytes, CORE_FIELDS, CodeKind, Form, PREFIXES, PRESENCE, SUFFIXES, Vocabulary,
+    is_constant, is_text,
 };
 use crate::index::arena::{Arena, Handle};
 use crate::index::seen::Seen;
@@ -68,6 +69,16 @@ impl Vocabulary {
         // Behind the core fields: an attribute never hides one.
         event.visit(&mut |name, value| reader.meet(name, value));
         reader.look_up();
+        if seen.is_sampled() {
+            self.traffic.note(CodeKind::Constant, seen.codes().iter().map(|set| set.code));
+        }
+    }
+
+    /// Notes which gates hold for an event that was held against all of them.
+    pub(in crate::index) fn note_gates(&self, seen: &Seen) {
+        if seen.is_sampled() {
+            self.traffic.note(CodeKind::Derived, seen.derived().iter().copied());
+        }
     }
 }
 
