@@ -101,13 +101,9 @@ impl Known {
     }
 }
 
-impl<'e> Reader<'_, 'e> {
+impl<'r, 'e> Reader<'r, 'e> {
     fn meet(&mut self, name: &str, value: Value<'e>) {
-        let record = self.record(name);
-        if record == 0 {
-            return;
-        }
-        let words = self.arena.words(record);
+        let Some(words) = self.record(name) else { return };
         let first = words[0].load(Ordering::Acquire);
         let attribute = first as u16;
         // What an event names twice counts once, as `Attributes::get` finds it.
@@ -118,7 +114,9 @@ impl<'e> Reader<'_, 'e> {
         if presence != 0 {
             self.seen.set(presence, attribute);
         }
-        if let Some(bytes) = Bytes::of_value(&value)
+        // Most numbers are asked about by ranges only.
+        if first >> 16 != 0
+            && let Some(bytes) = Bytes::of_value(&value)
             && first & bytes.form.bit() != 0
         {
             self.wait(attribute, bytes);
@@ -128,20 +126,23 @@ impl<'e> Reader<'_, 'e> {
         }
     }
 
-    /// The record of the attribute that is met next.
+    /// The record of the attribute that is met next, if anybody asks about it.
     #[inline]
-    fn record(&mut self, name: &str) -> Handle {
+    fn record(&mut self, name: &str) -> Option<&'r [AtomicU32]> {
         let place = self.met;
         self.met += 1;
+        let arena = self.arena;
         if let Some(&record) = self.seen.known.records.get(place)
             && record != 0
-            && is_text(&self.arena.words(record)[ATTRIBUTE_HEAD - 1..], name.as_bytes())
         {
-            return record;
+            let words = arena.words(record);
+            if is_text(&words[ATTRIBUTE_HEAD - 1..], name.as_bytes()) {
+                return Some(words);
+            }
         }
-        let record = self.vocabulary.attribute(self.arena, name);
+        let record = self.vocabulary.attribute(arena, name);
         self.seen.known.note(place, record);
-        record
+        (record != 0).then(|| arena.words(record))
     }
 
     fn wait_for_ends(&mut self, attribute: u16, words: &[AtomicU32], text: &'e [u8]) {
@@ -177,12 +178,12 @@ impl<'e> Reader<'_, 'e> {
     /// Sets the codes of the constants that wait.
     fn look_up(&mut self) {
         let Reader { vocabulary, arena, seen, lookups, .. } = self;
-        lookups.retain(|lookup| lookup.at != 0 && arena.load(lookup.at, 0) != 0);
         for lookup in &mut *lookups {
-            lookup.at = vocabulary.constants.find_in(arena, lookup.key, lookup.at);
+            if lookup.at != 0 {
+                lookup.at = vocabulary.constants.find_in(arena, lookup.key, lookup.at);
+            }
         }
-        lookups.retain(|lookup| lookup.at != 0 && arena.load(lookup.at, 0) != 0);
-        for lookup in &*lookups {
+        for lookup in lookups.iter().filter(|lookup| lookup.at != 0) {
             let code = vocabulary.code_of(arena, lookup);
             if code != 0 {
                 seen.set(code, lookup.attribute);
