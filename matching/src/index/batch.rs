@@ -150,17 +150,22 @@ impl<D: Clone + Send + Sync> Current<D> {
 
 /// Where entries are that events must be asked about, and which events each.
 fn slots_of<'r, D: 'r>(routes: impl Iterator<Item = &'r Route<D>>) -> Vec<(Slot, u64)> {
-    let mut slots: Vec<(Slot, u64)> = Vec::new();
+    let mut slots: Vec<(u32, u64)> = Vec::new();
     for (place, route) in routes.enumerate() {
-        slots.extend(route.slots.iter().map(|slot| (*slot, 1 << place)));
+        slots.extend(route.slots.iter().map(|slot| (slot.0, 1 << place)));
     }
-    slots.sort_unstable_by_key(|(slot, _)| slot.0);
-    slots.dedup_by(|(slot, events), (kept, all)| {
-        let is_same = slot == kept;
+    merge(&mut slots);
+    slots.into_iter().map(|(slot, events)| (Slot(slot), events)).collect()
+}
+
+/// Sorts what events lead to, and makes one of what is the same.
+fn merge(ways: &mut Vec<(u32, u64)>) {
+    ways.sort_unstable_by_key(|(to, _)| *to);
+    ways.dedup_by(|(to, events), (kept, all)| {
+        let is_same = to == kept;
         *all |= if is_same { *events } else { 0 };
         is_same
     });
-    slots
 }
 
 /// Calls `see` with the place of each bit that is set.

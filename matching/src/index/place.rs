@@ -57,9 +57,19 @@ impl Encoder<'_> {
             Condition::Never => Vec::new(),
             Condition::Always => vec![Draft::default()],
             Condition::Any(parts) if parts.len() <= DRAFTS_MAX => {
-                parts.iter().flat_map(|part| self.placed(part)).collect()
+                parts.iter().flat_map(|part| self.alternative(part)).collect()
             }
             condition => self.placed(condition),
+        }
+    }
+
+    /// The drafts of a part that is enough: of a conjunction that filters share its gate alone, so
+    /// that it is met where it holds and nowhere else.
+    fn alternative(&mut self, part: &Condition) -> Vec<Draft> {
+        let gate = if matches!(part, Condition::All(_)) { self.gate(part) } else { None };
+        match gate {
+            Some(code) => vec![Draft { codes: vec![code], operations: Vec::new() }],
+            None => self.placed(part),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which entries several events meet: `super::super::matching`, with the events that lead to a
 //! block beside it.
 //!
-//! 1. A block is read once in a batch, with all events that lead to it, but for chains beside boxes.
+//! 1. A block is read once in a batch, with all events that lead to it; boxes once for each event.
 //! 2. What stands in several places is gathered by its number and handed over at the end.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,9 +18,9 @@ use crate::index::writer::View;
 use crate::topic::Topic;
 use crate::value::Attributes;
 
-use super::each_event;
 use super::holding::Events;
 use super::together::Together;
+use super::{each_event, merge};
 
 /// A reader's own memory, used for one batch after another.
 #[derive(Default)]
@@ -32,6 +32,7 @@ pub(in crate::index) struct Scratch {
     blocks: Vec<Step>,
     gathered: Gathered,
     gates: Vec<(u32, u64)>,
+    chains: Vec<(Handle, u64)>,
 }
 
 /// A block that is to be read, for which events.
@@ -178,11 +179,11 @@ impl Scratch {
 
     /// Boxes are compared with one event after the other: each is a point of its own.
     fn open_boxes(&mut self, arena: &Arena, step: Step, found: &mut impl FnMut(Met<'_>)) {
-        let Scratch { together, queue, waiting, lists, gates, .. } = self;
+        let Scratch { together, queue, waiting, lists, gates, chains, .. } = self;
         push(arena, queue, step.first, step.events);
         each_event(step.events, |place| {
             let events = 1 << place;
-            let chain = |block| push(arena, queue, block, events);
+            let chain = |block| chains.push((block, events));
             boxes::visit(arena, step.block, together.event(place), waiting, chain, |target| match target {
                 _ if is_gate(target) => gates.push((target & !IS_GATE, events)),
                 _ if target & IS_LIST != 0 => lists.push((target & !IS_LIST, events)),
@@ -190,6 +191,8 @@ impl Scratch {
             });
         });
         gates.drain(..).for_each(|(code, events)| together.give(code, events));
+        merge(chains);
+        chains.drain(..).for_each(|(block, events)| push(arena, queue, block, events));
     }
 
     /// Reads a chain of entries.
@@ -243,12 +246,7 @@ impl Scratch {
     /// again.
     fn hand_over(&mut self, arena: &Arena, found: &mut impl FnMut(Met<'_>)) {
         let Scratch { lists, blocks, gathered, .. } = self;
-        lists.sort_unstable_by_key(|(list, _)| *list);
-        lists.dedup_by(|(list, events), (kept, all)| {
-            let is_same = list == kept;
-            *all |= if is_same { *events } else { 0 };
-            is_same
-        });
+        merge(lists);
         lists.iter_mut().for_each(|(list, _)| *list = arena.load(*list, 0));
         lists.drain(..).for_each(|(block, events)| push(arena, blocks, block, events));
         let is_alone = gathered.is_empty();
