@@ -27,6 +27,7 @@ use super::{each_event, merge};
 pub(in crate::index) struct Scratch {
     together: Together,
     queue: Vec<Step>,
+    group: Vec<Step>,
     waiting: Waiting,
     lists: Vec<(Handle, u64)>,
     blocks: Vec<Step>,
@@ -59,6 +60,9 @@ struct Gathered {
     /// One bit for each [`PAGE`] of numbers of which some was found.
     pages: Vec<u64>,
 }
+
+/// Chains that are asked for before the first of them is read.
+const GROUP: usize = 32;
 
 /// Numbers that are looked through together.
 const PAGE: usize = 64;
@@ -145,7 +149,10 @@ impl Scratch {
         while let Some(step) = self.queue.get(next).copied() {
             next += 1;
             match step.meta.kind() {
-                Kind::Inner => self.open(view, step),
+                Kind::Inner => {
+                    self.open(view, step);
+                    self.open_gated(view, step, asked, found);
+                }
                 Kind::Boxes => self.open_boxes(arena, step, found),
                 Kind::Ids => self.blocks.push(step),
                 _ => self.scan(view, step, asked, found),
@@ -167,12 +174,49 @@ impl Scratch {
                 }
             });
         }
-        if words[DERIVED].load(Ordering::Relaxed) != 0 {
-            for code in together.derived() {
-                let events = together.having(*code) & step.events;
-                if events != 0 {
-                    push(arena, queue, child(view, step.block, *code), events);
-                }
+    }
+
+    /// Reads what is below an inner block by gates, [`GROUP`] chains at a time: there may be
+    /// thousands, and what was asked for must still be near when it is read. Other blocks are queued.
+    fn open_gated<A: Attributes + ?Sized>(
+        &mut self,
+        view: &View,
+        step: Step,
+        asked: &[(&Topic, &A)],
+        found: &mut impl FnMut(Met<'_>),
+    ) {
+        let arena = &view.common.arena;
+        if arena.words(step.block)[DERIVED].load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut group = std::mem::take(&mut self.group);
+        // What is added meanwhile is of a higher level, and leads nowhere here.
+        for place in 0..self.together.derived().len() {
+            let code = self.together.derived()[place];
+            let events = self.together.having(code) & step.events;
+            if events != 0 {
+                push(arena, &mut group, child(view, step.block, code), events);
+            }
+            if group.len() == GROUP {
+                self.scan_all(view, &mut group, asked, found);
+            }
+        }
+        self.scan_all(view, &mut group, asked, found);
+        self.group = group;
+    }
+
+    /// Reads those of the steps that are chains, and queues the others.
+    fn scan_all<A: Attributes + ?Sized>(
+        &mut self,
+        view: &View,
+        group: &mut Vec<Step>,
+        asked: &[(&Topic, &A)],
+        found: &mut impl FnMut(Met<'_>),
+    ) {
+        for step in group.drain(..) {
+            match step.meta.kind() {
+                Kind::Inner | Kind::Boxes => self.queue.push(step),
+                _ => self.scan(view, step, asked, found),
             }
         }
     }
