@@ -41,6 +41,7 @@ pub mod value;
 
 mod cover;
 mod normal;
+mod simd;
 
 // Tests inside the crate share the generator of those outside, which names it.
 #[cfg(test)]

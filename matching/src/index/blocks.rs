@@ -134,6 +134,7 @@ impl Owner {
     }
 }
 
+#[inline]
 pub(super) fn meta(arena: &Arena, block: Handle) -> Meta {
     Meta(arena.words(block)[META].load(Ordering::Relaxed))
 }

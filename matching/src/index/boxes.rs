@@ -9,12 +9,13 @@
 //! | boxes | chain or inner block of other entries, meta, sets, holes, owner (2), how many sets |
 //! | sets | used, size, sets; 0 where one was removed |
 //! | set | root, boxes, place among the sets, how many attributes, attributes in order |
-//! | box | used, meta, shape, set, parent, bounds, columns, planes, targets, more planes |
+//! | box | used, meta, shape, set, parent, bounds, columns, tops, targets, planes |
 //!
-//! 1. There is a column for each side of each attribute. Bounds are written less the column's base,
-//!    and in slices: a plane has one bit of each lane, the highest first. Two words are one plane.
-//! 2. The first [`TOP`] planes mostly tell. Lanes that they do not tell apart from the point are
-//!    decided by the planes behind them in a leaf, and are let pass in a node.
+//! 1. There is a column for each side of each attribute. Bounds are written less the column's base:
+//!    the highest [`TOP`] bits as a byte of each lane, all others in slices, the highest first. A
+//!    plane is two words with one bit of each lane.
+//! 2. The bytes mostly tell. Lanes that they do not tell apart from the point are decided by the
+//!    planes in a leaf, and are let pass in a node.
 //! 3. A leaf's lanes are appended: nobody reads a lane's bits before `used` counts it. Of a node,
 //!    only the words change that lead to the level below. `bounds` are the writer's.
 //! 4. A set's root is a chain of entries as long as they are few.
@@ -25,6 +26,7 @@ use super::arena::{Arena, Handle};
 use super::blocks::{Kind, meta};
 use super::entry::NOBODY;
 use super::seen::{Rank, Seen};
+use crate::simd;
 
 pub(super) mod shape;
 mod tree;
@@ -40,7 +42,7 @@ pub(super) const LANES: usize = 64;
 pub(super) const SIDES_MAX: usize = 8;
 /// A low and a high side of each attribute.
 pub(super) const COLUMNS_MAX: usize = 2 * SIDES_MAX;
-/// Planes that are always read.
+/// Bits of a bound that are always read: a byte.
 pub(super) const TOP: usize = 8;
 
 pub(super) const PLAIN: usize = 0;
@@ -64,7 +66,7 @@ const BOUNDS: usize = 5;
 const COLUMNS: usize = 6;
 /// Words of a column's description: base, and its form.
 const COLUMN_WORDS: usize = 2;
-const TOP_WORDS: usize = 2 * TOP;
+const TOP_WORDS: usize = simd::WORDS;
 /// Words of a cache line.
 const LINE: usize = 16;
 
@@ -77,21 +79,25 @@ impl Form {
     const STRICT: u32 = 1 << 7;
 
     /// Bits of a bound, less the base: [`TOP`] to 32.
+    #[inline]
     fn bits(self) -> u32 {
         self.0 & 63
     }
 
     /// Whether some lanes have no bound.
+    #[inline]
     fn has_open(self) -> bool {
         self.0 & Form::OPEN != 0
     }
 
     /// Whether some lanes compare as `LOW_STRICT` or `HIGH_STRICT` says.
+    #[inline]
     fn has_strict(self) -> bool {
         self.0 & Form::STRICT != 0
     }
 
-    /// Where the planes behind the first are, then those of open and of strict lanes.
+    /// Where the planes are, then those of open and of strict lanes.
+    #[inline]
     fn more(self) -> usize {
         (self.0 >> 8) as usize
     }
@@ -106,18 +112,22 @@ impl Shape {
         Shape(level as u32 | (columns as u32) << 8)
     }
 
+    #[inline]
     fn level(self) -> usize {
         (self.0 & 0xff) as usize
     }
 
+    #[inline]
     fn columns(self) -> usize {
         (self.0 >> 8) as usize
     }
 
+    #[inline]
     fn top(self) -> usize {
         COLUMNS + COLUMN_WORDS * self.columns()
     }
 
+    #[inline]
     fn targets(self) -> usize {
         self.top() + TOP_WORDS * self.columns()
     }
@@ -137,6 +147,7 @@ fn pair(words: &[AtomicU32], at: usize) -> u64 {
 }
 
 /// The lanes that are in use.
+#[inline]
 fn lanes(used: u32) -> u64 {
     match used {
         0 => 0,
@@ -145,6 +156,7 @@ fn lanes(used: u32) -> u64 {
 }
 
 /// Whether a column has low bounds; high ones otherwise.
+#[inline]
 fn is_low(column: usize) -> bool {
     column & 1 == 0
 }
@@ -159,6 +171,12 @@ struct Position {
 }
 
 impl Position {
+    /// No lane with a bound of this column keeps the number.
+    #[inline]
+    fn is_out(&self, column: usize) -> bool {
+        if is_low(column) { !self.is_from_base } else { !self.is_within }
+    }
+
     #[inline]
     fn new(base: u32, form: Form, value: i64) -> Position {
         let relative = value.saturating_sub(i64::from(base as i32));
@@ -168,16 +186,21 @@ impl Position {
     }
 }
 
-/// Compares lanes with a number, one plane after another.
+/// Lanes compared with a number, by the bytes and then one plane after another.
 #[derive(Clone, Copy)]
 struct Compared {
     /// Lanes whose bound is less than the number.
     less: u64,
-    /// Lanes that the planes so far do not tell from the number.
+    /// Lanes that are not told from the number so far.
     equal: u64,
 }
 
 impl Compared {
+    #[inline]
+    fn by_top(tops: simd::Compared) -> Compared {
+        Compared { less: tops.at_most & !tops.equal, equal: tops.equal }
+    }
+
     /// With one more plane. The number's bit in it is the highest of `code`.
     #[inline]
     fn with(self, plane: u64, code: u64) -> Compared {
@@ -187,15 +210,13 @@ impl Compared {
         Compared { less: self.less | (self.equal & differs & ones), equal: self.equal & !differs }
     }
 
-    /// The lanes whose low, or high, bound the number keeps, or may keep by the planes so far.
+    /// The lanes whose low, or high, bound the number keeps, or may keep as far as it was compared.
     #[inline]
     fn kept(self, column: usize, position: &Position) -> u64 {
-        if is_low(column) {
-            if position.is_from_base { self.less | self.equal } else { 0 }
-        } else if position.is_within {
-            !self.less
-        } else {
-            0
+        match position.is_out(column) {
+            true => 0,
+            false if is_low(column) => self.less | self.equal,
+            false => !self.less,
         }
     }
 }
@@ -222,21 +243,20 @@ impl<'b> Column<'b> {
         Position::new(self.base, self.form, value)
     }
 
+    /// The byte of a bound that is always read.
     #[inline]
-    fn compare_top(&self, code: u32) -> Compared {
-        let mut compared = Compared { less: 0, equal: u64::MAX };
-        let Some(words) = self.words[self.top..].first_chunk::<TOP_WORDS>() else { return compared };
-        // The highest bit of the code becomes that of a word.
-        let code = u64::from(code) << (u64::BITS - self.form.bits());
-        let (planes, _) = words.as_chunks::<2>();
-        for (plane, halves) in planes.iter().enumerate() {
-            let [low, high] = [0, 1].map(|half| u64::from(halves[half].load(Ordering::Relaxed)));
-            compared = compared.with(low | high << 32, code << plane);
-        }
-        compared
+    fn top_of(&self, code: u32) -> u8 {
+        (code >> (self.form.bits() - TOP as u32)) as u8
     }
 
-    /// Goes on with the planes behind the first.
+    fn compare_top(&self, code: u32) -> Compared {
+        let mut compared = [simd::NOTHING];
+        let (tops, _) = self.words[self.top..].as_chunks::<TOP_WORDS>();
+        simd::compare(tops, &[self.top_of(code)], &mut compared);
+        Compared::by_top(compared[0])
+    }
+
+    /// Goes on with the planes.
     fn compare_rest(&self, mut compared: Compared, code: u32) -> Compared {
         let more = self.form.bits() as usize - TOP;
         for plane in 0..more {
@@ -247,10 +267,12 @@ impl<'b> Column<'b> {
     }
 
     /// Where the masks are: a leaf has them behind the planes, a node has no further planes.
+    #[inline]
     fn masks(&self, is_leaf: bool) -> usize {
         self.form.more() + if is_leaf { 2 * (self.form.bits() as usize - TOP) } else { 0 }
     }
 
+    #[inline]
     fn open(&self, is_leaf: bool) -> u64 {
         if self.form.has_open() { pair(self.words, self.masks(is_leaf)) } else { 0 }
     }
@@ -260,30 +282,32 @@ impl<'b> Column<'b> {
         if self.form.has_strict() { pair(self.words, at) } else { 0 }
     }
 
-    /// Where a plane is.
-    fn plane(&self, plane: usize) -> usize {
-        if plane < TOP { self.top + 2 * plane } else { self.form.more() + 2 * (plane - TOP) }
+    /// Where the byte of a lane is: word, and how far to the left in it.
+    fn byte(&self, lane: usize) -> (usize, u32) {
+        (self.top + lane / 4, 8 * (lane as u32 % 4))
     }
 
-    /// The bit of a bound that a plane has.
-    fn bit(&self, code: u32, plane: usize) -> bool {
-        code >> (self.form.bits() as usize - 1 - plane) & 1 == 1
+    /// Where the planes of some number of lowest bits begin.
+    fn planes(&self) -> impl Iterator<Item = (u32, usize)> {
+        let bits = self.form.bits() - TOP as u32;
+        (0..bits).map(move |plane| (bits - 1 - plane, self.form.more() + 2 * plane as usize))
     }
 
     /// The bounds lane by lane, in a leaf: the writer's way to read.
     fn decode(&self) -> [i32; LANES] {
-        let bits = self.form.bits() as usize;
         let mut bounds = [0; LANES];
         for (half, bounds) in bounds.chunks_exact_mut(LANES / 2).enumerate() {
             let mut rows = [0; 32];
-            for plane in 0..bits {
-                rows[bits - 1 - plane] = self.words[self.plane(plane) + half].load(Ordering::Relaxed);
+            for (bit, plane) in self.planes() {
+                rows[bit as usize] = self.words[plane + half].load(Ordering::Relaxed);
             }
             shape::transpose(&mut rows);
-            bounds
-                .iter_mut()
-                .zip(rows)
-                .for_each(|(bound, code)| *bound = code.wrapping_add(self.base) as i32);
+            for (lane, (bound, low)) in bounds.iter_mut().zip(rows).enumerate() {
+                let (word, left) = self.byte(lane + half * LANES / 2);
+                let top = self.words[word].load(Ordering::Relaxed) >> left & 0xff;
+                let code = low | top << (self.form.bits() - TOP as u32);
+                *bound = code.wrapping_add(self.base) as i32;
+            }
         }
         bounds
     }
@@ -299,38 +323,52 @@ impl<'b> Column<'b> {
 /// The lanes of a block that the point is in, or, of a node, may be in.
 #[inline]
 fn probe(words: &[AtomicU32], shape: Shape, point: &[Coordinate], used: u32) -> u64 {
+    let columns = 2 * point.len();
     let is_leaf = shape.level() == 0;
-    let mut mask = lanes(used);
-    let mut edges = [0; COLUMNS_MAX];
-    let mut edge = 0;
-    for (side, coordinate) in point.iter().enumerate() {
-        // Both are the same in leaves. A box around others must not miss what is strict in one.
-        for (number, value) in [(2 * side, coordinate.ceiling), (2 * side + 1, coordinate.floor)] {
-            let column = Column::new(words, shape, number);
-            let position = column.position(value);
-            let compared = column.compare_top(position.code);
-            let open = column.open(is_leaf);
-            mask &= compared.kept(number, &position) | open;
-            edges[number] = compared.equal & !open;
-            edge |= edges[number];
-        }
-        if mask == 0 {
+    let mut bytes = [0; COLUMNS_MAX];
+    let mut open = [0; COLUMNS_MAX];
+    let mut out = [false; COLUMNS_MAX];
+    for (number, value) in sides(point) {
+        let column = Column::new(words, shape, number);
+        let position = column.position(value);
+        if position.is_out(number) && !column.form.has_open() {
             return 0;
         }
+        bytes[number] = column.top_of(position.code);
+        open[number] = column.open(is_leaf);
+        out[number] = position.is_out(number);
     }
-    if is_leaf && edge & mask != 0 { refine(words, shape, point, mask, &edges) } else { mask }
+    let mut compared = [simd::NOTHING; COLUMNS_MAX];
+    let (tops, _) = words[shape.top()..].as_chunks::<TOP_WORDS>();
+    simd::compare(tops, &bytes[..columns], &mut compared);
+    let mut mask = lanes(used);
+    let mut edge = 0;
+    for (number, compared) in compared.iter_mut().enumerate().take(columns) {
+        let kept = if is_low(number) { compared.at_most } else { !compared.at_most | compared.equal };
+        mask &= if out[number] { open[number] } else { kept | open[number] };
+        compared.equal &= !open[number];
+        edge |= compared.equal;
+    }
+    if is_leaf && edge & mask != 0 { refine(words, shape, point, mask, &compared) } else { mask }
 }
 
-/// Decides the lanes that the first planes left open.
+/// What the columns of a block are compared with. Both are the same in leaves. A box around others
+/// must not miss what is strict in one.
+#[inline]
+fn sides(point: &[Coordinate]) -> impl Iterator<Item = (usize, i64)> {
+    point.iter().flat_map(|coordinate| [coordinate.ceiling, coordinate.floor]).enumerate()
+}
+
+/// Decides the lanes that the bytes left open.
 fn refine(
     words: &[AtomicU32],
     shape: Shape,
     point: &[Coordinate],
     mut mask: u64,
-    edges: &[u64; COLUMNS_MAX],
+    tops: &[simd::Compared; COLUMNS_MAX],
 ) -> u64 {
-    for (number, edge) in edges.iter().enumerate().take(shape.columns()) {
-        let equal = edge & mask;
+    for (number, tops) in tops.iter().enumerate().take(shape.columns()) {
+        let equal = tops.equal & mask;
         if equal != 0 {
             let column = Column::new(words, shape, number);
             let position = column.position(point[number / 2].floor);
@@ -369,12 +407,10 @@ fn point_of(set: &[AtomicU32], seen: &Seen) -> Option<([Coordinate; SIDES_MAX], 
     Some((point, sides))
 }
 
-/// A reader's memory for blocks that are to be read, and how many lanes of each are in use.
+/// A reader's memory for blocks that are to be read.
 #[derive(Default)]
 pub(super) struct Waiting {
-    blocks: Vec<(Handle, u32)>,
-    /// Of words that were read ahead. Says nothing: it lets the reading be of use.
-    ahead: u32,
+    blocks: Vec<Handle>,
 }
 
 /// Hands what the boxes of `boxes` lead to that the event is in to `found`, and the chains of sets
@@ -407,9 +443,8 @@ pub(super) fn visit(
 }
 
 /// Asks the memory for the lines of a block that are always read.
-fn read_ahead(words: &[AtomicU32], shape: Shape) -> u32 {
-    let lines = words[LINE..].iter().step_by(LINE).take(shape.targets() / LINE);
-    lines.fold(0, |all, word| all ^ word.load(Ordering::Relaxed))
+fn read_ahead(words: &[AtomicU32], shape: Shape) {
+    words.iter().step_by(LINE).take(shape.targets().div_ceil(LINE)).for_each(simd::prefetch);
 }
 
 fn descend(
@@ -421,11 +456,12 @@ fn descend(
 ) {
     let is_whole = point.iter().all(|coordinate| coordinate.floor == coordinate.ceiling);
     waiting.blocks.clear();
-    waiting.blocks.push((root, arena.words(root)[0].load(Ordering::Acquire)));
+    waiting.blocks.push(root);
     let mut next = 0;
-    while let Some((block, used)) = waiting.blocks.get(next).copied() {
+    while let Some(block) = waiting.blocks.get(next).copied() {
         next += 1;
         let words = arena.words(block);
+        let used = words[0].load(Ordering::Acquire);
         let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
         let is_leaf = shape.level() == 0;
         let mut mask = if is_leaf && !is_whole {
@@ -439,9 +475,8 @@ fn descend(
             mask &= mask - 1;
             if !is_leaf {
                 // The memory is asked for all of them before the first is read.
-                let below = arena.words(target);
-                waiting.blocks.push((target, below[0].load(Ordering::Acquire)));
-                waiting.ahead ^= read_ahead(below, shape);
+                read_ahead(arena.words(target), shape);
+                waiting.blocks.push(target);
             } else if target != NOBODY {
                 found(target);
             }

@@ -175,12 +175,10 @@ pub(super) fn build(
     block
 }
 
-/// Writes the planes of a column for all lanes at once.
+/// Writes the bits of a column for all lanes at once.
 fn write_column(words: &[AtomicU32], shape: Shape, number: usize, items: &[Item]) {
     let is_leaf = shape.level() == 0;
     let column = Column::new(words, shape, number);
-    let bits = column.form.bits() as usize;
-    let planes = if is_leaf { bits } else { TOP };
     let masks = column.masks(is_leaf);
     for (half, items) in items.chunks(LANES / 2).enumerate() {
         let mut rows = [0; 32];
@@ -193,9 +191,12 @@ fn write_column(words: &[AtomicU32], shape: Shape, number: usize, items: &[Item]
             strict |= u32::from(item.bounds.is_strict(number)) << lane;
             *row = (item.bounds.values[number] as u32).wrapping_sub(column.base);
         }
-        transpose(&mut rows);
-        for plane in 0..planes {
-            words[column.plane(plane) + half].store(rows[bits - 1 - plane], Ordering::Relaxed);
+        write_tops(&column, half, &rows);
+        if is_leaf {
+            transpose(&mut rows);
+            for (bit, plane) in column.planes() {
+                words[plane + half].store(rows[bit as usize], Ordering::Relaxed);
+            }
         }
         if column.form.has_open() {
             words[masks + half].store(open, Ordering::Relaxed);
@@ -204,6 +205,14 @@ fn write_column(words: &[AtomicU32], shape: Shape, number: usize, items: &[Item]
             let masks = masks + if column.form.has_open() { 2 } else { 0 };
             words[masks + half].store(strict, Ordering::Relaxed);
         }
+    }
+}
+
+fn write_tops(column: &Column<'_>, half: usize, codes: &[u32; 32]) {
+    for (word, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+        let bytes = u32::from_le_bytes(codes.map(|code| column.top_of(code)));
+        let (first, _) = column.byte(4 * word + half * LANES / 2);
+        column.words[first].store(bytes, Ordering::Relaxed);
     }
 }
 
@@ -225,7 +234,7 @@ pub(super) fn transpose(rows: &mut [u32; 32]) {
     }
 }
 
-/// All of a block but the planes.
+/// All of a block but the bits of its columns.
 fn frame(shape: Shape, items: &[Item]) -> Vec<u32> {
     let mut words = Vec::with_capacity(1_500);
     words.resize(shape.targets() + LANES, 0);
@@ -257,27 +266,28 @@ fn add_column(words: &mut Vec<u32>, shape: Shape, number: usize, items: &[Item])
     words.resize(words.len() + 2 * (more + usize::from(has_open) + usize::from(has_strict)), 0);
 }
 
-/// Writes the bits of a lane that nobody reads yet and whose bits are 0. It must fit.
+/// Writes the bits of a leaf's lane that nobody reads yet and whose bits are 0. It must fit.
 fn write_lane(words: &[AtomicU32], shape: Shape, lane: usize, bounds: &Bounds) {
-    let is_leaf = shape.level() == 0;
     let (half, bit) = (lane / 32, 1 << (lane % 32));
-    let set = |at: usize| {
-        let word = &words[at + half];
-        word.store(word.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
+    let set = |at: usize, bits: u32| {
+        let word = &words[at];
+        word.store(word.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
     };
     for number in 0..shape.columns() {
         let column = Column::new(words, shape, number);
-        let masks = column.masks(is_leaf);
+        let masks = column.masks(true) + half;
         if bounds.is_open(number) {
-            set(masks);
+            set(masks, bit);
             continue;
         }
-        if is_leaf && bounds.is_strict(number) {
-            set(masks + if column.form.has_open() { 2 } else { 0 });
+        if bounds.is_strict(number) {
+            set(masks + if column.form.has_open() { 2 } else { 0 }, bit);
         }
         let code = (bounds.values[number] as u32).wrapping_sub(column.base);
-        let planes = if is_leaf { column.form.bits() as usize } else { TOP };
-        (0..planes).filter(|plane| column.bit(code, *plane)).for_each(|plane| set(column.plane(plane)));
+        let (word, left) = column.byte(lane);
+        set(word, u32::from(column.top_of(code)) << left);
+        let ones = column.planes().filter(|(bit, _)| code >> bit & 1 == 1);
+        ones.for_each(|(_, plane)| set(plane + half, bit));
     }
 }
 

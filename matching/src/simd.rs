@@ -1,0 +1,172 @@
+//! 64 bytes compared with one at once: the only place with `unsafe` in the workspace.
+//!
+//! 1. [`scalar`] says what the answer is. What the processor offers beyond it gives the same, bit
+//!    by bit, and is used where it was found at run time.
+//! 2. A writer may store to the words meanwhile. They are read by machine instructions, not as
+//!    memory that nobody else changes: each word comes old or new, as by a relaxed load.
+//! 3. Byte `i` of a column is byte `i % 4` of word `i / 4`, the lowest first.
+//!
+//! Not here: what the bytes mean.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Words of a column.
+pub(crate) const WORDS: usize = 16;
+
+/// A byte for each of 64 lanes.
+pub(crate) type Column = [AtomicU32; WORDS];
+
+/// The lanes whose byte is at most the one that they were compared with, and those where it is the
+/// same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compared {
+    pub(crate) at_most: u64,
+    pub(crate) equal: u64,
+}
+
+/// No lane.
+pub(crate) const NOTHING: Compared = Compared { at_most: 0, equal: 0 };
+
+/// Compares each column with the byte at its place.
+#[inline]
+pub(crate) fn compare(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) {
+    #[cfg(target_arch = "x86_64")]
+    if x86::compare(columns, bytes, compared) {
+        return;
+    }
+    each(columns, bytes, compared, scalar);
+}
+
+/// Asks the memory for the line with this word.
+#[inline]
+pub(crate) fn prefetch(word: &AtomicU32) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(word);
+    #[cfg(not(target_arch = "x86_64"))]
+    std::hint::black_box(word.load(Ordering::Relaxed));
+}
+
+#[inline(always)]
+fn each(
+    columns: &[Column],
+    bytes: &[u8],
+    compared: &mut [Compared],
+    compare: impl Fn(&Column, u8) -> Compared,
+) {
+    for ((column, byte), compared) in columns.iter().zip(bytes).zip(compared) {
+        *compared = compare(column, *byte);
+    }
+}
+
+/// The highest bit of each byte.
+const HIGHEST: u64 = 0x8080_8080_8080_8080;
+/// Brings the lowest bits of eight bytes together in the highest byte.
+const GATHER: u64 = 0x0102_0408_1020_4080;
+
+/// As [`compare`], of one column and in portable code: eight bytes at a time in one number.
+pub(crate) fn scalar(column: &Column, byte: u8) -> Compared {
+    let wanted = u64::from(byte) * 0x0101_0101_0101_0101;
+    let mut compared = NOTHING;
+    for (eight, halves) in column.as_chunks::<2>().0.iter().enumerate() {
+        let [low, high] = [0, 1].map(|half| u64::from(halves[half].load(Ordering::Relaxed)));
+        let bytes = low | high << 32;
+        let (at_most, at_least) = (at_least(wanted, bytes), at_least(bytes, wanted));
+        compared.at_most |= gathered(at_most) << (8 * eight);
+        compared.equal |= gathered(at_most & at_least) << (8 * eight);
+    }
+    compared
+}
+
+/// The highest bit of each byte of `one` that is not below that of `other`.
+fn at_least(one: u64, other: u64) -> u64 {
+    // No byte borrows from the next.
+    let without_highest = (one | HIGHEST) - (other & !HIGHEST);
+    ((one & !other) | (!(one ^ other) & without_highest)) & HIGHEST
+}
+
+fn gathered(highest: u64) -> u64 {
+    (highest >> 7).wrapping_mul(GATHER) >> 56
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "wide registers, and reading what another thread may be writing")]
+mod x86 {
+    use std::arch::asm;
+    use std::arch::x86_64::{
+        __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_set1_epi8,
+        _mm512_cmpeq_epu8_mask, _mm512_cmple_epu8_mask, _mm512_set1_epi8,
+    };
+    use std::sync::atomic::AtomicU32;
+
+    use super::{Column, Compared, each};
+
+    /// False if the processor offers nothing.
+    #[inline]
+    pub(super) fn compare(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) -> bool {
+        if is_x86_feature_detected!("avx512bw") {
+            // SAFETY: the processor has it.
+            unsafe { by_64(columns, bytes, compared) };
+        } else if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has it.
+            unsafe { by_32(columns, bytes, compared) };
+        } else {
+            return false;
+        }
+        true
+    }
+
+    #[inline]
+    pub(super) fn prefetch(word: &AtomicU32) {
+        // SAFETY: a hint, which reads and writes nothing.
+        unsafe {
+            asm!("prefetcht0 [{}]", in(reg) word.as_ptr(), options(nostack, preserves_flags, readonly));
+        }
+    }
+
+    #[target_feature(enable = "avx512bw")]
+    pub(super) fn by_64(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) {
+        each(columns, bytes, compared, |column, byte| {
+            let (bounds, wanted) = (load_64(column), _mm512_set1_epi8(byte as i8));
+            let at_most = _mm512_cmple_epu8_mask(bounds, wanted);
+            Compared { at_most, equal: _mm512_cmpeq_epu8_mask(bounds, wanted) }
+        });
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn by_32(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) {
+        each(columns, bytes, compared, |column, byte| {
+            let wanted = _mm256_set1_epi8(byte as i8);
+            let masks = load_32(column).map(|bounds| {
+                let least = _mm256_min_epu8(bounds, wanted);
+                [least, wanted].map(|same| _mm256_movemask_epi8(_mm256_cmpeq_epi8(bounds, same)) as u32)
+            });
+            let [at_most, equal] = [0, 1].map(|n| u64::from(masks[0][n]) | u64::from(masks[1][n]) << 32);
+            Compared { at_most, equal }
+        });
+    }
+
+    #[target_feature(enable = "avx512bw")]
+    fn load_64(column: &Column) -> __m512i {
+        let loaded;
+        // SAFETY: reads the 64 bytes of the column and nothing else.
+        unsafe {
+            asm!("vmovdqu64 {}, [{}]", out(zmm_reg) loaded, in(reg) column.as_ptr(),
+                options(nostack, preserves_flags, readonly));
+        }
+        loaded
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn load_32(column: &Column) -> [__m256i; 2] {
+        let (first, second);
+        // SAFETY: reads the 64 bytes of the column and nothing else.
+        unsafe {
+            asm!("vmovdqu {}, [{at}]", "vmovdqu {}, [{at} + 32]", out(ymm_reg) first, lateout(ymm_reg) second,
+                at = in(reg) column.as_ptr(), options(nostack, preserves_flags, readonly));
+        }
+        [first, second]
+    }
+}
+
+#[cfg(test)]
+mod tests;

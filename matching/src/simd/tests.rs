@@ -1,0 +1,71 @@
+//! What the processor offers against the scalar twin, and that against a plain loop.
+
+use super::*;
+use crate::generate::Generator;
+
+fn column(bytes: &[u8; 64]) -> Column {
+    let words = bytes.as_chunks::<4>().0;
+    std::array::from_fn(|word| AtomicU32::new(u32::from_le_bytes(words[word])))
+}
+
+fn plainly(bytes: &[u8; 64], wanted: u8) -> Compared {
+    let mut compared = NOTHING;
+    for (lane, byte) in bytes.iter().enumerate() {
+        compared.at_most |= u64::from(*byte <= wanted) << lane;
+        compared.equal |= u64::from(*byte == wanted) << lane;
+    }
+    compared
+}
+
+/// Bytes that are near each other, at the edges, or anything.
+fn random(generator: &mut Generator) -> [u8; 64] {
+    let spread = generator.pick(&[1, 4, 250, 256]);
+    let start = generator.word() as u8;
+    std::array::from_fn(|_| start.wrapping_add(generator.below(spread) as u8))
+}
+
+#[test]
+fn the_scalar_twin_compares_every_byte_with_every_other() {
+    for start in (0..=u8::MAX).step_by(64) {
+        let bytes = std::array::from_fn(|lane| start + lane as u8);
+        for wanted in 0..=u8::MAX {
+            assert_eq!(scalar(&column(&bytes), wanted), plainly(&bytes, wanted), "{start} {wanted}");
+        }
+    }
+}
+
+#[test]
+fn random_columns_compare_alike_in_every_way() {
+    for seed in 0..2_000 {
+        let mut generator = Generator::new(seed);
+        let count = 1 + generator.below(16);
+        let bytes: Vec<[u8; 64]> = (0..count).map(|_| random(&mut generator)).collect();
+        let columns: Vec<Column> = bytes.iter().map(column).collect();
+        let wanted: Vec<u8> = bytes.iter().map(|bytes| generator.pick(bytes)).collect();
+        let expected: Vec<Compared> =
+            bytes.iter().zip(&wanted).map(|(bytes, wanted)| plainly(bytes, *wanted)).collect();
+        let check = |what: &str, way: &dyn Fn(&[Column], &[u8], &mut [Compared])| {
+            let mut compared = vec![NOTHING; count];
+            way(&columns, &wanted, &mut compared);
+            assert_eq!(compared, expected, "{what}, seed {seed}");
+        };
+        check("as chosen", &compare);
+        check("scalar", &|columns, wanted, compared| each(columns, wanted, compared, scalar));
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "calls what this processor has")]
+        {
+            if is_x86_feature_detected!("avx512bw") {
+                // SAFETY: the processor has it.
+                check("64 at a time", &|columns, wanted, compared| unsafe {
+                    x86::by_64(columns, wanted, compared)
+                });
+            }
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has it.
+                check("32 at a time", &|columns, wanted, compared| unsafe {
+                    x86::by_32(columns, wanted, compared)
+                });
+            }
+        }
+    }
+}
