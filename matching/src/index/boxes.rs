@@ -2,7 +2,8 @@
 //!
 //! A block of boxes has up to 64 lanes, each a box with what it leads to: an entry or a list in a
 //! leaf; in a node, a block of the level below, with the box around all that is in it. An event is
-//! a point, compared with all lanes of a block at once. `tree` says how blocks come to be.
+//! a point, compared with all lanes of a block at once. `tree` says how blocks come to be, `visit` how an
+//! event finds them.
 //!
 //! | block | words |
 //! |---|---|
@@ -17,24 +18,23 @@
 //! 2. The bytes mostly tell. Lanes that they do not tell apart from the point are decided by the
 //!    planes in a leaf, and are let pass in a node.
 //! 3. A leaf's lanes are appended: nobody reads a lane's bits before `used` counts it. Of a node,
-//!    only the words change that lead to the level below. `bounds` are the writer's.
+//!    only the words change that lead to the level below, and bytes, each so that its lane reaches
+//!    further. `bounds` are the writer's.
 //! 4. A set's root is a chain of entries as long as they are few.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::arena::{Arena, Handle};
-use super::blocks::{Kind, meta};
-use super::entry::NOBODY;
-use super::seen::{Rank, Seen};
 use crate::simd;
 
 pub(super) mod shape;
 mod tree;
+mod visit;
 
 #[cfg(test)]
 mod tests;
 
 pub(super) use tree::Sets;
+pub(super) use visit::{Waiting, visit};
 
 /// Lanes of a block.
 pub(super) const LANES: usize = 64;
@@ -67,8 +67,6 @@ const COLUMNS: usize = 6;
 /// Words of a column's description: base, and its form.
 const COLUMN_WORDS: usize = 2;
 const TOP_WORDS: usize = simd::WORDS;
-/// Words of a cache line.
-const LINE: usize = 16;
 
 /// How a column is written.
 #[derive(Clone, Copy)]
@@ -320,9 +318,9 @@ impl<'b> Column<'b> {
     }
 }
 
-/// The lanes of a block that the point is in, or, of a node, may be in.
+/// The lanes of a block that the point may be in, and the columns that do not tell yet.
 #[inline]
-fn probe(words: &[AtomicU32], shape: Shape, point: &[Coordinate], used: u32) -> u64 {
+fn probe(words: &[AtomicU32], shape: Shape, point: &[Coordinate], used: u32) -> (u64, u16) {
     let columns = 2 * point.len();
     let is_leaf = shape.level() == 0;
     let mut bytes = [0; COLUMNS_MAX];
@@ -332,7 +330,7 @@ fn probe(words: &[AtomicU32], shape: Shape, point: &[Coordinate], used: u32) -> 
         let column = Column::new(words, shape, number);
         let position = column.position(value);
         if position.is_out(number) && !column.form.has_open() {
-            return 0;
+            return (0, 0);
         }
         bytes[number] = column.top_of(position.code);
         open[number] = column.open(is_leaf);
@@ -342,14 +340,13 @@ fn probe(words: &[AtomicU32], shape: Shape, point: &[Coordinate], used: u32) -> 
     let (tops, _) = words[shape.top()..].as_chunks::<TOP_WORDS>();
     simd::compare(tops, &bytes[..columns], &mut compared);
     let mut mask = lanes(used);
-    let mut edge = 0;
-    for (number, compared) in compared.iter_mut().enumerate().take(columns) {
+    for (number, compared) in compared.iter().enumerate().take(columns) {
         let kept = if is_low(number) { compared.at_most } else { !compared.at_most | compared.equal };
         mask &= if out[number] { open[number] } else { kept | open[number] };
-        compared.equal &= !open[number];
-        edge |= compared.equal;
     }
-    if is_leaf && edge & mask != 0 { refine(words, shape, point, mask, &compared) } else { mask }
+    let is_edge = |(compared, open): (&simd::Compared, &u64)| compared.equal & !open & mask != 0;
+    let edges = compared.iter().zip(&open).take(columns).map(is_edge).enumerate();
+    (mask, edges.fold(0, |all, (number, is_edge)| all | u16::from(is_edge) << number))
 }
 
 /// What the columns of a block are compared with. Both are the same in leaves. A box around others
@@ -359,22 +356,11 @@ fn sides(point: &[Coordinate]) -> impl Iterator<Item = (usize, i64)> {
     point.iter().flat_map(|coordinate| [coordinate.ceiling, coordinate.floor]).enumerate()
 }
 
-/// Decides the lanes that the bytes left open.
-fn refine(
-    words: &[AtomicU32],
-    shape: Shape,
-    point: &[Coordinate],
-    mut mask: u64,
-    tops: &[simd::Compared; COLUMNS_MAX],
-) -> u64 {
-    for (number, tops) in tops.iter().enumerate().take(shape.columns()) {
-        let equal = tops.equal & mask;
-        if equal != 0 {
-            let column = Column::new(words, shape, number);
-            let position = column.position(point[number / 2].floor);
-            let compared = column.compare_rest(Compared { less: 0, equal }, position.code);
-            mask &= !equal | compared.kept(number, &position);
-        }
+/// Decides the lanes of a leaf that the bytes of some columns left open.
+fn refine(words: &[AtomicU32], shape: Shape, point: &[Coordinate], mut mask: u64, edges: u16) -> u64 {
+    for number in (0..shape.columns()).filter(|number| edges >> number & 1 == 1) {
+        let column = Column::new(words, shape, number);
+        mask &= column.kept(point[number / 2].floor) | column.open(true);
     }
     mask
 }
@@ -390,96 +376,4 @@ fn probe_fraction(words: &[AtomicU32], shape: Shape, point: &[Coordinate], used:
         mask &= (column.kept(loose) & !strict) | (column.kept(tight) & strict) | column.open(true);
     }
     mask
-}
-
-/// Where the event is in the space of a set; `None` if it has no number for each attribute.
-#[inline]
-fn point_of(set: &[AtomicU32], seen: &Seen) -> Option<([Coordinate; SIDES_MAX], usize)> {
-    let sides = set[SET_SIDES].load(Ordering::Relaxed) as usize;
-    let mut point = [Coordinate::default(); SIDES_MAX];
-    for (coordinate, attribute) in point.iter_mut().zip(&set[SET_HEAD..SET_HEAD + sides]) {
-        let reading = seen.reading(attribute.load(Ordering::Relaxed) as u16)?;
-        if reading.rank != Rank::Number {
-            return None;
-        }
-        *coordinate = Coordinate { floor: reading.floor, ceiling: reading.ceiling };
-    }
-    Some((point, sides))
-}
-
-/// A reader's memory for blocks that are to be read.
-#[derive(Default)]
-pub(super) struct Waiting {
-    blocks: Vec<Handle>,
-}
-
-/// Hands what the boxes of `boxes` lead to that the event is in to `found`, and the chains of sets
-/// with few entries to `chain`.
-pub(super) fn visit(
-    arena: &Arena,
-    boxes: Handle,
-    seen: &Seen,
-    waiting: &mut Waiting,
-    mut chain: impl FnMut(Handle),
-    mut found: impl FnMut(u32),
-) {
-    let sets = arena.words(arena.load(boxes, SETS));
-    let used = sets[0].load(Ordering::Acquire) as usize;
-    for set in &sets[SETS_HEAD..SETS_HEAD + used] {
-        let set = set.load(Ordering::Acquire);
-        if set == 0 {
-            continue;
-        }
-        let words = arena.words(set);
-        let Some((point, sides)) = point_of(words, seen) else { continue };
-        match words[ROOT].load(Ordering::Acquire) {
-            0 => {}
-            root if meta(arena, root).kind() == Kind::Box => {
-                descend(arena, root, &point[..sides], waiting, &mut found);
-            }
-            root => chain(root),
-        }
-    }
-}
-
-/// Asks the memory for the lines of a block that are always read.
-fn read_ahead(words: &[AtomicU32], shape: Shape) {
-    words.iter().step_by(LINE).take(shape.targets().div_ceil(LINE)).for_each(simd::prefetch);
-}
-
-fn descend(
-    arena: &Arena,
-    root: Handle,
-    point: &[Coordinate],
-    waiting: &mut Waiting,
-    found: &mut impl FnMut(u32),
-) {
-    let is_whole = point.iter().all(|coordinate| coordinate.floor == coordinate.ceiling);
-    waiting.blocks.clear();
-    waiting.blocks.push(root);
-    let mut next = 0;
-    while let Some(block) = waiting.blocks.get(next).copied() {
-        next += 1;
-        let words = arena.words(block);
-        let used = words[0].load(Ordering::Acquire);
-        let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
-        let is_leaf = shape.level() == 0;
-        let mut mask = if is_leaf && !is_whole {
-            probe_fraction(words, shape, point, used)
-        } else {
-            probe(words, shape, point, used)
-        };
-        let Some(targets) = words[shape.targets()..].first_chunk::<LANES>() else { continue };
-        while mask != 0 {
-            let target = targets[mask.trailing_zeros() as usize].load(Ordering::Acquire);
-            mask &= mask - 1;
-            if !is_leaf {
-                // The memory is asked for all of them before the first is read.
-                read_ahead(arena.words(target), shape);
-                waiting.blocks.push(target);
-            } else if target != NOBODY {
-                found(target);
-            }
-        }
-    }
 }

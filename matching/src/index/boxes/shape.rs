@@ -381,29 +381,38 @@ fn length(low: i32, high: i32) -> f64 {
     (f64::from(high) - f64::from(low)).max(0.0) + 1.0
 }
 
-/// Lets a lane of a node reach around `wanted` as well. False if its planes cannot say so: the
-/// node has to be built anew.
+/// Lets a lane of a node reach around `wanted` as well. False if a column cannot say so: the node
+/// has to be built anew.
 pub(super) fn reach(arena: &Arena, node: Handle, lane: usize, wanted: &Bounds) -> bool {
     let words = arena.words(node);
     let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
-    let mut is_same = true;
+    let mut is_said = true;
     for number in 0..shape.columns() {
         let column = Column::new(words, shape, number);
         if wanted.is_open(number) {
-            is_same &= column.open(false) >> lane & 1 == 1;
+            is_said &= column.open(false) >> lane & 1 == 1;
         }
         let kept = bound(words, shape, lane, number);
         let (old, new) = (kept.load(Ordering::Relaxed) as i32, wanted.values[number]);
-        let grows = if is_low(number) { new < old } else { new > old };
-        if grows {
-            let code = |value: i32| {
-                (i64::from(value) - i64::from(column.base as i32)) >> (column.form.bits() - TOP as u32)
-            };
-            is_same &= code(old) == code(new);
+        if if is_low(number) { new < old } else { new > old } {
+            is_said &= widen(&column, lane, new);
             kept.store(new as u32, Ordering::Relaxed);
         }
     }
-    is_same
+    is_said
+}
+
+/// Changes the byte of a node's lane. False if the column cannot hold the bound.
+fn widen(column: &Column<'_>, lane: usize, bound: i32) -> bool {
+    let code = i64::from(bound) - i64::from(column.base as i32);
+    if code < 0 || code >> column.form.bits() != 0 {
+        return false;
+    }
+    let (word, left) = column.byte(lane);
+    let word = &column.words[word];
+    let others = word.load(Ordering::Relaxed) & !(0xff << left);
+    word.store(others | u32::from(column.top_of(code as u32)) << left, Ordering::Release);
+    true
 }
 
 /// Divides items in two so that the boxes around each part are small: none has less than two

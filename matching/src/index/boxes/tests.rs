@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::shape::{Bounds, Item, append, build, choose, read, split};
 use super::*;
 use crate::generate::Generator;
+use crate::index::arena::{Arena, Handle};
 use crate::index::entry::{HAS_HIGH, HAS_LOW, HIGH_STRICT, INT, LOW_STRICT, Operation};
 use crate::index::memory::Memory;
 
@@ -101,10 +102,13 @@ fn probed(arena: &Arena, block: Handle, point: &[Coordinate]) -> u64 {
     let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
     let used = words[0].load(Ordering::Relaxed);
     let is_whole = point.iter().all(|coordinate| coordinate.floor == coordinate.ceiling);
-    if is_whole || shape.level() > 0 {
-        probe(words, shape, point, used)
-    } else {
-        probe_fraction(words, shape, point, used)
+    match (shape.level(), is_whole) {
+        (0, false) => probe_fraction(words, shape, point, used),
+        (0, true) => {
+            let (mask, edges) = probe(words, shape, point, used);
+            refine(words, shape, point, mask, edges)
+        }
+        _ => probe(words, shape, point, used).0,
     }
 }
 
