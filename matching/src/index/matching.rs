@@ -7,7 +7,6 @@
 //! 3. The blocks of one level are looked up together before any of them is read, and lists are
 //!    handed over after all were found, so that the memory fetches many at the same time.
 
-use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::EntryId;
@@ -22,6 +21,7 @@ use super::seen::{SAMPLED, Seen};
 use super::table::Key;
 use super::trie::Slot;
 use super::writer::View;
+use crate::simd;
 use crate::topic::Topic;
 use crate::value::Attributes;
 
@@ -36,6 +36,9 @@ pub(super) struct Scratch {
     /// For several events at once.
     pub(super) batch: Option<Box<BatchScratch>>,
 }
+
+/// So many blocks of ids are asked for before they are handed over.
+const AHEAD: usize = 4;
 
 /// What is still to be gone through: level after level, each step for all blocks of a level before
 /// the next step.
@@ -143,8 +146,12 @@ fn hand_over(
     lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
     fetch(lists.iter().filter(|block| **block != 0).map(|block| &arena.words(*block)[0]));
     lists.drain(..).for_each(|block| push(arena, blocks, block));
+    blocks.iter().take(AHEAD).for_each(|step| fetch_rest(arena, step));
     let mut next = 0;
     while let Some(step) = blocks.get(next).copied() {
+        if let Some(later) = blocks.get(next + AHEAD) {
+            fetch_rest(arena, later);
+        }
         next += 1;
         let words = arena.words(step.block);
         let numbers = &words[CHAIN_HEAD..step.first as usize];
@@ -262,17 +269,20 @@ impl Steps {
 
     /// Lets the memory fetch the chains.
     fn read_ahead(&self, arena: &Arena) {
-        for step in &self.chains {
-            let words = &arena.words(step.block)[..step.first as usize];
-            fetch(words.iter().skip(LINE).step_by(LINE));
-        }
+        self.chains.iter().for_each(|step| fetch_rest(arena, step));
     }
 }
 
-/// Reads words that are needed soon. Nothing waits for what they say, so that the memory fetches
-/// many at the same time.
+/// Asks the memory for the lines of words that are needed soon, all at the same time.
 fn fetch<'w>(words: impl Iterator<Item = &'w AtomicU32>) {
-    black_box(words.fold(0, |sum: u32, word| sum ^ word.load(Ordering::Relaxed)));
+    words.for_each(simd::prefetch);
+}
+
+/// Asks for what of a block is in use, but for its first line, which was read.
+#[inline]
+fn fetch_rest(arena: &Arena, step: &Step) {
+    let words = &arena.words(step.block)[..step.first as usize];
+    fetch(words.iter().skip(LINE).step_by(LINE));
 }
 
 #[inline]
