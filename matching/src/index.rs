@@ -13,8 +13,8 @@
 //! [`Index::collect`] renew it where it is not current and decide the rest from the event.
 //!
 //! In order of reading: `entry` (how a filter is written), `blocks` (how entries lie), `matching`
-//! (how they are met), `place` and `writer` (how they get there), `codes`, `checks`, `trie`,
-//! `table`; `arena` and `epoch` are what makes it safe to read meanwhile.
+//! (how they are met), `place` and `writer` (how they get there), `codes`, `traffic` (what is rare),
+//! `checks`, `trie`, `table`; `arena` and `epoch` are what makes it safe to read meanwhile.
 
 use std::cell::Cell;
 use std::fmt;

@@ -65,6 +65,9 @@ impl Traffic {
     /// what there is reason to think without traffic.
     pub(super) fn chance(&self, kind: CodeKind, code: u32, since: u32, thought: f32) -> f32 {
         let now = self.events(kind).load(Ordering::Relaxed);
+        if now == since {
+            return thought;
+        }
         let count = self.counts.get(code).map_or(0, |place| place.load(Ordering::Relaxed));
         let count = f32::from(Count(count).at(era_of(now)));
         ((count + THOUGHT * thought) / (events_between(since, now) + THOUGHT)).min(1.0)
