@@ -3,6 +3,9 @@
 use super::*;
 use crate::generate::Generator;
 
+/// One of the ways to compare.
+type Way<'w> = &'w dyn Fn(&[Column], &[u8], &mut [Compared]);
+
 fn column(bytes: &[u8; 64]) -> Column {
     let words = bytes.as_chunks::<4>().0;
     std::array::from_fn(|word| AtomicU32::new(u32::from_le_bytes(words[word])))
@@ -44,7 +47,7 @@ fn random_columns_compare_alike_in_every_way() {
         let wanted: Vec<u8> = bytes.iter().map(|bytes| generator.pick(bytes)).collect();
         let expected: Vec<Compared> =
             bytes.iter().zip(&wanted).map(|(bytes, wanted)| plainly(bytes, *wanted)).collect();
-        let check = |what: &str, way: &dyn Fn(&[Column], &[u8], &mut [Compared])| {
+        let check = |what: &str, way: Way<'_>| {
             let mut compared = vec![NOTHING; count];
             way(&columns, &wanted, &mut compared);
             assert_eq!(compared, expected, "{what}, seed {seed}");
