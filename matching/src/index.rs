@@ -172,7 +172,9 @@ impl<D> Index<D> {
     /// Bytes of all that is needed to match and to remove by number, without the destinations and
     /// without the memory of readers.
     pub fn bytes(&self) -> usize {
-        self.write().bytes()
+        let mut writer = self.write();
+        writer.recycle(&self.view, true);
+        writer.bytes()
     }
 
     fn write(&self) -> MutexGuard<'_, Writer> {
@@ -263,9 +265,11 @@ impl<D: Clone + Send + Sync> Index<D> {
         Some(new)
     }
 
-    /// Takes back what no reader can hold any more.
+    /// Takes back what no reader can hold any more: while entries are replaced at once, since
+    /// readers have to look out for them.
     fn recycle(&self, writer: &mut Writer) {
-        writer.recycle(&self.view);
+        let is_replaced = self.replacements.load(Ordering::SeqCst) > 0;
+        writer.recycle(&self.view, is_replaced);
         for number in writer.settled.drain(..) {
             self.replacements.fetch_sub(1, Ordering::SeqCst);
             let Some(slot) = self.entries.get(number) else { continue };

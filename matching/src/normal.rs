@@ -156,6 +156,9 @@ impl Condition {
 
     /// `check` on `field`, in the one form that it has.
     pub(crate) fn test(field: Field, check: Check) -> Condition {
+        if check.is_plain() {
+            return Condition::Test(Test { field, check });
+        }
         check.normal().map_or(Condition::Never, |check| Condition::Test(Test { field, check }))
     }
 }

@@ -79,8 +79,11 @@ impl Lowering<'_> {
     }
 
     fn chain(&self, connective: Connective, operands: Span, negated: bool) -> Option<Condition> {
-        let operands = self.tree.operands(operands).iter();
-        let parts = operands.map(|operand| self.lower(*operand, negated)).collect::<Option<Vec<_>>>()?;
+        let operands = self.tree.operands(operands);
+        let mut parts = Vec::with_capacity(operands.len());
+        for operand in operands {
+            parts.push(self.lower(*operand, negated)?);
+        }
         let is_and = (connective == Connective::And) != negated;
         Some(if is_and { Condition::all(parts) } else { Condition::any(parts) })
     }

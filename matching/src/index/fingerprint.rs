@@ -22,51 +22,68 @@ impl Fingerprints {
         Fingerprints { one: FixedState::with_seed(seed), other: FixedState::with_seed(!seed) }
     }
 
-    /// Goes through `thing` once. `O(its size)`.
+    /// Writes `thing` down once and reads that twice. `O(its size)`.
     pub(super) fn of(&self, thing: &impl Hash) -> Fingerprint {
-        let mut both = Both(self.one.build_hasher(), self.other.build_hasher());
-        thing.hash(&mut both);
-        let (one, other) = (both.0.finish(), both.1.finish());
+        let mut written = Written(Vec::with_capacity(WRITTEN_BYTES));
+        thing.hash(&mut written);
+        let hash = |state: &FixedState| {
+            let mut hasher = state.build_hasher();
+            hasher.write(&written.0);
+            hasher.finish()
+        };
+        let (one, other) = (hash(&self.one), hash(&self.other));
         [one as u32, (one >> 32) as u32, other as u32]
     }
 }
 
-/// Two hashers that are told the same.
-struct Both<H>(H, H);
+/// What most filters take.
+const WRITTEN_BYTES: usize = 256;
 
-impl<H: Hasher> Hasher for Both<H> {
+/// Takes what it is told down as bytes: hashing them together is quicker than one by one. Counts
+/// and discriminants are small: most take one byte.
+struct Written(Vec<u8>);
+
+impl Written {
+    fn add<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.0.extend_from_slice(&bytes);
+    }
+}
+
+impl Hasher for Written {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
-        self.1.write(bytes);
+        self.0.extend_from_slice(bytes);
     }
 
     #[inline]
     fn write_u8(&mut self, number: u8) {
-        self.0.write_u8(number);
-        self.1.write_u8(number);
+        self.0.push(number);
     }
 
     #[inline]
     fn write_u32(&mut self, number: u32) {
-        self.0.write_u32(number);
-        self.1.write_u32(number);
+        self.add(number.to_le_bytes());
     }
 
     #[inline]
     fn write_u64(&mut self, number: u64) {
-        self.0.write_u64(number);
-        self.1.write_u64(number);
+        self.add(number.to_le_bytes());
     }
 
     #[inline]
     fn write_usize(&mut self, number: usize) {
-        self.0.write_usize(number);
-        self.1.write_usize(number);
+        match u8::try_from(number) {
+            Ok(small) if small != u8::MAX => self.0.push(small),
+            _ => {
+                self.0.push(u8::MAX);
+                self.write_u64(number as u64);
+            }
+        }
     }
 
+    /// Nobody asks: the bytes are what matters.
     fn finish(&self) -> u64 {
-        self.0.finish()
+        0
     }
 }
 
@@ -85,5 +102,14 @@ mod tests {
         }
         assert_eq!(fingerprints.of(&(1_u64, "text")), all[1]);
         assert_ne!(Fingerprints::new(8).of(&(1_u64, "text")), all[1]);
+    }
+
+    #[test]
+    fn small_and_large_counts_are_told_apart() {
+        let fingerprints = Fingerprints::new(7);
+        let counts = [0, 1, 254, 255, 256, 511, 65_535, usize::MAX];
+        let all: std::collections::HashSet<Fingerprint> =
+            counts.iter().map(|count| fingerprints.of(count)).collect();
+        assert_eq!(all.len(), counts.len());
     }
 }

@@ -35,6 +35,13 @@ pub(super) struct Draft {
     pub(super) operations: Vec<u32>,
 }
 
+impl Draft {
+    /// An empty draft with room for what most filters need.
+    fn with_room() -> Draft {
+        Draft { codes: Vec::with_capacity(6), operations: Vec::with_capacity(16) }
+    }
+}
+
 /// Everything that encoding uses.
 pub(super) struct Encoder<'w> {
     pub(super) memory: &'w mut Memory,
@@ -118,7 +125,7 @@ impl Encoder<'_> {
     }
 
     fn draft(&mut self, condition: &Condition) -> Draft {
-        let mut draft = Draft::default();
+        let mut draft = Draft::with_room();
         match condition {
             Condition::All(parts) => parts.iter().for_each(|part| self.part(&mut draft, part)),
             part => self.part(&mut draft, part),

@@ -120,9 +120,12 @@ impl Writer {
         self.homes.take()
     }
 
-    /// Takes back what no reader can hold any more.
-    pub(super) fn recycle(&mut self, view: &View) {
-        self.memory.drain();
+    /// Takes back what was found to be free. Who retires looks for it from time to time; with `now`
+    /// it is looked for here.
+    pub(super) fn recycle(&mut self, view: &View, now: bool) {
+        if now {
+            self.memory.drain();
+        }
         while let Some(thing) = self.memory.freed.pop() {
             match thing {
                 Leaving::Entry(number) => self.homes.free.push(number),

@@ -112,6 +112,17 @@ fn whole(mut parts: Vec<Condition>, empty: Condition, joined: fn(Vec<Condition>)
 }
 
 impl Check {
+    /// Whether the check is such that it has no other form.
+    pub(super) fn is_plain(&self) -> bool {
+        match self {
+            Check::OneOf(set) => set.len() == 1,
+            Check::NoneOf(set) => set.len() == 1 && set[0].kind() != Kind::Bool,
+            Check::Range { low, high } => (*low == Bound::Open) != (*high == Bound::Open),
+            Check::Prefix(_) | Check::Suffix(_) | Check::Present | Check::Absent => true,
+            Check::Like { .. } => false,
+        }
+    }
+
     /// The check in its one form; `None` if no value fulfils it.
     pub(super) fn normal(self) -> Option<Check> {
         match self {
