@@ -1,14 +1,15 @@
 //! From a key of two words to a handle: a hash table that readers probe while the writer changes
 //! it.
 //!
-//! A part is divided into buckets of four slots, a line of the cache: a key is looked for in one
+//! A part is divided into buckets of five slots, a line of the cache: a key is looked for in one
 //! bucket, and in the next only if some key had to go there.
 //!
 //! 1. A slot's key is written before its value, and never changes while the slot lives: a reader
 //!    that finds a value finds the key that it belongs to.
 //! 2. A removed key keeps its slot, with [`GONE`] as its value, until its part is rebuilt.
-//! 3. The table has [`PARTS`] parts, for 180 million keys, that grow on their own: one growth copies one part, aside, and
-//!    swaps it. The one that was is retired.
+//! 3. The table has [`PARTS`] parts, for 250 million keys, that grow on their own: one growth copies
+//!    one part, aside, and swaps it. The one that was is retired. Parts that hold as many keys have
+//!    different sizes, so that they do not all grow at the same time.
 //!
 //! Keys need not be unique: `find` takes a judge, as hashes of names need one.
 
@@ -20,12 +21,18 @@ use super::memory::Memory;
 
 const PARTS: usize = 1 << PART_BITS;
 const PART_BITS: u32 = 10;
-const SLOT: usize = 4;
+const SLOT: usize = 3;
 /// Slots that a reader goes through at once.
-const BUCKET: usize = 4;
-const BUCKET_WORDS: u32 = (BUCKET * SLOT) as u32;
-/// The word of a bucket's first slot that says whether a key had to go on to the next bucket.
-const OVERFLOW: usize = 3;
+const BUCKET: usize = 5;
+const BUCKET_WORDS: u32 = LINE as u32;
+/// The word behind a bucket's slots: whether a key had to go on to the next bucket.
+const OVERFLOW: usize = BUCKET * SLOT;
+/// So many slots in a hundred may be taken before a part grows.
+const TAKEN_MAX: usize = 80;
+/// A part that has to be made anew grows if so many in a hundred have a key that was not removed.
+const LIVE_MAX: usize = 64;
+/// From so many buckets on parts differ in size.
+const DIFFERENT_FROM: u32 = 16;
 
 /// The value of a slot whose key was removed.
 const GONE: u32 = 1;
@@ -122,7 +129,7 @@ impl Table {
         }
         let mut bucket = part.bucket_of(mixed);
         loop {
-            let slots = &arena.words(bucket)[..BUCKET * SLOT];
+            let slots = &arena.words(bucket)[..LINE];
             for slot in slots.as_chunks::<SLOT>().0 {
                 let value = slot[0].load(Ordering::Acquire);
                 if value == 0 {
@@ -154,7 +161,7 @@ impl Table {
     /// nothing on the way, so that the memory fetches many buckets at the same time.
     #[inline]
     pub(super) fn find_in(&self, arena: &Arena, key: Key, bucket: Handle) -> u32 {
-        let slots = &arena.words(bucket)[..BUCKET * SLOT];
+        let slots = &arena.words(bucket)[..LINE];
         let mut found = 0;
         for slot in slots.as_chunks::<SLOT>().0 {
             let value = slot[0].load(Ordering::Acquire);
@@ -198,13 +205,13 @@ impl Parts {
             return;
         }
         part.taken += 1;
-        // Seven slots in ten.
-        if part.taken * 10 <= buckets.slots() * 7 {
+        if part.taken * 100 <= buckets.slots() * TAKEN_MAX {
             put(memory.arena(), buckets, key, value);
             return;
         }
-        let is_full = part.live * 2 > buckets.slots();
-        let wanted = if is_full { buckets.count + buckets.count / 4 + 1 } else { buckets.count };
+        // Else it is what was removed that takes the room.
+        let is_full = part.live * 100 > buckets.slots() * LIVE_MAX;
+        let wanted = if is_full { grown(number, buckets.count) } else { buckets.count };
         let block = (part.block, part.words);
         let bigger = part.empty(memory, wanted);
         part.taken = 1;
@@ -217,6 +224,11 @@ impl Parts {
         if block.0 != 0 {
             memory.retire(block.0, block.1);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.words * 4).sum()
     }
 
     /// Gives the one `value` of `key` another. `O(1)`.
@@ -247,27 +259,40 @@ impl Part {
     }
 }
 
-/// A key's slots, in the order in which they are looked at.
-fn slots_of(buckets: Buckets, key: Key) -> impl Iterator<Item = (Handle, usize)> {
+/// How many buckets come after `count` in a part: a quarter more.
+fn grown(part: usize, count: u32) -> u32 {
+    let more = count + count / 4 + 1;
+    let is_small = count < DIFFERENT_FROM && more >= DIFFERENT_FROM;
+    // From 16 to 20: what they grow by afterwards.
+    if is_small { DIFFERENT_FROM + part as u32 % 5 } else { more }
+}
+
+/// The words of a key's buckets, in the order in which they are looked at.
+fn buckets_of(arena: &Arena, buckets: Buckets, key: Key) -> impl Iterator<Item = (Handle, &[AtomicU32])> {
     let first = match buckets.count {
         0 => buckets.first,
         _ => buckets.bucket_of(key.mixed()),
     };
-    let order = (first..buckets.end()).chain(buckets.first..first).step_by(SLOT);
-    order.enumerate().map(|(at, slot)| (slot, at % BUCKET))
+    let order = (first..buckets.end()).chain(buckets.first..first).step_by(LINE);
+    order.map(|bucket| (bucket, &arena.words(bucket)[..LINE]))
+}
+
+/// Value and key of a slot.
+fn read(slot: &[AtomicU32; SLOT]) -> (u32, Key) {
+    let [value, first, second] = slot.each_ref().map(|word| word.load(Ordering::Relaxed));
+    (value, Key { first, second })
 }
 
 fn slot_of(arena: &Arena, buckets: Buckets, key: Key, value: u32) -> Option<Handle> {
-    for (slot, at) in slots_of(buckets, key) {
-        let words = arena.words(slot);
-        let [found, first, second] = [0, 1, 2].map(|at: usize| words[at].load(Ordering::Relaxed));
-        match found {
-            0 => return None,
-            _ if found == value && first == key.first && second == key.second => return Some(slot),
-            _ => {}
+    for (bucket, words) in buckets_of(arena, buckets, key) {
+        for (at, slot) in words.as_chunks::<SLOT>().0.iter().enumerate() {
+            match read(slot) {
+                (0, _) => return None,
+                known if known == (value, key) => return Some(bucket + (at * SLOT) as u32),
+                _ => {}
+            }
         }
-        let is_last = at == BUCKET - 1;
-        if is_last && overflow(arena, slot).load(Ordering::Relaxed) == 0 {
+        if words[OVERFLOW].load(Ordering::Relaxed) == 0 {
             return None;
         }
     }
@@ -276,31 +301,25 @@ fn slot_of(arena: &Arena, buckets: Buckets, key: Key, value: u32) -> Option<Hand
 
 /// Writes into the first empty slot; there is one. Full buckets before it say that a key went on.
 fn put(arena: &Arena, buckets: Buckets, key: Key, value: u32) {
-    for (slot, at) in slots_of(buckets, key) {
-        let words = arena.words(slot);
-        if words[0].load(Ordering::Relaxed) == 0 {
-            words[1].store(key.first, Ordering::Relaxed);
-            words[2].store(key.second, Ordering::Relaxed);
-            words[0].store(value, Ordering::Release);
+    for (_, words) in buckets_of(arena, buckets, key) {
+        if let Some(slot) = words.as_chunks::<SLOT>().0.iter().find(|slot| read(slot).0 == 0) {
+            slot[1].store(key.first, Ordering::Relaxed);
+            slot[2].store(key.second, Ordering::Relaxed);
+            slot[0].store(value, Ordering::Release);
             return;
         }
-        if at == BUCKET - 1 {
-            overflow(arena, slot).store(1, Ordering::Release);
-        }
+        words[OVERFLOW].store(1, Ordering::Release);
     }
 }
 
-/// The word that says whether a key went on, of the bucket whose last slot is `slot`.
-fn overflow(arena: &Arena, slot: Handle) -> &AtomicU32 {
-    &arena.words(slot - ((BUCKET - 1) * SLOT) as u32)[OVERFLOW]
-}
-
 fn each(arena: &Arena, buckets: Buckets, mut see: impl FnMut(Key, u32)) {
-    let words = &arena.words(buckets.first)[..buckets.slots() * SLOT];
-    for slot in words.chunks_exact(SLOT) {
-        let [value, first, second] = [0, 1, 2].map(|at: usize| slot[at].load(Ordering::Relaxed));
-        if value > GONE {
-            see(Key { first, second }, value);
+    let words = &arena.words(buckets.first)[..buckets.count as usize * LINE];
+    for bucket in words.chunks_exact(LINE) {
+        for slot in bucket.as_chunks::<SLOT>().0 {
+            let (value, key) = read(slot);
+            if value > GONE {
+                see(key, value);
+            }
         }
     }
 }
@@ -354,5 +373,26 @@ mod tests {
         parts.remove(&memory, &table, key, 15);
         assert_eq!(table.find(memory.arena(), key, |value| value == 29), 29);
         assert_eq!(table.find(memory.arena(), key, |value| value == 15), 0);
+    }
+
+    #[test]
+    fn a_key_costs_at_most_23_bytes() {
+        let mut memory = Memory::new();
+        let (table, mut parts) = Parts::new();
+        let key = |number: u32| Key { first: number.wrapping_mul(0x9e37_79b9), second: number };
+        for number in 2..400_000 {
+            parts.insert(&mut memory, &table, key(number), number);
+            if number % 50_000 == 0 {
+                let each = parts.bytes() as f64 / f64::from(number);
+                assert!(each < 23.0, "{each} bytes at {number}");
+            }
+        }
+        // One in ten leaves and another comes.
+        for number in 2..40_000 {
+            parts.remove(&memory, &table, key(number), number);
+            parts.insert(&mut memory, &table, key(number + 400_000), number);
+        }
+        let each = parts.bytes() as f64 / 400_000.0;
+        assert!(each < 26.0, "{each} bytes after changes");
     }
 }
