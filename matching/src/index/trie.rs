@@ -1,17 +1,19 @@
 //! Topic filters by level, so that a topic meets only the filters along its own path.
 //!
-//! A node's words: its chain of entries whose filter ends here, that of those with `#` next, the
-//! node of `+`, how many children it has by text, its parent, bytes of its text, the text. The
-//! child of a text is found in the table of links by (node, hash of the text).
+//! A node's words: its chain of entries whose filter ends here, its parent, where its branches
+//! are, the text of its level. Branches are three words: the chain of entries whose filter has `#`
+//! next, the node of `+`, how many children there are by text. The child of a text is found in the
+//! table of links by (node, hash of the text).
 //!
 //! 1. A node without entries and children does not exist, but for the root.
 //! 2. An entry lies under exactly the levels of its filter; `a/#` lies in the node `a`.
-//! 3. Nodes are found by their own text, compared behind its hash.
+//! 3. Nodes are found by their own text, compared behind its hash. A byte that no text has ends it.
+//! 4. Most nodes are leaves and have no branches. A node that is made on the way to another has
+//!    them before its text; a leaf that becomes such a node gets them as a block of their own.
 
 use std::sync::atomic::Ordering;
 
 use super::arena::{Arena, Handle};
-use super::codes::{is_text, read_text, write_text};
 use super::memory::Memory;
 use super::table::Key;
 use super::writer::{View, Writer};
@@ -19,13 +21,19 @@ use crate::topic::{FilterLevel, Topic, TopicFilter};
 
 /// The word of a node that leads to the entries whose filter ends there.
 const HERE: usize = 0;
-/// The word that leads to the entries whose filter has `#` next.
-const BELOW: usize = 1;
-const ONE: usize = 2;
-const CHILDREN: usize = 3;
-const PARENT: usize = 4;
-const TEXT: usize = 5;
-const HEAD: usize = 6;
+const PARENT: usize = 1;
+/// The word that leads to the branches; 0 if there never were any.
+const BRANCHES: usize = 2;
+const HEAD: usize = 3;
+
+/// Of branches, the word that leads to the entries whose filter has `#` next.
+const BELOW: usize = 0;
+const ONE: usize = 1;
+const CHILDREN: usize = 2;
+const BRANCHES_WORDS: usize = 3;
+
+/// What comes behind the last byte of a text, to the end of its word. UTF-8 has no such byte.
+const END: u8 = 0xff;
 
 /// What the parent's word of a `+` node is marked with.
 const IS_ONE: u32 = 0x8000_0000;
@@ -49,18 +57,26 @@ impl Slot {
         self.0 & !IS_BELOW
     }
 
-    fn at(self) -> usize {
-        if self.0 & IS_BELOW != 0 { BELOW } else { HERE }
+    /// The block and its word that lead to the first block of entries; none, and no slot, of a node
+    /// without branches.
+    #[inline]
+    fn place(self, arena: &Arena) -> (Handle, usize) {
+        match self.0 & IS_BELOW {
+            0 => (self.node(), HERE),
+            _ => (arena.load(self.node(), BRANCHES), BELOW),
+        }
     }
 
     /// The first block there.
     #[inline]
     pub(super) fn load(self, arena: &Arena) -> Handle {
-        arena.load(self.node(), self.at())
+        let (block, at) = self.place(arena);
+        arena.load(block, at)
     }
 
-    pub(super) fn store(self, arena: &Arena, block: Handle) {
-        arena.store(self.node(), self.at(), block);
+    pub(super) fn store(self, arena: &Arena, first: Handle) {
+        let (block, at) = self.place(arena);
+        arena.store(block, at, first);
     }
 }
 
@@ -85,7 +101,8 @@ fn visit_node<'t>(
     see: &mut impl FnMut(Slot),
 ) {
     let arena = &view.common.arena;
-    if arena.load(node, BELOW) != 0 {
+    let branches = arena.load(node, BRANCHES);
+    if branches != 0 && arena.load(branches, BELOW) != 0 {
         see(Slot::below(node));
     }
     let Some(level) = levels.next() else {
@@ -94,13 +111,16 @@ fn visit_node<'t>(
         }
         return;
     };
-    if arena.load(node, CHILDREN) != 0 {
+    if branches == 0 {
+        return;
+    }
+    if arena.load(branches, CHILDREN) != 0 {
         let child = child(view, node, level);
         if child != 0 {
             visit_node(view, child, levels.clone(), see);
         }
     }
-    let one = arena.load(node, ONE);
+    let one = arena.load(branches, ONE);
     if one != 0 {
         visit_node(view, one, levels, see);
     }
@@ -112,36 +132,88 @@ fn key(view: &View, node: Handle, text: &str) -> Key {
 
 fn child(view: &View, node: Handle, text: &str) -> Handle {
     let arena = &view.common.arena;
-    view.links.find(arena, key(view, node, text), |node| is_text(&arena.words(node)[TEXT..], text.as_bytes()))
+    view.links.find(arena, key(view, node, text), |child| is_text(arena, child, text))
+}
+
+/// Where the text of a node begins.
+#[inline]
+fn text_at(arena: &Arena, node: Handle) -> usize {
+    // A leaf has a word of text there at least.
+    let is_inner = arena.load(node, BRANCHES) == node + HEAD as u32;
+    if is_inner { HEAD + BRANCHES_WORDS } else { HEAD }
+}
+
+/// Whether a node has the text. One that is longer ends with the first word that differs.
+#[inline]
+fn is_text(arena: &Arena, node: Handle, text: &str) -> bool {
+    let words = &arena.words(node)[text_at(arena, node)..];
+    text_words(text).zip(words).all(|(word, known)| known.load(Ordering::Relaxed) == word)
+}
+
+/// A text as it is written: always with its end.
+#[inline]
+fn text_words(text: &str) -> impl Iterator<Item = u32> {
+    let (whole, rest) = text.as_bytes().as_chunks::<4>();
+    let mut last = [END; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    whole.iter().copied().chain([last]).map(u32::from_le_bytes)
+}
+
+fn text_of(arena: &Arena, node: Handle) -> String {
+    let words = &arena.words(node)[text_at(arena, node)..];
+    let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
+    let text: Vec<u8> = bytes.take_while(|byte| *byte != END).collect();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Makes the root.
 pub(super) fn new_root(writer: &mut Writer) -> Handle {
-    new_node(&mut writer.memory, 0, "")
+    new_node(&mut writer.memory, 0, "", true)
 }
 
 /// Makes a slot of no filter.
 pub(super) fn new_slot(memory: &mut Memory) -> Slot {
-    Slot::here(new_node(memory, 0, ""))
+    Slot::here(new_node(memory, 0, "", false))
 }
 
-fn new_node(memory: &mut Memory, parent: u32, text: &str) -> Handle {
-    let (node, _) = memory.take(HEAD + text.len().div_ceil(4));
+/// A node without entries; `is_inner` says whether something is to come below it.
+fn new_node(memory: &mut Memory, parent: u32, text: &str, is_inner: bool) -> Handle {
+    let before = if is_inner { HEAD + BRANCHES_WORDS } else { HEAD };
+    let (node, _) = memory.take(before + text.len() / 4 + 1);
     let words = memory.arena().words(node);
-    words[..HEAD].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    words[..before].iter().for_each(|word| word.store(0, Ordering::Relaxed));
     words[PARENT].store(parent, Ordering::Relaxed);
-    write_text(&words[TEXT..], text.as_bytes());
+    words[BRANCHES].store(if is_inner { node + HEAD as u32 } else { 0 }, Ordering::Relaxed);
+    text_words(text).zip(&words[before..]).for_each(|(word, place)| place.store(word, Ordering::Relaxed));
     node
+}
+
+/// The branches of a node, made if it has none.
+fn branches_of(memory: &mut Memory, node: Handle) -> Handle {
+    let branches = memory.arena().load(node, BRANCHES);
+    if branches != 0 {
+        return branches;
+    }
+    let (branches, _) = memory.take(BRANCHES_WORDS);
+    let words = &memory.arena().words(branches)[..BRANCHES_WORDS];
+    words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    memory.arena().store(node, BRANCHES, branches);
+    branches
 }
 
 /// The slot of a filter, made if it has to be.
 pub(super) fn slot(view: &View, writer: &mut Writer, root: Handle, filter: &TopicFilter) -> Slot {
     let mut node = root;
-    for level in filter.levels() {
+    let mut levels = filter.levels().peekable();
+    while let Some(level) = levels.next() {
+        let is_inner = levels.peek().is_some();
         node = match level {
-            FilterLevel::Rest => return Slot::below(node),
-            FilterLevel::One => one_child(writer, node),
-            FilterLevel::Literal(text) => text_child(view, writer, node, text),
+            FilterLevel::Rest => {
+                branches_of(&mut writer.memory, node);
+                return Slot::below(node);
+            }
+            FilterLevel::One => one_child(writer, node, is_inner),
+            FilterLevel::Literal(text) => text_child(view, writer, node, text, is_inner),
         };
     }
     Slot::here(node)
@@ -157,29 +229,30 @@ pub(super) fn first_level(view: &View, root: Handle, slot: Slot) -> Option<Strin
             return None;
         }
         if parent == root {
-            let text = read_text(&arena.words(node)[TEXT..]);
-            return Some(String::from_utf8_lossy(&text).into_owned());
+            return Some(text_of(arena, node));
         }
         node = parent & !IS_ONE;
     }
 }
 
-fn one_child(writer: &mut Writer, node: Handle) -> Handle {
-    match writer.memory.arena().load(node, ONE) {
+fn one_child(writer: &mut Writer, node: Handle, is_inner: bool) -> Handle {
+    let branches = branches_of(&mut writer.memory, node);
+    match writer.memory.arena().load(branches, ONE) {
         0 => {
-            let child = new_node(&mut writer.memory, node | IS_ONE, "");
-            writer.memory.arena().store(node, ONE, child);
+            let child = new_node(&mut writer.memory, node | IS_ONE, "", is_inner);
+            writer.memory.arena().store(branches, ONE, child);
             child
         }
         child => child,
     }
 }
 
-fn text_child(view: &View, writer: &mut Writer, node: Handle, text: &str) -> Handle {
+fn text_child(view: &View, writer: &mut Writer, node: Handle, text: &str, is_inner: bool) -> Handle {
     match child(view, node, text) {
         0 => {
-            let child = new_node(&mut writer.memory, node, text);
-            count_child(writer.memory.arena(), node, 1);
+            let branches = branches_of(&mut writer.memory, node);
+            let child = new_node(&mut writer.memory, node, text, is_inner);
+            count_child(writer.memory.arena(), branches, 1);
             writer.link(view, key(view, node, text), child);
             child
         }
@@ -187,9 +260,9 @@ fn text_child(view: &View, writer: &mut Writer, node: Handle, text: &str) -> Han
     }
 }
 
-fn count_child(arena: &Arena, node: Handle, change: i32) {
-    let count = arena.load(node, CHILDREN).wrapping_add_signed(change);
-    arena.store(node, CHILDREN, count);
+fn count_child(arena: &Arena, branches: Handle, change: i32) {
+    let count = arena.load(branches, CHILDREN).wrapping_add_signed(change);
+    arena.store(branches, CHILDREN, count);
 }
 
 /// Takes the nodes out, from that of a slot upwards, that nothing is below any more.
@@ -198,19 +271,81 @@ pub(super) fn tidy(view: &View, writer: &mut Writer, root: Handle, slot: Slot) {
     while node != root && is_empty(writer.memory.arena(), node) {
         let arena = writer.memory.arena();
         let parent = arena.load(node, PARENT);
-        let text = read_text(&arena.words(node)[TEXT..]);
+        let branches = arena.load(parent & !IS_ONE, BRANCHES);
         if parent & IS_ONE != 0 {
-            arena.store(parent & !IS_ONE, ONE, 0);
+            arena.store(branches, ONE, 0);
         } else {
-            let text = String::from_utf8_lossy(&text);
+            let text = text_of(arena, node);
             writer.unlink_key(view, key(view, parent, &text), node);
-            count_child(writer.memory.arena(), parent, -1);
+            count_child(writer.memory.arena(), branches, -1);
         }
-        writer.memory.retire(node, HEAD + text.len().div_ceil(4));
+        retire(&mut writer.memory, node);
         node = parent & !IS_ONE;
     }
 }
 
+fn retire(memory: &mut Memory, node: Handle) {
+    let arena = memory.arena();
+    let before = text_at(arena, node);
+    let branches = arena.load(node, BRANCHES);
+    let words = before + text_of(arena, node).len() / 4 + 1;
+    if branches != 0 && before == HEAD {
+        memory.retire(branches, BRANCHES_WORDS);
+    }
+    memory.retire(node, words);
+}
+
 fn is_empty(arena: &Arena, node: Handle) -> bool {
-    [HERE, BELOW, ONE, CHILDREN].iter().all(|at| arena.load(node, *at) == 0)
+    let branches = arena.load(node, BRANCHES);
+    let is_leaf = branches == 0 || [BELOW, ONE, CHILDREN].iter().all(|at| arena.load(branches, *at) == 0);
+    is_leaf && arena.load(node, HERE) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_only_itself() {
+        let (_, mut writer) = Writer::new(0);
+        let texts = ["", "a", "abc", "abcd", "abcde", "abcdefg", "abcdefgh", "äöü€", "\u{7f}"];
+        for is_inner in [false, true] {
+            for text in texts {
+                let node = new_node(&mut writer.memory, 0, text, is_inner);
+                let arena = writer.memory.arena();
+                assert_eq!(text_of(arena, node), text);
+                texts.iter().for_each(|other| assert_eq!(is_text(arena, node, other), *other == text));
+            }
+        }
+    }
+
+    #[test]
+    fn a_leaf_may_get_branches_and_all_of_it_goes() {
+        let (view, mut writer) = Writer::new(0);
+        let root = new_root(&mut writer);
+        let filters = ["a/b", "a/b/#", "a/b/c/+", "a/+", "a/+/c", "+/#", "a/b/c"];
+        let nodes_bytes = |writer: &Writer| writer.memory.used_bytes() - writer.links_bytes();
+        let before = nodes_bytes(&writer);
+        let slots = filters.map(|filter| {
+            let slot = slot(&view, &mut writer, root, &TopicFilter::parse(filter).unwrap());
+            slot.store(writer.memory.arena(), 1);
+            slot
+        });
+        let mut seen = 0;
+        visit(&view, root, &Topic::parse("a/b/c").unwrap(), &mut |slot| {
+            assert!(slots.contains(&slot));
+            seen += 1;
+        });
+        assert_eq!(seen, 4, "a/b/#, a/+/c, +/# and a/b/c");
+        for slot in slots {
+            slot.store(writer.memory.arena(), 0);
+            tidy(&view, &mut writer, root, slot);
+        }
+        // Entering and leaving is how time goes by.
+        for _ in 0..4 {
+            drop(view.common.epochs.enter(0));
+            writer.memory.drain();
+        }
+        assert_eq!(nodes_bytes(&writer), before);
+    }
 }

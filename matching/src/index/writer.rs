@@ -296,6 +296,11 @@ impl Writer {
             + self.sets.bytes()
     }
 
+    #[cfg(test)]
+    pub(super) fn links_bytes(&self) -> usize {
+        self.links.bytes()
+    }
+
     pub(super) fn tests_end(&self) -> u32 {
         self.checks.end()
     }
