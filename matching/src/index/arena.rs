@@ -9,7 +9,10 @@
 //!    (`super::epoch`).
 //!
 //! Sizes grow in steps of at most an eighth beyond 16 words, so that little is lost to rounding.
+//! Large blocks that came free, as parts of tables that grow leave them behind, are cut into small
+//! ones before the arena grows.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,6 +28,11 @@ const CHUNKS_MAX: usize = CHUNKS_SMALL + (1 << (31 - CHUNK_BITS_MAX)) - 1;
 
 /// The largest block, in words.
 pub(super) const BLOCK_WORDS_MAX: usize = 1 << CHUNK_BITS_MAX;
+
+/// Blocks of so many words are cut from a larger one that came free,
+const CUT_WORDS_MAX: usize = 128;
+/// which has so many.
+const OPEN_CLASS_MIN: usize = class_of(4 * CUT_WORDS_MAX);
 
 /// Words of a line of the cache. A handle that is a multiple of it begins one.
 pub(super) const LINE: usize = 16;
@@ -106,6 +114,10 @@ fn chunk_words(chunk: usize) -> usize {
 pub(super) struct Allocator {
     /// Blocks that may be used again, by class.
     free: Vec<Vec<Handle>>,
+    /// How many of them may be cut.
+    large: usize,
+    /// What is left of the one that is being cut.
+    open: Range<Handle>,
     next: Handle,
     chunk: usize,
     used_words: usize,
@@ -115,7 +127,8 @@ impl Allocator {
     /// The first words are given to nobody: small numbers are no handles.
     pub(super) fn new(arena: &Arena) -> Allocator {
         arena.make_chunk(0);
-        Allocator { free: vec![Vec::new(); class_of(BLOCK_WORDS_MAX) + 1], next: 16, chunk: 0, used_words: 0 }
+        let free = vec![Vec::new(); class_of(BLOCK_WORDS_MAX) + 1];
+        Allocator { free, large: 0, open: 0..0, next: 16, chunk: 0, used_words: 0 }
     }
 
     /// A block of at least `words` words, all zero or left from its last use; and how many it has.
@@ -123,7 +136,7 @@ impl Allocator {
     pub(super) fn take(&mut self, arena: &Arena, words: usize) -> Option<(Handle, usize)> {
         let class = class_of(words);
         let words = class_words(class);
-        let handle = match self.free.get_mut(class)?.pop() {
+        let handle = match self.pop(class).or_else(|| self.cut(words)) {
             Some(handle) => handle,
             None => self.extend(arena, words)?,
         };
@@ -135,7 +148,7 @@ impl Allocator {
     pub(super) fn give(&mut self, handle: Handle, words: usize) {
         let class = class_of(words);
         self.used_words -= class_words(class);
-        self.free[class].push(handle);
+        self.push(class, handle);
     }
 
     /// Bytes of the blocks that are in use.
@@ -147,6 +160,42 @@ impl Allocator {
     #[cfg(test)]
     fn chunk_bytes(&self) -> usize {
         (0..=self.chunk).map(|chunk| chunk_words(chunk) * 4).sum()
+    }
+
+    fn push(&mut self, class: usize, handle: Handle) {
+        self.free[class].push(handle);
+        self.large += usize::from(class >= OPEN_CLASS_MIN);
+    }
+
+    fn pop(&mut self, class: usize) -> Option<Handle> {
+        let handle = self.free.get_mut(class)?.pop()?;
+        self.large -= usize::from(class >= OPEN_CLASS_MIN);
+        Some(handle)
+    }
+
+    /// A small block out of a large one that came free.
+    fn cut(&mut self, words: usize) -> Option<Handle> {
+        if words > CUT_WORDS_MAX {
+            return None;
+        }
+        if self.open.len() < words {
+            self.open_another()?;
+        }
+        let handle = self.open.start;
+        self.open.start += words as u32;
+        Some(handle)
+    }
+
+    /// Opens the smallest: larger ones may be asked for again as they are.
+    fn open_another(&mut self) -> Option<()> {
+        if self.large == 0 {
+            return None;
+        }
+        let class = (OPEN_CLASS_MIN..self.free.len()).find(|class| !self.free[*class].is_empty())?;
+        let handle = self.pop(class)?;
+        let left = std::mem::replace(&mut self.open, handle..handle + class_words(class) as u32);
+        self.recycle(left);
+        Some(())
     }
 
     fn extend(&mut self, arena: &Arena, words: usize) -> Option<Handle> {
@@ -165,7 +214,7 @@ impl Allocator {
             if self.chunk + 1 == CHUNKS_MAX || words > BLOCK_WORDS_MAX {
                 return None;
             }
-            self.recycle(left);
+            self.recycle(self.next..self.next + left as u32);
             self.next_chunk(arena, left)?;
         }
     }
@@ -181,29 +230,27 @@ impl Allocator {
         Some(())
     }
 
-    /// Makes blocks of what is left of a chunk.
-    fn recycle(&mut self, mut left: usize) {
-        let mut handle = self.next;
-        while left > 0 {
-            let class = class_within(left);
-            self.free[class].push(handle);
-            handle += class_words(class) as u32;
-            left -= class_words(class);
+    /// Makes blocks of words that nobody has.
+    fn recycle(&mut self, mut words: Range<Handle>) {
+        while !words.is_empty() {
+            let class = class_within(words.len());
+            self.push(class, words.start);
+            words.start += class_words(class) as u32;
         }
     }
 }
 
 /// Classes 0 to 15 have 1 to 16 words; from there on eight to each doubling.
-fn class_of(words: usize) -> usize {
+const fn class_of(words: usize) -> usize {
     if words <= 16 {
-        return words.max(1) - 1;
+        return if words == 0 { 0 } else { words - 1 };
     }
     let bits = usize::BITS - (words - 1).leading_zeros();
     let step = 1usize << (bits - 4);
     16 + (bits as usize - 5) * 8 + (words - (1 << (bits - 1))).div_ceil(step) - 1
 }
 
-fn class_words(class: usize) -> usize {
+const fn class_words(class: usize) -> usize {
     if class < 16 {
         return class + 1;
     }
@@ -266,5 +313,25 @@ mod tests {
             allocator.take(&arena, sizes[round % sizes.len()]).unwrap();
         }
         assert_eq!(allocator.chunk_bytes(), chunks, "what came back is used again");
+    }
+
+    #[test]
+    fn large_blocks_that_came_free_become_small_ones() {
+        let arena = Arena::new();
+        let mut allocator = Allocator::new(&arena);
+        let large: Vec<_> = (0..40).map(|at| allocator.take(&arena, 10_000 + at * 100).unwrap()).collect();
+        let chunks = allocator.chunk_bytes();
+        let words: usize = large.iter().map(|(_, words)| words).sum();
+        large.iter().for_each(|(handle, words)| allocator.give(*handle, *words));
+        let mut taken = std::collections::BTreeMap::new();
+        let mut count = 0;
+        while count < words * 99 / 100 {
+            let (handle, words) = allocator.take(&arena, 3 + count % 60).unwrap();
+            taken.insert(handle, handle + words as u32);
+            count += words;
+        }
+        assert_eq!(allocator.chunk_bytes(), chunks, "nothing was added");
+        let ends = taken.values().zip(taken.keys().skip(1));
+        ends.for_each(|(end, next)| assert!(end <= next, "{next} begins before {end}"));
     }
 }
