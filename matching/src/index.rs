@@ -34,7 +34,7 @@ use entry::{IS_GATE, NOBODY};
 use epoch::PLACES;
 use fingerprint::Fingerprints;
 use matching::{Hit, Scratch};
-use memory::Leaving;
+use memory::{Leaving, Memory};
 use slots::Slots;
 use trie::Slot;
 use writer::{View, Writer};
@@ -71,6 +71,18 @@ impl EntryId {
     pub fn number(self) -> u32 {
         self.0
     }
+}
+
+/// The index takes no more entries; those that it has are matched as ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the subscription index is full: {entries} entries take {bytes} bytes, it may have {bytes_max}")]
+pub struct IndexFull {
+    /// How many entries there are.
+    pub entries: usize,
+    /// What they take.
+    pub bytes: usize,
+    /// What the index may have, with what is kept for changes that must not fail.
+    pub bytes_max: usize,
 }
 
 impl fmt::Display for EntryId {
@@ -129,7 +141,13 @@ impl<D> Index<D> {
     /// As `new`, with a seed for its hash tables, which changes no answer: with a secret one nobody
     /// can choose names and values that collide.
     pub fn with_seed(seed: u64) -> Index<D> {
-        let (view, mut writer) = Writer::new(seed);
+        Index::with_bytes_max(seed, usize::MAX)
+    }
+
+    /// As `with_seed`; the index takes no entries beyond `bytes_max`, or beyond 8 GiB, of which it
+    /// keeps 64 MiB, or a quarter, for changes that must not fail.
+    pub fn with_bytes_max(seed: u64, bytes_max: usize) -> Index<D> {
+        let (view, mut writer) = Writer::new(seed, bytes_max);
         let root = trie::new_root(&mut writer);
         Index {
             view,
@@ -185,19 +203,52 @@ impl<D> Index<D> {
 impl<D: Clone + Send + Sync> Index<D> {
     /// Adds an entry. Amortised `O(levels + predicates)`.
     ///
-    /// # Panics
-    /// With a billion entries or 8 GiB of them.
-    pub fn insert(&self, selector: Selector, destination: D) -> EntryId {
-        self.add(selector, Entry { destination, instead_of: None })
+    /// # Errors
+    /// [`IndexFull`]; nothing changed.
+    pub fn try_insert(&self, selector: Selector, destination: D) -> Result<EntryId, IndexFull> {
+        self.add(selector, Entry { destination, instead_of: None }, Memory::has_room)
     }
 
-    fn add(&self, selector: Selector, entry: Entry<D>) -> EntryId {
+    /// As `try_insert`, for an entry that was promised already: of what is kept for such it may use
+    /// half.
+    ///
+    /// # Panics
+    /// If the index is full beyond that; nothing changed, and it goes on.
+    pub fn insert(&self, selector: Selector, destination: D) -> EntryId {
+        let entry = Entry { destination, instead_of: None };
+        self.add(selector, entry, Memory::has_reserve).unwrap_or_else(|full| panic!("{full}"))
+    }
+
+    /// Whether `try_insert` would take an entry now.
+    ///
+    /// # Errors
+    /// [`IndexFull`].
+    pub fn check_room(&self) -> Result<(), IndexFull> {
+        let mut writer = self.write();
+        self.recycle(&mut writer);
+        self.check(&writer, Memory::has_room)
+    }
+
+    fn check(&self, writer: &Writer, has_room: fn(&Memory) -> bool) -> Result<(), IndexFull> {
+        if has_room(&writer.memory) { Ok(()) } else { Err(self.full(writer)) }
+    }
+
+    fn full(&self, writer: &Writer) -> IndexFull {
+        let (bytes, bytes_max) = (writer.memory.used_bytes(), writer.memory.bytes_max());
+        IndexFull { entries: self.len(), bytes, bytes_max }
+    }
+
+    fn add(
+        &self,
+        selector: Selector,
+        entry: Entry<D>,
+        has_room: fn(&Memory) -> bool,
+    ) -> Result<EntryId, IndexFull> {
         let condition = selector.predicate.as_ref().map_or(Condition::Always, Condition::of);
         let mut writer = self.write();
         self.recycle(&mut writer);
-        let Some(number) = writer.number() else {
-            panic!("the subscription index holds as many entries as it can number");
-        };
+        self.check(&writer, has_room)?;
+        let Some(number) = writer.number() else { return Err(self.full(&writer)) };
         // The destination is there before anybody can find the entry.
         self.entries.get_or_make(number).store(Some(Arc::new(entry)));
         self.live.fetch_add(1, Ordering::Release);
@@ -212,7 +263,7 @@ impl<D: Clone + Send + Sync> Index<D> {
             }
         }
         self.versions.all.fetch_add(1, Ordering::Release);
-        EntryId(number)
+        Ok(EntryId(number))
     }
 
     /// Takes an entry out and returns its destination, or `None` if there is no such entry and
@@ -245,13 +296,19 @@ impl<D: Clone + Send + Sync> Index<D> {
     /// `None` if there is no such entry.
     ///
     /// Waits until the matches that are under way have ended: not to be called from within one.
+    ///
+    /// # Panics
+    /// As `insert`.
     pub fn replace(&self, id: EntryId, selector: Selector) -> Option<EntryId> {
         let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.entries.get(id.0)?.load_full()?;
         // Counted before anybody can find both.
         self.replacements.fetch_add(1, Ordering::SeqCst);
         let entry = Entry { destination: old.destination.clone(), instead_of: Some(id.0) };
-        let new = self.add(selector, entry);
+        let new = self.add(selector, entry, Memory::has_reserve).unwrap_or_else(|full| {
+            self.replacements.fetch_sub(1, Ordering::SeqCst);
+            panic!("{full}")
+        });
         // Who began before the new one was there must still find the old one.
         self.view.common.epochs.wait_for_readers();
         if self.take(id, Leaving::Replaced { old: id.0, new: new.0 }).is_none() {

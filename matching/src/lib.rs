@@ -51,7 +51,7 @@ extern crate self as fanal_matching;
 mod generate;
 
 pub use filter::{Clause, Explanation, Filter, FilterError, FilterErrorReason, Reading, Truth, strict};
-pub use index::{Entries, EntryId, EntryList, Index, Route};
+pub use index::{Entries, EntryId, EntryList, Index, IndexFull, Route};
 pub use json::{JsonPayload, JsonValue};
 pub use path::Path;
 

@@ -610,3 +610,44 @@ fn a_choice_of_shared_parts_is_found_behind_a_code() {
         assert_eq!(found.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [wanted]);
     }
 }
+
+/// An index that may grow on would go on for 8 GiB.
+#[test]
+fn a_full_index_refuses_and_goes_on() {
+    let index = Index::with_bytes_max(0, 1 << 20);
+    let selector = |n: usize| filtered(&format!("t/{}", n % 50), &format!("n = {n} AND s = 'x'"));
+    let finds = |n: usize| {
+        let event: Event = vec![("n", Value::Int(n as i64)), ("s", Value::Str("x"))];
+        let mut route = index.route(&parse_topic(&format!("t/{}", n % 50)));
+        found(&index, &mut route, &event)
+    };
+    let mut ids = Vec::new();
+    let full = loop {
+        match index.try_insert(selector(ids.len()), ids.len()) {
+            Ok(id) => ids.push(id),
+            Err(full) => break full,
+        }
+    };
+    assert!(full.entries == ids.len() && ids.len() > 1_000, "{full}");
+    assert_eq!(index.len(), ids.len());
+    assert_eq!(index.check_room(), Err(full));
+    // One that was promised has its place, and one may take another's.
+    ids.push(index.insert(selector(ids.len()), ids.len()));
+    let changed = index.replace(ids[7], selector(7)).unwrap();
+    ids[7] = changed;
+    let more = std::panic::AssertUnwindSafe(|| {
+        for n in 0..ids.len() {
+            index.insert(selector(n), n);
+        }
+    });
+    assert!(std::panic::catch_unwind(more).is_err(), "no memory is promised beyond what is kept");
+    for (n, id) in ids.iter().enumerate() {
+        assert!(finds(n).contains(&(*id, n)), "{n}");
+    }
+    let removed = ids.split_off(ids.len() / 2);
+    removed.into_iter().for_each(|id| assert!(index.remove(id).is_some()));
+    for n in 0..200 {
+        let id = index.try_insert(selector(n), n).expect("room again");
+        assert!(finds(n).contains(&(id, n)), "{n}");
+    }
+}

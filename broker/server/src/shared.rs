@@ -211,6 +211,12 @@ impl Durables {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// Whether a principal has one of that name. `O(durable subscriptions)`.
+    pub(crate) fn has(&self, principal: &PublisherId, name: &str) -> bool {
+        let durables = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        durables.values().any(|durable| durable.principal == *principal && durable.name == name)
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner).len()
     }

@@ -26,6 +26,9 @@ const CHUNKS_SMALL: usize = (CHUNK_BITS_MAX - CHUNK_BITS_MIN) as usize + 1;
 /// 2 billion words in all: the highest bit of a word is free for a mark.
 const CHUNKS_MAX: usize = CHUNKS_SMALL + (1 << (31 - CHUNK_BITS_MAX)) - 1;
 
+/// The most words that there can be: 8 GiB.
+pub(super) const WORDS_MAX: usize = 1 << 31;
+
 /// The largest block, in words.
 pub(super) const BLOCK_WORDS_MAX: usize = 1 << CHUNK_BITS_MAX;
 
@@ -121,24 +124,25 @@ pub(super) struct Allocator {
     next: Handle,
     chunk: usize,
     used_words: usize,
+    words_max: usize,
 }
 
 impl Allocator {
-    /// The first words are given to nobody: small numbers are no handles.
-    pub(super) fn new(arena: &Arena) -> Allocator {
+    /// For at most so many words. The first are given to nobody: small numbers are no handles.
+    pub(super) fn new(arena: &Arena, words_max: usize) -> Allocator {
         arena.make_chunk(0);
         let free = vec![Vec::new(); class_of(BLOCK_WORDS_MAX) + 1];
-        Allocator { free, large: 0, open: 0..0, next: 16, chunk: 0, used_words: 0 }
+        Allocator { free, large: 0, open: 0..0, next: 16, chunk: 0, used_words: 0, words_max }
     }
 
     /// A block of at least `words` words, all zero or left from its last use; and how many it has.
-    /// `None` if the index is at its limit of 8 GiB.
+    /// `None` if the index is at its limit.
     pub(super) fn take(&mut self, arena: &Arena, words: usize) -> Option<(Handle, usize)> {
         let class = class_of(words);
         let words = class_words(class);
         let handle = match self.pop(class).or_else(|| self.cut(words)) {
             Some(handle) => handle,
-            None => self.extend(arena, words)?,
+            None => self.extend(arena, words).or_else(|| self.split(words))?,
         };
         self.used_words += words;
         Some((handle, words))
@@ -149,6 +153,11 @@ impl Allocator {
         let class = class_of(words);
         self.used_words -= class_words(class);
         self.push(class, handle);
+    }
+
+    /// Words that are in no block: free, or not made yet.
+    pub(super) fn unused_words(&self) -> usize {
+        self.words_max.saturating_sub(self.used_words)
     }
 
     /// Bytes of the blocks that are in use.
@@ -198,10 +207,22 @@ impl Allocator {
         Some(())
     }
 
+    /// A block out of any larger one, where the arena cannot grow.
+    fn split(&mut self, words: usize) -> Option<Handle> {
+        let class = (class_of(words)..self.free.len()).find(|class| !self.free[*class].is_empty())?;
+        let handle = self.pop(class)?;
+        self.recycle(handle + words as u32..handle + class_words(class) as u32);
+        Some(handle)
+    }
+
     fn extend(&mut self, arena: &Arena, words: usize) -> Option<Handle> {
         loop {
             let (_, offset) = place(self.next);
             let left = chunk_words(self.chunk) - offset;
+            let skipped = if words <= left { 0 } else { left };
+            if self.next as usize + skipped + words > self.words_max {
+                return None;
+            }
             if words <= left {
                 let handle = self.next;
                 if words == left {
@@ -291,7 +312,7 @@ mod tests {
     #[test]
     fn blocks_do_not_overlap_and_come_back() {
         let arena = Arena::new();
-        let mut allocator = Allocator::new(&arena);
+        let mut allocator = Allocator::new(&arena, WORDS_MAX);
         let sizes = [1, 3, 17, 100, 1_000, 5_000, 70_000, 1 << 20, 7, 64];
         let mut taken = std::collections::BTreeMap::new();
         for round in 0..400 {
@@ -318,7 +339,7 @@ mod tests {
     #[test]
     fn large_blocks_that_came_free_become_small_ones() {
         let arena = Arena::new();
-        let mut allocator = Allocator::new(&arena);
+        let mut allocator = Allocator::new(&arena, WORDS_MAX);
         let large: Vec<_> = (0..40).map(|at| allocator.take(&arena, 10_000 + at * 100).unwrap()).collect();
         let chunks = allocator.chunk_bytes();
         let words: usize = large.iter().map(|(_, words)| words).sum();
@@ -333,5 +354,23 @@ mod tests {
         assert_eq!(allocator.chunk_bytes(), chunks, "nothing was added");
         let ends = taken.values().zip(taken.keys().skip(1));
         ends.for_each(|(end, next)| assert!(end <= next, "{next} begins before {end}"));
+    }
+
+    #[test]
+    fn at_the_limit_what_came_free_is_used_to_the_last() {
+        let arena = Arena::new();
+        let mut allocator = Allocator::new(&arena, 100_000);
+        let mut taken = Vec::new();
+        while let Some(block) = allocator.take(&arena, 700) {
+            taken.push(block);
+        }
+        assert!(taken.len() * 700 > 90_000, "{} blocks", taken.len());
+        assert!(taken.iter().all(|(handle, words)| *handle as usize + words <= 100_000));
+        taken.drain(..).for_each(|(handle, words)| allocator.give(handle, words));
+        while let Some(block) = allocator.take(&arena, 300) {
+            taken.push(block);
+        }
+        let words: usize = taken.iter().map(|(_, words)| words).sum();
+        assert!(words > 85_000, "{words} words");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::arena::{Allocator, Arena, Handle};
+use super::arena::{Allocator, Arena, Handle, WORDS_MAX};
 use super::epoch::{Epochs, Retired};
 
 /// What readers and the writer share.
@@ -40,16 +40,27 @@ pub(super) struct Memory {
     retired: Retired<Leaving>,
     /// Numbers that may be used again, for whom they belong to.
     pub(super) freed: Vec<Leaving>,
+    words_max: usize,
 }
 
 /// After so many retired things the writer looks which of them came free.
 const DRAIN_AT: usize = 64;
 
+/// Words that are kept for changes that must not fail: 64 MiB, or a quarter of all.
+const RESERVE_WORDS: usize = 1 << 24;
+
 impl Memory {
+    #[cfg(test)]
     pub(super) fn new() -> Memory {
+        Memory::of_bytes(usize::MAX)
+    }
+
+    /// Memory of at most so many bytes, and of 8 GiB.
+    pub(super) fn of_bytes(bytes_max: usize) -> Memory {
+        let words_max = (bytes_max / 4).min(WORDS_MAX);
         let common = Arc::new(Common { arena: Arena::new(), epochs: Epochs::new() });
-        let allocator = Allocator::new(&common.arena);
-        Memory { common, allocator, retired: Retired::new(), freed: Vec::new() }
+        let allocator = Allocator::new(&common.arena, words_max);
+        Memory { common, allocator, retired: Retired::new(), freed: Vec::new(), words_max }
     }
 
     pub(super) fn common(&self) -> &Arc<Common> {
@@ -63,11 +74,11 @@ impl Memory {
     /// A block of at least `words` words, and how many it has.
     ///
     /// # Panics
-    /// When the index has grown to 8 GiB.
+    /// When the reserve is used up, which is a fault of who added an entry without asking for room.
     pub(super) fn take(&mut self, words: usize) -> (Handle, usize) {
         match self.allocator.take(&self.common.arena, words) {
             Some(block) => block,
-            None => panic!("the subscription index has reached its limit of 8 GiB"),
+            None => panic!("the subscription index has used up its reserve"),
         }
     }
 
@@ -95,6 +106,24 @@ impl Memory {
     /// Gives back at once a block that no reader has ever seen.
     pub(super) fn give(&mut self, handle: Handle, words: usize) {
         self.allocator.give(handle, words);
+    }
+
+    /// Whether the reserve is still whole. One change takes little of it.
+    pub(super) fn has_room(&self) -> bool {
+        self.allocator.unused_words() >= self.reserve_words()
+    }
+
+    /// Whether half of the reserve is still there.
+    pub(super) fn has_reserve(&self) -> bool {
+        self.allocator.unused_words() >= self.reserve_words() / 2
+    }
+
+    pub(super) fn bytes_max(&self) -> usize {
+        self.words_max.saturating_mul(4)
+    }
+
+    fn reserve_words(&self) -> usize {
+        RESERVE_WORDS.min(self.words_max / 4)
     }
 
     pub(super) fn used_bytes(&self) -> usize {

@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_text_is_only_itself() {
-        let (_, mut writer) = Writer::new(0);
+        let (_, mut writer) = Writer::new(0, usize::MAX);
         let texts = ["", "a", "abc", "abcd", "abcde", "abcdefg", "abcdefgh", "äöü€", "\u{7f}"];
         for is_inner in [false, true] {
             for text in texts {
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_leaf_may_get_branches_and_all_of_it_goes() {
-        let (view, mut writer) = Writer::new(0);
+        let (view, mut writer) = Writer::new(0, usize::MAX);
         let root = new_root(&mut writer);
         let filters = ["a/b", "a/b/#", "a/b/c/+", "a/+", "a/+/c", "+/#", "a/b/c"];
         let nodes_bytes = |writer: &Writer| writer.memory.used_bytes() - writer.links_bytes();

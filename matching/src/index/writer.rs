@@ -89,8 +89,9 @@ impl Moving {
 }
 
 impl Writer {
-    pub(super) fn new(seed: u64) -> (View, Writer) {
-        let mut memory = Memory::new();
+    /// A writer of an index of at most `bytes_max` bytes.
+    pub(super) fn new(seed: u64, bytes_max: usize) -> (View, Writer) {
+        let mut memory = Memory::of_bytes(bytes_max);
         let (links, parts) = Parts::new();
         let (vocabulary, dictionary) = Dictionary::new(seed);
         let view = View {

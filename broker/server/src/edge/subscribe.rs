@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fanal_core::ask::{AskError, interest_entry, parse_ask};
 use fanal_core::home::{Ask, Subscription};
-use fanal_matching::Selector;
+use fanal_matching::{IndexFull, Selector};
 use fanal_protocol::Code;
 use fanal_protocol::control::{
     Done, GAP_EXACT, INTEREST_LIVE, RemoveSubscription, Subscribe, Subscribed as Receipt, UpdateSubscription,
@@ -81,6 +81,12 @@ impl From<AskError> for Refusal {
     }
 }
 
+impl From<IndexFull> for Refusal {
+    fn from(full: IndexFull) -> Self {
+        Refusal { code: Code::StoreFull, name: "index_full", reason: full.to_string() }
+    }
+}
+
 impl From<crate::log::LogError> for Refusal {
     fn from(error: crate::log::LogError) -> Self {
         let (code, name) = error.code();
@@ -105,7 +111,7 @@ async fn install(
     }
     let credit = shared_credit(request.credit_events, request.credit_bytes);
     let (version, resumed) = match &request.durable {
-        None => (install_live(shared, session, request.channel, ask.clone(), selector, credit), false),
+        None => (install_live(shared, session, request.channel, ask.clone(), selector, credit)?, false),
         Some(name) => {
             check_durable_name(name)?;
             install_durable(shared, session, request.channel, (name, ask.clone(), selector), credit).await?
@@ -149,14 +155,16 @@ fn install_live(
     ask: Ask,
     selector: Selector,
     credit: SharedCredit,
-) -> u64 {
+) -> Result<u64, IndexFull> {
     let queue = new_queue(shared, session, channel, credit);
     shared.lives.insert(queue.id, Arc::clone(&queue));
-    let entry = shared.index.insert(selector, Target::Live(Arc::clone(&queue)));
+    let entry = shared.index.try_insert(selector, Target::Live(Arc::clone(&queue))).inspect_err(|_| {
+        shared.lives.remove(&queue.id);
+    })?;
     let version = shared.interest.add(interest_entry(&ask, INTEREST_LIVE));
     queue.interest_version.store(version, Ordering::Relaxed);
     session.open(channel, Channel::Subscription(Arc::new(Subscribed::Live { queue, entry, ask })));
-    version
+    Ok(version)
 }
 
 async fn install_durable(
@@ -168,6 +176,12 @@ async fn install_durable(
 ) -> Result<(u64, bool), Refusal> {
     let subscription = Subscription { principal: session.info.principal.clone(), name: name.to_owned(), ask };
     let _turn = shared.lock_durable(&subscription.principal, name).await;
+    // One that is there already needs no more room.
+    if let Err(full) = shared.index.check_room()
+        && !shared.durables.has(&subscription.principal, name)
+    {
+        return Err(full.into());
+    }
     let output = shared.log.command(Command::PutSubscription(subscription.clone())).await?;
     let Output::Mailbox { id, existed } = output else {
         return Err(Refusal { code: Code::Internal, name: "internal", reason: "no mailbox was made".into() });
@@ -231,6 +245,7 @@ async fn try_update(
     let principal = session.info.principal.clone();
     let subscription = Subscription { principal, name: request.durable.clone(), ask: ask.clone() };
     let _turn = shared.lock_durable(&subscription.principal, &request.durable).await;
+    shared.index.check_room()?;
     if let Output::Mailbox { id, .. } = shared.log.command(Command::UpdateSubscription(subscription)).await? {
         shared.update_durable(id, ask, selector);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fanal_core::ask::{AskError, parse_ask};
 use fanal_core::home::Ask;
 use fanal_core::interest::{InterestChange, InterestError, PeerInterest};
-use fanal_matching::Selector;
+use fanal_matching::{IndexFull, Selector};
 use fanal_protocol::Code;
 use fanal_protocol::control::{
     INTEREST_DURABLE, INTEREST_LIVE, InterestAck, InterestDelta, InterestDigest, InterestEntry,
@@ -156,6 +156,7 @@ impl InterestInbox {
             }
         }
         for entry in change.add {
+            self.shared.index.check_room().map_err(full)?;
             install(&self.shared, &self.peer, entry);
         }
         for entry in &change.remove {
@@ -193,6 +194,11 @@ impl InterestInbox {
 }
 
 fn unavailable(error: crate::log::LogError) -> Ending {
+    Ending::refused(Code::Unavailable, error.to_string())
+}
+
+/// The link ends, and what the peer asked for comes again with the next one.
+fn full(error: IndexFull) -> Ending {
     Ending::refused(Code::Unavailable, error.to_string())
 }
 
