@@ -55,6 +55,10 @@ struct Steps {
     waiting: Waiting,
 }
 
+/// Chains that are fetched before the first of them is read: with more, the first is gone from the
+/// cache before its turn.
+const CHAINS_AHEAD: usize = 32;
+
 /// A block that is to be read.
 #[derive(Clone, Copy)]
 struct Step {
@@ -146,11 +150,11 @@ fn hand_over(
     lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
     fetch(lists.iter().filter(|block| **block != 0).map(|block| &arena.words(*block)[0]));
     lists.drain(..).for_each(|block| push(arena, blocks, block));
-    blocks.iter().take(AHEAD).for_each(|step| fetch_rest(arena, step));
+    blocks.iter().take(AHEAD).for_each(|step| fetch_block(arena, step));
     let mut next = 0;
     while let Some(step) = blocks.get(next).copied() {
         if let Some(later) = blocks.get(next + AHEAD) {
-            fetch_rest(arena, later);
+            fetch_block(arena, later);
         }
         next += 1;
         let words = arena.words(step.block);
@@ -199,10 +203,11 @@ fn walk<A: Attributes + ?Sized>(
         }
         steps.follow_links(view);
     }
-    steps.read_ahead(arena);
-    for step in steps.chains.drain(..) {
-        scan(view, step, (topic, event), seen, found);
+    for group in steps.chains.chunks(CHAINS_AHEAD) {
+        group.iter().for_each(|step| fetch_block(arena, step));
+        group.iter().for_each(|step| scan(view, *step, (topic, event), seen, found));
     }
+    steps.chains.clear();
 }
 
 impl Steps {
@@ -266,23 +271,18 @@ impl Steps {
         });
         gates.drain(..).for_each(|code| seen.set_derived(code));
     }
-
-    /// Lets the memory fetch the chains.
-    fn read_ahead(&self, arena: &Arena) {
-        self.chains.iter().for_each(|step| fetch_rest(arena, step));
-    }
 }
 
 /// Asks the memory for the lines of words that are needed soon, all at the same time.
-fn fetch<'w>(words: impl Iterator<Item = &'w AtomicU32>) {
+pub(super) fn fetch<'w>(words: impl Iterator<Item = &'w AtomicU32>) {
     words.for_each(simd::prefetch);
 }
 
-/// Asks for what of a block is in use, but for its first line, which was read.
+/// Asks for what of a block is in use.
 #[inline]
-fn fetch_rest(arena: &Arena, step: &Step) {
+fn fetch_block(arena: &Arena, step: &Step) {
     let words = &arena.words(step.block)[..step.first as usize];
-    fetch(words.iter().skip(LINE).step_by(LINE));
+    fetch(words.iter().step_by(LINE));
 }
 
 #[inline]

@@ -6,13 +6,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::index::arena::{Arena, Handle};
+use crate::index::arena::{Arena, Handle, LINE};
 use crate::index::blocks::{
     CHAIN_HEAD, CHILDREN, DERIVED, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words,
 };
 use crate::index::boxes::{self, Waiting};
 use crate::index::entry::{ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, is_gate};
-use crate::index::matching::{child, uses_gates};
+use crate::index::matching::{child, fetch, uses_gates};
 use crate::index::trie::Slot;
 use crate::index::writer::View;
 use crate::topic::Topic;
@@ -213,10 +213,15 @@ impl Scratch {
         asked: &[(&Topic, &A)],
         found: &mut impl FnMut(Met<'_>),
     ) {
+        let is_chain = |step: &Step| step.meta.kind() == Kind::Entries;
+        for step in group.iter().filter(|step| is_chain(step)) {
+            let words = &view.common.arena.words(step.block)[..step.first as usize];
+            fetch(words.iter().step_by(LINE));
+        }
         for step in group.drain(..) {
-            match step.meta.kind() {
-                Kind::Inner | Kind::Boxes => self.queue.push(step),
-                _ => self.scan(view, step, asked, found),
+            match is_chain(&step) {
+                true => self.scan(view, step, asked, found),
+                false => self.queue.push(step),
             }
         }
     }
