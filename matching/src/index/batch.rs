@@ -7,7 +7,8 @@
 //!
 //! 1. Each event's list is what [`Index::collect`] would have found, each entry once.
 //! 2. The events may be of any topics; those of one topic share its route.
-//! 3. What needs an event's values (ranges, tests) is asked event by event, of those that all
+//! 3. Where no filter that the events may meet asks for a gate, they are found one after the other.
+//! 4. What needs an event's values (ranges, tests) is asked event by event, of those that all
 //!    before it left in question.
 //!
 //! In order of reading: `together` (what is known of the events), `holding` (which of them an entry
@@ -15,7 +16,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::matching::Scratch;
+use super::matching::{Scratch, uses_gates};
 use super::trie::Slot;
 use super::{EntryId, Index, Route, copy};
 use crate::topic::Topic;
@@ -32,7 +33,7 @@ pub(super) use walk::Scratch as BatchScratch;
 /// The most events that are looked at together: bits of a word.
 pub const BATCH: usize = 64;
 
-/// With fewer events of a kind, one after the other is faster.
+/// One event is found faster alone.
 const TOGETHER_MIN: usize = 2;
 
 impl<D: Clone + Send + Sync> Index<D> {
@@ -75,7 +76,7 @@ impl<D: Clone + Send + Sync> Index<D> {
         for (place, (_, route)) in current.routes(events).enumerate() {
             found[place].extend(route.always.iter().map(|(id, _)| *id));
         }
-        if events.len() < TOGETHER_MIN {
+        if events.len() < TOGETHER_MIN || !self.share_gates(&current, events) {
             for ((event, route), found) in current.routes(events).zip(&mut *found) {
                 self.find_all(route, event, scratch, found);
             }
@@ -85,6 +86,13 @@ impl<D: Clone + Send + Sync> Index<D> {
         if self.replacements.load(Ordering::SeqCst) > 0 {
             found.iter_mut().zip(starts).for_each(|(found, start)| self.drop_replaced(found, start));
         }
+    }
+
+    /// Whether gates are to be decided for some event. Otherwise events have little in common beside
+    /// what the cache holds anyway, and are found faster one after the other.
+    fn share_gates<A: ?Sized>(&self, current: &Current<D>, events: &[(&Route<D>, &A)]) -> bool {
+        let mut slots = current.routes(events).flat_map(|(_, route)| route.slots.iter());
+        slots.any(|slot| uses_gates(&self.view.common.arena, *slot))
     }
 
     fn find_together<A: Attributes + ?Sized>(
