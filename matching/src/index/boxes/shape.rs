@@ -13,7 +13,7 @@ use super::super::entry::{
 use super::super::memory::Memory;
 use super::{
     BOUNDS, BOX_SET, COLUMN_WORDS, COLUMNS, COLUMNS_MAX, Column, Form, LANES, SHAPE, SIDES_MAX, Shape, TOP,
-    is_low,
+    is_low, lanes,
 };
 
 /// A box, or the box around many.
@@ -357,7 +357,8 @@ fn bound(words: &[AtomicU32], shape: Shape, lane: usize, number: usize) -> &Atom
     &words[bounds + lane * shape.columns() + number]
 }
 
-/// The lane of a node whose box grows least by `wanted`, and then is the smallest.
+/// The lane of a node whose box grows least by `wanted`, and then is the smallest. Where some hold
+/// it, or nearly, the others are not looked at.
 pub(super) fn choose(arena: &Arena, node: Handle, wanted: &Bounds) -> usize {
     let words = arena.words(node);
     let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
@@ -372,9 +373,22 @@ pub(super) fn choose(arena: &Arena, node: Handle, wanted: &Bounds) -> usize {
         }
         (after - before, before)
     };
-    let lanes = (0..used).map(|lane| (growth(lane), lane));
-    let least = lanes.min_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let holders = holders(words, shape, wanted) & lanes(used as u32);
+    let among = (0..used).filter(|lane| holders == 0 || holders >> lane & 1 == 1);
+    let least = among
+        .map(|lane| (growth(lane), lane))
+        .min_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     least.map_or(0, |(_, lane)| lane)
+}
+
+/// The lanes of a node with `wanted` within, as far as bytes tell.
+fn holders(words: &[AtomicU32], shape: Shape, wanted: &Bounds) -> u64 {
+    let holding = |number: usize| {
+        let column = Column::new(words, shape, number);
+        let position = column.position(i64::from(wanted.values[number]));
+        column.compare_top(position.code).kept(number, &position) | column.open(false)
+    };
+    (0..shape.columns()).fold(u64::MAX, |all, number| all & holding(number))
 }
 
 fn length(low: i32, high: i32) -> f64 {
@@ -421,9 +435,10 @@ pub(super) fn split(items: &[Item], columns: usize) -> (Vec<Item>, Vec<Item>) {
     let least = items.len() * 2 / 5;
     let mut best: Option<(f64, usize, usize)> = None;
     for number in 0..columns {
-        let sorted = sorted_by(items, number);
-        let before = areas(sorted.iter(), columns);
-        let behind = areas(sorted.iter().rev(), columns);
+        let order = order_by(items, number);
+        let sorted = || order.iter().map(|(_, place)| &items[*place]);
+        let before = areas(sorted(), columns);
+        let behind = areas(sorted().rev(), columns);
         for cut in least..=items.len() - least {
             let cost = before[cut - 1] + behind[items.len() - cut - 1];
             if best.is_none_or(|(known, ..)| cost < known) {
@@ -432,15 +447,18 @@ pub(super) fn split(items: &[Item], columns: usize) -> (Vec<Item>, Vec<Item>) {
         }
     }
     let (_, number, cut) = best.unwrap_or((0.0, 0, items.len() / 2));
-    let mut first = sorted_by(items, number);
-    let second = first.split_off(cut);
-    (first, second)
+    let order = order_by(items, number);
+    let (first, second) = order.split_at(cut);
+    let part = |places: &[(i32, usize)]| places.iter().map(|(_, place)| items[*place]).collect();
+    (part(first), part(second))
 }
 
-fn sorted_by(items: &[Item], number: usize) -> Vec<Item> {
-    let mut sorted = items.to_vec();
-    sorted.sort_by_key(|item| item.bounds.values[number]);
-    sorted
+/// The places of items by their values in a column.
+fn order_by(items: &[Item], number: usize) -> Vec<(i32, usize)> {
+    let values = items.iter().map(|item| item.bounds.values[number]);
+    let mut order: Vec<(i32, usize)> = values.enumerate().map(|(place, value)| (value, place)).collect();
+    order.sort_unstable();
+    order
 }
 
 /// The areas of the boxes around the first, the first two and so on.
