@@ -212,3 +212,28 @@ fn an_entry_is_found_once_while_it_becomes_a_list() {
         },
     );
 }
+
+/// A list that stood under several codes was taken for one that stands alone where a chain was
+/// divided: what was added to it later was not found everywhere.
+#[test]
+fn a_list_in_several_places_grows_in_all_of_them() {
+    let mut both = Both::new();
+    let mut state = 1_u64;
+    let mut below = |end: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % end
+    };
+    for n in 0..3_000 {
+        let (a, b) = (below(12), below(12));
+        match below(4) {
+            0 => both.insert(&format!("a IN ({a}, {}) AND b IN ({b}, {})", (a + 1) % 12, (b + 5) % 12)),
+            1 => both.insert(&format!("a = {a} AND c > {n}")),
+            2 => both.insert(&format!("a = {a} AND b = {b} AND c > {n}")),
+            _ => both.insert(&format!("b = {b} AND d LIKE '%{n}_%'")),
+        }
+    }
+    for (a, b) in (0..12).flat_map(|a| (0..12).map(move |b| (a, b))) {
+        both.check(&event(&[("a", a), ("b", b), ("c", 0)]));
+    }
+    both.empty();
+}

@@ -90,40 +90,42 @@ impl Writer {
     /// Puts entries below an inner block that no reader sees yet.
     fn fill(&mut self, view: &View, inner: Handle, entries: &Entries, ways: &[Way]) {
         let mut words = Vec::new();
-        // The code, and where the entry begins. No code is 0.
-        let mut placed: Vec<(u32, usize)> = Vec::new();
+        // The code, where the entry begins, and whether it goes there alone. No code is 0.
+        let mut placed: Vec<(u32, usize, bool)> = Vec::new();
         for (entry, way) in entries.iter().zip(ways) {
             let (head, codes, operations) = parts(entry);
             let entry = (entry[0], head);
             match *way {
                 Way::Code(at) => {
-                    placed.push((codes[at], words.len()));
+                    placed.push((codes[at], words.len(), true));
                     write_entry(&mut words, entry, [&codes[..at], &codes[at + 1..]], [operations, &[]]);
                 }
                 Way::Choices(at, count) => {
                     let others = [&operations[..at], &operations[at + 1 + count..]];
                     self.use_copies(view, codes, &others.concat(), inner, count);
                     for code in &operations[at + 1..=at + count] {
-                        placed.push((*code, words.len()));
+                        placed.push((*code, words.len(), false));
                         write_entry(&mut words, entry, [codes, &[]], others);
                     }
                 }
                 Way::Rest => {
-                    placed.push((0, words.len()));
+                    placed.push((0, words.len(), true));
                     write_entry(&mut words, entry, [codes, &[]], [operations, &[]]);
                 }
             }
         }
         placed.sort_unstable();
         let mut group = Vec::new();
-        for same in placed.chunk_by(|(code, _), (other, _)| code == other) {
+        for same in placed.chunk_by(|(code, ..), (other, ..)| code == other) {
             group.clear();
-            same.iter().for_each(|(_, at)| group.extend(&words[*at..*at + Head(words[at + 1]).words()]));
+            same.iter().for_each(|(_, at, _)| group.extend(&words[*at..*at + Head(words[at + 1]).words()]));
             let owner = match same[0].0 {
                 0 => Owner::Rest(inner),
                 code => Owner::Link(Key { first: inner, second: code }),
             };
-            if can_stand_alone(owner, &group) {
+            // One that goes under several codes, or stands elsewhere too, is the entry of each chain.
+            let is_once = same[0].2 && self.places_of(group[0]) == 0;
+            if is_once && can_stand_alone(owner, &group) {
                 self.stand_alone(view, group[0] & !IS_LIST, owner, 0);
             } else {
                 self.new_chain_of_many(view, owner, &group);
