@@ -139,12 +139,14 @@ pub(super) fn meta(arena: &Arena, block: Handle) -> Meta {
     Meta(arena.words(block)[META].load(Ordering::Relaxed))
 }
 
-/// The words of a chain's block that are in use, and the next block.
+/// The words of a chain's block that are in use, and the next block. That is read first: who finds
+/// the chain ends here then finds all that was added before the others went.
 #[inline]
 pub(super) fn chain_words(arena: &Arena, block: Handle) -> (&[AtomicU32], Handle) {
     let words = arena.words(block);
+    let next = words[NEXT].load(Ordering::Acquire);
     let used = words[0].load(Ordering::Acquire) as usize;
-    (&words[CHAIN_HEAD..used], words[NEXT].load(Ordering::Acquire))
+    (&words[CHAIN_HEAD..used], next)
 }
 
 /// The bit of an attribute in an inner block: word and mask.

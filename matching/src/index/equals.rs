@@ -167,11 +167,12 @@ impl Part {
         if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
 
-    /// Bucket and slot of the target with a tag that `is_it` takes.
+    /// Bucket and slot of the target with a tag that `is_it` takes. Each bucket may have been passed:
+    /// it goes round once.
     fn find(&self, tag: u16, is_it: impl Fn(u32) -> bool) -> Option<(usize, usize)> {
         let mut bucket = self.home(tag);
-        loop {
-            let slots = self.buckets.get(bucket)?;
+        for _ in 0..self.buckets.len() {
+            let slots = &self.buckets[bucket];
             let is_it = |slot: &usize| slots.targets[*slot] != NOBODY && is_it(slots.targets[*slot]);
             if let Some(slot) = slots.slots_with(tag).find(is_it) {
                 return Some((bucket, slot));
@@ -181,6 +182,7 @@ impl Part {
             }
             bucket = self.after(bucket);
         }
+        None
     }
 
     /// Amortised `O(1)`.
@@ -274,6 +276,24 @@ mod tests {
         assert!(equals.pages.iter().all(Option::is_none), "no page is left");
         let passed = equals.parts.iter().flat_map(|part| &part.buckets).map(|bucket| bucket.passed);
         assert_eq!(passed.sum::<u32>(), 0, "nobody goes on where nobody passed");
+    }
+
+    /// Two buckets, from each of which keys had to go on to the other: a search for one that is not
+    /// there went round for ever.
+    #[test]
+    fn a_search_ends_though_each_bucket_was_passed() {
+        let arena = Arena::new();
+        let mut equals = Equals::new();
+        let key = |home: u32, number: u32| [home << 21, 1, number];
+        (0..11).for_each(|n| equals.insert(key(0, n), n));
+        (0..4).for_each(|n| equals.remove(&arena, n));
+        (20..30).for_each(|n| equals.insert(key(1, n), n));
+        assert_eq!(equals.parts[0].buckets.len(), 2);
+        assert!(equals.parts[0].buckets.iter().all(|bucket| bucket.passed > 0));
+        assert_eq!(equals.find(&arena, key(0, 99)), None);
+        assert_eq!(equals.find(&arena, key(1, 99)), None);
+        assert!((4..11).all(|n| equals.find(&arena, key(0, n)) == Some(n)));
+        assert!((20..30).all(|n| equals.find(&arena, key(1, n)) == Some(n)));
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Seen {
     pub(super) fn mark(&mut self, target: u32) -> bool {
         match target & IS_LIST {
             0 => self.entries_found.mark(target),
-            // Lists are blocks of four words, so these numbers are apart.
+            // Lists are blocks of so many words, so these numbers are apart.
             _ => self.lists_found.mark((target & !IS_LIST) / LIST_WORDS as u32),
         }
     }

@@ -17,6 +17,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::arena::{Arena, Handle};
 use super::blocks::{
     CHAIN_OWNER, CHILDREN, DERIVED, GATES, INNER_OWNER, Kind, Owner, REST, attribute_bit, meta,
@@ -333,9 +335,14 @@ impl Writer {
         }
     }
 
-    /// The rarest first: the others are rarely looked at.
+    /// The rarest first: the others are rarely looked at. Readers change what is rare meanwhile, so
+    /// each code is asked about once: no order holds otherwise.
     fn sort_codes(&self, codes: &mut [u32]) {
-        codes.sort_by(|a, b| self.chance(*a).total_cmp(&self.chance(*b)).then(a.cmp(b)));
+        // The bits of numbers that are not negative are in their order.
+        let by_chance = |code: &u32| (self.chance(*code).to_bits(), *code);
+        let mut sorted: SmallVec<[(u32, u32); 16]> = codes.iter().map(by_chance).collect();
+        sorted.sort_unstable();
+        codes.iter_mut().zip(sorted).for_each(|(place, (_, code))| *place = code);
     }
 
     /// How likely an event is thought to have a code.
