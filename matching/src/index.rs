@@ -4,6 +4,8 @@
 //!    other. No change copies more than a few small blocks, or one part of a table that grows.
 //! 2. An entry that is in the index from before a match begins until after it ends is found if it
 //!    wants the event, exactly once, and not found if it does not: whatever else changes meanwhile.
+//!    One that comes while a match is under way is found or not; where it asks that something is not
+//!    so, which nobody asked about before, it may be found wrongly by that one match.
 //! 3. Who learns that `insert` or `remove` returned finds the change in every match that begins
 //!    then.
 //! 4. An event costs what it touches: the codes of its own attributes, the entries under the
