@@ -22,6 +22,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::arena::{Arena, Handle};
+use super::entry::{ENTRY_HEAD, Head};
 use super::table::Key;
 use super::trie::Slot;
 
@@ -147,6 +148,36 @@ pub(super) fn chain_words(arena: &Arena, block: Handle) -> (&[AtomicU32], Handle
     let next = words[NEXT].load(Ordering::Acquire);
     let used = words[0].load(Ordering::Acquire) as usize;
     (&words[CHAIN_HEAD..used], next)
+}
+
+/// A block's first word, which covers what was written before it, and what it is.
+#[inline]
+pub(super) fn start(arena: &Arena, block: Handle) -> (u32, Meta) {
+    let words = arena.words(block);
+    (words[0].load(Ordering::Acquire), Meta(words[META].load(Ordering::Relaxed)))
+}
+
+/// Calls `see` with each entry of a chain: where its target is, its head, and the codes and
+/// operations behind. `chain` is as [`chain_words`] gives it.
+#[inline]
+pub(super) fn each_in_chain<'a>(
+    arena: &'a Arena,
+    chain: (&'a [AtomicU32], Handle),
+    mut see: impl FnMut(&'a AtomicU32, Head, &'a [AtomicU32]),
+) {
+    let (mut words, mut next) = chain;
+    loop {
+        let mut at = 0;
+        while at + ENTRY_HEAD <= words.len() {
+            let head = Head(words[at + 1].load(Ordering::Relaxed));
+            see(&words[at], head, &words[at + ENTRY_HEAD..at + head.words()]);
+            at += head.words();
+        }
+        if next == 0 {
+            return;
+        }
+        (words, next) = chain_words(arena, next);
+    }
 }
 
 /// The bit of an attribute in an inner block: word and mask.

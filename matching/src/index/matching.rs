@@ -13,10 +13,11 @@ use super::EntryId;
 use super::arena::{Arena, Handle, LINE};
 use super::batch::BatchScratch;
 use super::blocks::{
-    ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, chain_words, meta,
+    ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, chain_words,
+    each_in_chain, meta, start,
 };
 use super::boxes::{self, Waiting};
-use super::entry::{self, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
+use super::entry::{self, Head, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
 use super::seen::{SAMPLED, Seen};
 use super::table::Key;
 use super::trie::Slot;
@@ -150,11 +151,11 @@ fn hand_over(
     lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
     fetch(lists.iter().filter(|block| **block != 0).map(|block| &arena.words(*block)[0]));
     lists.drain(..).for_each(|block| push(arena, blocks, block));
-    blocks.iter().take(AHEAD).for_each(|step| fetch_block(arena, step));
+    blocks.iter().take(AHEAD).for_each(|step| fetch_block(arena, step.block, step.first));
     let mut next = 0;
     while let Some(step) = blocks.get(next).copied() {
         if let Some(later) = blocks.get(next + AHEAD) {
-            fetch_block(arena, later);
+            fetch_block(arena, later.block, later.first);
         }
         next += 1;
         let words = arena.words(step.block);
@@ -204,7 +205,7 @@ fn walk<A: Attributes + ?Sized>(
         steps.follow_links(view);
     }
     for group in steps.chains.chunks(CHAINS_AHEAD) {
-        group.iter().for_each(|step| fetch_block(arena, step));
+        group.iter().for_each(|step| fetch_block(arena, step.block, step.first));
         group.iter().for_each(|step| scan(view, *step, (topic, event), seen, found));
     }
     steps.chains.clear();
@@ -216,9 +217,7 @@ impl Steps {
     fn descend(&mut self, arena: &Arena, ids: &mut Vec<Step>) -> bool {
         self.inner.clear();
         for block in self.found.drain(..).filter(|block| *block != 0) {
-            let words = arena.words(block);
-            let first = words[0].load(Ordering::Acquire);
-            let meta = Meta(words[META].load(Ordering::Relaxed));
+            let (first, meta) = start(arena, block);
             let step = Step { block, first, meta };
             match meta.kind() {
                 Kind::Inner | Kind::Boxes => self.inner.push(step),
@@ -274,23 +273,21 @@ impl Steps {
 }
 
 /// Asks the memory for the lines of words that are needed soon, all at the same time.
-pub(super) fn fetch<'w>(words: impl Iterator<Item = &'w AtomicU32>) {
+fn fetch<'w>(words: impl Iterator<Item = &'w AtomicU32>) {
     words.for_each(simd::prefetch);
 }
 
-/// Asks for what of a block is in use.
+/// Asks for the words of a block that are in use.
 #[inline]
-fn fetch_block(arena: &Arena, step: &Step) {
-    let words = &arena.words(step.block)[..step.first as usize];
-    fetch(words.iter().step_by(LINE));
+pub(super) fn fetch_block(arena: &Arena, block: Handle, used: u32) {
+    fetch(arena.words(block)[..used as usize].iter().step_by(LINE));
 }
 
 #[inline]
 fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle) {
     if block != 0 {
-        let words = arena.words(block);
-        let first = words[0].load(Ordering::Acquire);
-        queue.push(Step { block, first, meta: Meta(words[META].load(Ordering::Relaxed)) });
+        let (first, meta) = start(arena, block);
+        queue.push(Step { block, first, meta });
     }
 }
 
@@ -309,29 +306,18 @@ fn scan<A: Attributes + ?Sized>(
 ) {
     let arena = &view.common.arena;
     let words = arena.words(step.block);
-    let mut next = words[NEXT].load(Ordering::Acquire);
-    let mut words = &words[CHAIN_HEAD..step.first as usize];
-    loop {
-        let mut at = 0;
-        while at + ENTRY_HEAD <= words.len() {
-            let head = Head(words[at + 1].load(Ordering::Relaxed));
-            let entry = &words[at + ENTRY_HEAD..at + head.words()];
-            let asking = Asking { view, topic, event, seen };
-            if !head.is_always() && entry::holds(entry, head.codes(), seen, &asking) {
-                let target = words[at].load(Ordering::Acquire);
-                if is_gate(target) {
-                    seen.set_derived(target & !IS_GATE);
-                } else if target != NOBODY && (!head.is_several() || seen.mark(target)) {
-                    found(target);
-                }
+    let chain = (&words[CHAIN_HEAD..step.first as usize], words[NEXT].load(Ordering::Acquire));
+    each_in_chain(arena, chain, |target, head, entry| {
+        let asking = Asking { view, topic, event, seen };
+        if !head.is_always() && entry::holds(entry, head.codes(), seen, &asking) {
+            let target = target.load(Ordering::Acquire);
+            if is_gate(target) {
+                seen.set_derived(target & !IS_GATE);
+            } else if target != NOBODY && (!head.is_several() || seen.mark(target)) {
+                found(target);
             }
-            at += head.words();
         }
-        if next == 0 {
-            return;
-        }
-        (words, next) = chain_words(arena, next);
-    }
+    });
 }
 
 fn hit(arena: &Arena, target: u32, found: &mut impl FnMut(Hit<'_>)) {
@@ -360,28 +346,20 @@ pub(super) fn find_always(view: &View, slot: Slot, topic: &Topic, found: &mut im
         block = arena.load(block, undivided);
         has_others = true;
     }
-    if block != 0 && meta(arena, block).kind() == Kind::Ids {
-        // A list below a code.
-        return true;
+    if block == 0 || meta(arena, block).kind() == Kind::Ids {
+        // Nothing, or a list below a code.
+        return has_others;
     }
     let seen = Seen::new();
-    while block != 0 {
-        let (words, next) = chain_words(arena, block);
-        let mut at = 0;
-        while at + ENTRY_HEAD <= words.len() {
-            let head = Head(words[at + 1].load(Ordering::Relaxed));
-            let target = words[at].load(Ordering::Acquire);
-            // One that was removed counts: another may have been added behind it meanwhile.
-            has_others |= !head.is_always();
-            let asking = Asking { view, topic, event: &(), seen: &seen };
-            let entry = &words[at + ENTRY_HEAD..at + head.words()];
-            if head.is_always() && target != NOBODY && entry::holds(entry, head.codes(), &seen, &asking) {
-                hit(arena, target, found);
-            }
-            at += head.words();
+    each_in_chain(arena, chain_words(arena, block), |target, head, entry| {
+        let target = target.load(Ordering::Acquire);
+        // One that was removed counts: another may have been added behind it meanwhile.
+        has_others |= !head.is_always();
+        let asking = Asking { view, topic, event: &(), seen: &seen };
+        if head.is_always() && target != NOBODY && entry::holds(entry, head.codes(), &seen, &asking) {
+            hit(arena, target, found);
         }
-        block = next;
-    }
+    });
     has_others
 }
 

@@ -6,13 +6,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::index::arena::{Arena, Handle, LINE};
+use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{
-    CHAIN_HEAD, CHILDREN, DERIVED, Kind, META, Meta, NEXT, REST, attribute_bit, chain_words,
+    CHAIN_HEAD, CHILDREN, DERIVED, Kind, Meta, NEXT, REST, attribute_bit, each_in_chain, start,
 };
 use crate::index::boxes::{self, Waiting};
-use crate::index::entry::{ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOBODY, is_gate};
-use crate::index::matching::{child, fetch, uses_gates};
+use crate::index::entry::{Head, IS_GATE, IS_LIST, NOBODY, is_gate};
+use crate::index::matching::{child, fetch_block, uses_gates};
 use crate::index::trie::Slot;
 use crate::index::writer::View;
 use crate::topic::Topic;
@@ -215,8 +215,7 @@ impl Scratch {
     ) {
         let is_chain = |step: &Step| step.meta.kind() == Kind::Entries;
         for step in group.iter().filter(|step| is_chain(step)) {
-            let words = &view.common.arena.words(step.block)[..step.first as usize];
-            fetch(words.iter().step_by(LINE));
+            fetch_block(&view.common.arena, step.block, step.first);
         }
         for step in group.drain(..) {
             match is_chain(&step) {
@@ -254,29 +253,17 @@ impl Scratch {
     ) {
         let arena = &view.common.arena;
         let words = arena.words(step.block);
-        let mut next = words[NEXT].load(Ordering::Acquire);
-        let mut words = &words[CHAIN_HEAD..step.first as usize];
-        loop {
-            let mut at = 0;
-            while at + ENTRY_HEAD <= words.len() {
-                let head = Head(words[at + 1].load(Ordering::Relaxed));
-                let entry = &words[at + ENTRY_HEAD..at + head.words()];
-                let together = &self.together;
-                let holding = match head.is_always() {
-                    true => 0,
-                    false => Events { view, asked, together }.holding(entry, head.codes(), step.events),
-                };
-                if holding != 0 {
-                    let target = words[at].load(Ordering::Acquire);
-                    self.meet(target, head, holding, found);
-                }
-                at += head.words();
+        let chain = (&words[CHAIN_HEAD..step.first as usize], words[NEXT].load(Ordering::Acquire));
+        each_in_chain(arena, chain, |target, head, entry| {
+            let together = &self.together;
+            let holding = match head.is_always() {
+                true => 0,
+                false => Events { view, asked, together }.holding(entry, head.codes(), step.events),
+            };
+            if holding != 0 {
+                self.meet(target.load(Ordering::Acquire), head, holding, found);
             }
-            if next == 0 {
-                return;
-            }
-            (words, next) = chain_words(arena, next);
-        }
+        });
     }
 
     #[inline]
@@ -323,8 +310,7 @@ impl Scratch {
 #[inline]
 fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle, events: u64) {
     if block != 0 {
-        let words = arena.words(block);
-        let first = words[0].load(Ordering::Acquire);
-        queue.push(Step { block, first, meta: Meta(words[META].load(Ordering::Relaxed)), events });
+        let (first, meta) = start(arena, block);
+        queue.push(Step { block, first, meta, events });
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::arena::{Arena, Handle};
+use super::super::arena::{Arena, Handle, LINE};
 use super::super::blocks::{Kind, meta};
 use super::super::entry::NOBODY;
 use super::super::seen::{Rank, Seen};
@@ -18,8 +18,6 @@ use super::{
 };
 use crate::simd;
 
-/// Words of a cache line.
-const LINE: usize = 16;
 /// How many blocks wait for the memory, and how many leaves that were compared.
 const AHEAD: usize = 24;
 const BEHIND: usize = 8;

@@ -162,8 +162,11 @@ impl Writer {
         let kind = meta(self.arena(), block).kind();
         let used = self.arena().load(block, 0) as usize;
         let live = used - meta(self.arena(), block).dead();
+        // A copy has room for one part in so many more; a block before others is so much shorter than
+        // the longest. In lists of numbers, room that nobody uses is most of the cost.
+        let (growth, shortness) = if kind == Kind::Ids { (4, 8) } else { (2, 4) };
         if live + words.len() > CHAIN_WORDS_MAX {
-            let before = self.new_block(owner, kind, CHAIN_WORDS_MAX / 4);
+            let before = self.new_block(owner, kind, CHAIN_WORDS_MAX / shortness);
             self.arena().store(before, NEXT, block);
             self.arena().store(block, PREVIOUS, before);
             self.append_in_place(before, words);
@@ -171,7 +174,7 @@ impl Writer {
             self.lead(view, owner, block, before);
             return;
         }
-        let wanted = (live + words.len()).max((live + live / 2).min(CHAIN_WORDS_MAX));
+        let wanted = (live + words.len()).max((live + live / growth).min(CHAIN_WORDS_MAX));
         let copy = self.copy(view, owner, kind, block, wanted);
         self.append_in_place(copy, words);
         self.add_home(words[0], copy);

@@ -6,8 +6,8 @@ use super::Writer;
 use super::homes::IS_SEVERAL;
 use crate::index::arena::Handle;
 use crate::index::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, LIST_COUNT, LIST_FINGERPRINT, LIST_OWNER, LIST_WORDS,
-    Meta, NEXT, Owner, PREVIOUS, meta,
+    CHAIN_HEAD, CHAIN_OWNER, Kind, LIST_COUNT, LIST_FINGERPRINT, LIST_OWNER, LIST_WORDS, Meta, NEXT, Owner,
+    PREVIOUS, meta,
 };
 use crate::index::entry::{ENTRY_HEAD, Head, IS_LIST};
 use crate::index::fingerprint::Fingerprint;
@@ -95,34 +95,9 @@ impl Writer {
         self.arena().store(list, LIST_COUNT, count + 1);
         if self.append_in_place(block, &[number]) {
             self.homes.set(number, block);
-            return;
+        } else {
+            self.append_grown(view, Owner::List(list), block, &[number]);
         }
-        self.append_ids(view, list, block, number);
-    }
-
-    pub(super) fn append_ids(&mut self, view: &View, list: Handle, block: Handle, number: u32) {
-        let owner = Owner::List(list);
-        let used = self.arena().load(block, 0) as usize;
-        let live = used - meta(self.arena(), block).dead();
-        if live == CHAIN_WORDS_MAX {
-            let before = self.new_block(owner, Kind::Ids, CHAIN_WORDS_MAX / 8);
-            self.arena().store(before, NEXT, block);
-            self.arena().store(block, PREVIOUS, before);
-            self.append_in_place(before, &[number]);
-            self.homes.set(number, before);
-            self.lead(view, owner, block, before);
-            return;
-        }
-        let wanted = (live + 1).max((live + live / 4).min(CHAIN_WORDS_MAX));
-        let copy = self.copy(view, owner, Kind::Ids, block, wanted);
-        self.append_in_place(copy, &[number]);
-        self.homes.set(number, copy);
-        let next = self.arena().load(block, NEXT);
-        if next != 0 {
-            self.arena().store(next, PREVIOUS, copy);
-        }
-        self.lead(view, owner, block, copy);
-        self.retire(block);
     }
 
     pub(super) fn remove_from_list(&mut self, view: &View, block: Handle, number: u32) {
