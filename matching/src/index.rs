@@ -14,7 +14,7 @@
 //! Edges keep one [`Route`] per topic: what topic filters alone decide. [`Index::visit`] and
 //! [`Index::collect`] renew it where it is not current and decide the rest from the event.
 //!
-//! In order of reading: `entry` (how a filter is written), `blocks` (how entries lie), `matching`
+//! In order of reading: `entry` and `clauses` (how a filter is written), `blocks` (how entries lie), `matching`
 //! (how they are met), `place` and `writer` (how they get there), `codes`, `traffic` (what is rare),
 //! `checks`, `trie`, `table`; `arena` and `epoch` are what makes it safe to read meanwhile.
 
@@ -32,6 +32,7 @@ use crate::value::Attributes;
 
 use arena::Handle;
 pub use batch::BATCH;
+pub(crate) use clauses::Literal;
 use entry::{IS_GATE, NOBODY};
 use epoch::PLACES;
 use fingerprint::Fingerprints;
@@ -46,6 +47,7 @@ mod batch;
 mod blocks;
 mod boxes;
 mod checks;
+mod clauses;
 mod codes;
 mod entry;
 mod epoch;

@@ -1,7 +1,8 @@
-//! 64 bytes compared with one at once: the only place with `unsafe` in the workspace.
+//! 64 things read at once, bytes of columns here and literals of filters in `literals`: the only
+//! place with `unsafe` in the workspace.
 //!
-//! 1. [`scalar`] says what the answer is. What the processor offers beyond it gives the same, bit
-//!    by bit, and is used where it was found at run time.
+//! 1. What is called scalar says what the answer is. What the processor offers beyond it gives the
+//!    same, bit by bit, and is used where it was found at run time.
 //! 2. A writer may store to the words meanwhile. They are read by machine instructions, not as
 //!    memory that nobody else changes: each word comes old or new, as by a relaxed load.
 //! 3. Byte `i` of a column is byte `i % 4` of word `i / 4`, the lowest first.
@@ -9,6 +10,8 @@
 //! Not here: what the bytes mean.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+
+pub(crate) mod literals;
 
 /// Words of a column.
 pub(crate) const WORDS: usize = 16;

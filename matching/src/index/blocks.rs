@@ -5,14 +5,16 @@
 //! | block | words |
 //! |---|---|
 //! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
+//! | clauses | used, meta, next, owner (2), previous, literals; from the end downwards targets (`super::clauses`) |
 //! | ids | used, meta, next, owner (2), previous, numbers of entries |
 //! | inner | rest, meta, attributes of children (2), owner (2), children, children by gates, whether gates are used |
 //! | list | first block of ids, meta, home, numbers, owner (2), fingerprint (3) |
 //! | homes | how many, meta, blocks |
 //! | boxes, box | `super::boxes` |
 //!
-//! 1. *Entries* and *ids* form chains. A chain's words change in two ways while readers are at
-//!    them: `used` grows after what it covers was written, and a target becomes `NOBODY`.
+//! 1. *Entries*, *clauses* and *ids* form chains; blocks of the first two may be in one chain. A
+//!    chain's words change in two ways while readers are at them: `used` grows after what it covers
+//!    was written, and a target becomes `NOBODY`.
 //! 2. *Inner* divides entries by a code that they ask for: a child is found in the table of links
 //!    by (inner, code). `rest` is a chain of those that ask for no more codes.
 //! 3. The owner says where the handle of a chain or of an inner block is kept.
@@ -60,10 +62,44 @@ pub(super) enum Kind {
     Homes,
     Boxes,
     Box,
+    Clauses,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Entries, Kind::Ids, Kind::Inner, Kind::List, Kind::Homes, Kind::Boxes, Kind::Box];
+const KINDS: [Kind; 8] =
+    [Kind::Entries, Kind::Ids, Kind::Inner, Kind::List, Kind::Homes, Kind::Boxes, Kind::Box, Kind::Clauses];
+
+impl Kind {
+    /// Whether blocks of this kind are chains of filters.
+    pub(super) fn has_entries(self) -> bool {
+        matches!(self, Kind::Entries | Kind::Clauses)
+    }
+}
+
+/// The first word of a block of a chain: where what is written from its beginning ends, and how many
+/// targets there are at its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Used(pub(super) u32);
+
+impl Used {
+    pub(super) fn new(end: usize, targets: usize) -> Used {
+        Used(end as u32 | (targets as u32) << 16)
+    }
+
+    #[inline]
+    pub(super) fn end(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    #[inline]
+    pub(super) fn targets(self) -> usize {
+        (self.0 >> 16) as usize
+    }
+
+    /// Words in all.
+    pub(super) fn words(self) -> usize {
+        self.end() + self.targets()
+    }
+}
 
 /// Kind, size in words and how many of them hold what was removed.
 #[derive(Clone, Copy, Debug)]
@@ -140,14 +176,14 @@ pub(super) fn meta(arena: &Arena, block: Handle) -> Meta {
     Meta(arena.words(block)[META].load(Ordering::Relaxed))
 }
 
-/// The words of a chain's block that are in use, and the next block. That is read first: who finds
-/// the chain ends here then finds all that was added before the others went.
+/// The words of a chain's block that are in use from its beginning, and the next block. That is read
+/// first: who finds the chain ends here then finds all that was added before the others went.
 #[inline]
 pub(super) fn chain_words(arena: &Arena, block: Handle) -> (&[AtomicU32], Handle) {
     let words = arena.words(block);
     let next = words[NEXT].load(Ordering::Acquire);
-    let used = words[0].load(Ordering::Acquire) as usize;
-    (&words[CHAIN_HEAD..used], next)
+    let used = Used(words[0].load(Ordering::Acquire));
+    (&words[CHAIN_HEAD..used.end()], next)
 }
 
 /// A block's first word, which covers what was written before it, and what it is.
@@ -157,26 +193,39 @@ pub(super) fn start(arena: &Arena, block: Handle) -> (u32, Meta) {
     (words[0].load(Ordering::Acquire), Meta(words[META].load(Ordering::Relaxed)))
 }
 
-/// Calls `see` with each entry of a chain: where its target is, its head, and the codes and
-/// operations behind. `chain` is as [`chain_words`] gives it.
+/// Calls `see` with each entry of a block of rows, of which these are the words in use: where its
+/// target is, its head, and the codes and operations behind.
 #[inline]
-pub(super) fn each_in_chain<'a>(
-    arena: &'a Arena,
-    chain: (&'a [AtomicU32], Handle),
+pub(super) fn each_row<'a>(
+    words: &'a [AtomicU32],
     mut see: impl FnMut(&'a AtomicU32, Head, &'a [AtomicU32]),
 ) {
-    let (mut words, mut next) = chain;
+    let mut at = 0;
+    while at + ENTRY_HEAD <= words.len() {
+        let head = Head(words[at + 1].load(Ordering::Relaxed));
+        see(&words[at], head, &words[at + ENTRY_HEAD..at + head.words()]);
+        at += head.words();
+    }
+}
+
+/// Calls `see` with each block of a chain, the first of which is known already: its words, how many
+/// are used, and what it is.
+#[inline]
+pub(super) fn each_block<'a>(
+    arena: &'a Arena,
+    (block, first, meta): (Handle, u32, Meta),
+    mut see: impl FnMut(&'a [AtomicU32], Used, Meta),
+) {
+    let (mut words, mut used, mut meta) = (arena.words(block), Used(first), meta);
     loop {
-        let mut at = 0;
-        while at + ENTRY_HEAD <= words.len() {
-            let head = Head(words[at + 1].load(Ordering::Relaxed));
-            see(&words[at], head, &words[at + ENTRY_HEAD..at + head.words()]);
-            at += head.words();
-        }
+        let next = words[NEXT].load(Ordering::Acquire);
+        see(words, used, meta);
         if next == 0 {
             return;
         }
-        (words, next) = chain_words(arena, next);
+        words = arena.words(next);
+        used = Used(words[0].load(Ordering::Acquire));
+        meta = Meta(words[META].load(Ordering::Relaxed));
     }
 }
 

@@ -163,7 +163,8 @@ pub(super) fn holds<T: Tests>(words: &[AtomicU32], codes: usize, seen: &Seen, te
         && (operations.is_empty() || all_hold(operations, seen, tests))
 }
 
-fn all_hold<T: Tests>(mut words: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
+/// Whether operations hold, one behind the other.
+pub(super) fn all_hold<T: Tests>(mut words: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
     while let [first, rest @ ..] = words {
         let operation = Operation(first.load(Ordering::Relaxed));
         // Most are ranges of integers.

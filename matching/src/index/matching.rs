@@ -13,11 +13,12 @@ use super::EntryId;
 use super::arena::{Arena, Handle, LINE};
 use super::batch::BatchScratch;
 use super::blocks::{
-    ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, chain_words,
-    each_in_chain, meta, start,
+    ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, Used, chain_words,
+    each_block, each_row, meta, start,
 };
 use super::boxes::{self, Waiting};
-use super::entry::{self, Head, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
+use super::clauses;
+use super::entry::{self, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
 use super::seen::{SAMPLED, Seen};
 use super::table::Key;
 use super::trie::Slot;
@@ -151,11 +152,11 @@ fn hand_over(
     lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
     fetch(lists.iter().filter(|block| **block != 0).map(|block| &arena.words(*block)[0]));
     lists.drain(..).for_each(|block| push(arena, blocks, block));
-    blocks.iter().take(AHEAD).for_each(|step| fetch_block(arena, step.block, step.first));
+    blocks.iter().take(AHEAD).for_each(|step| fetch_block(arena, step.block, step.first, step.meta));
     let mut next = 0;
     while let Some(step) = blocks.get(next).copied() {
         if let Some(later) = blocks.get(next + AHEAD) {
-            fetch_block(arena, later.block, later.first);
+            fetch_block(arena, later.block, later.first, later.meta);
         }
         next += 1;
         let words = arena.words(step.block);
@@ -205,7 +206,7 @@ fn walk<A: Attributes + ?Sized>(
         steps.follow_links(view);
     }
     for group in steps.chains.chunks(CHAINS_AHEAD) {
-        group.iter().for_each(|step| fetch_block(arena, step.block, step.first));
+        group.iter().for_each(|step| fetch_block(arena, step.block, step.first, step.meta));
         group.iter().for_each(|step| scan(view, *step, (topic, event), seen, found));
     }
     steps.chains.clear();
@@ -277,10 +278,17 @@ fn fetch<'w>(words: impl Iterator<Item = &'w AtomicU32>) {
     words.for_each(simd::prefetch);
 }
 
-/// Asks for the words of a block that are in use.
+/// Asks for the words of a block of a chain that are in use.
 #[inline]
-pub(super) fn fetch_block(arena: &Arena, block: Handle, used: u32) {
-    fetch(arena.words(block)[..used as usize].iter().step_by(LINE));
+pub(super) fn fetch_block(arena: &Arena, block: Handle, first: u32, meta: Meta) {
+    let (words, used) = (arena.words(block), Used(first));
+    fetch(words[..used.end()].iter().step_by(LINE));
+    if used.targets() > 0 {
+        // These go on where the others end, or behind what is free.
+        let start = (meta.size() - used.targets()).max(used.end().next_multiple_of(LINE));
+        fetch(words[start.min(meta.size())..meta.size()].iter().step_by(LINE));
+        simd::prefetch(&words[meta.size() - 1]);
+    }
 }
 
 #[inline]
@@ -304,19 +312,30 @@ fn scan<A: Attributes + ?Sized>(
     seen: &mut Seen,
     found: &mut impl FnMut(u32),
 ) {
-    let arena = &view.common.arena;
-    let words = arena.words(step.block);
-    let chain = (&words[CHAIN_HEAD..step.first as usize], words[NEXT].load(Ordering::Acquire));
-    each_in_chain(arena, chain, |target, head, entry| {
-        let asking = Asking { view, topic, event, seen };
-        if !head.is_always() && entry::holds(entry, head.codes(), seen, &asking) {
-            let target = target.load(Ordering::Acquire);
-            if is_gate(target) {
-                seen.set_derived(target & !IS_GATE);
-            } else if target != NOBODY && (!head.is_several() || seen.mark(target)) {
-                found(target);
-            }
+    let mut meet = |seen: &mut Seen, target: u32, is_several: bool| {
+        if is_gate(target) {
+            seen.set_derived(target & !IS_GATE);
+        } else if target != NOBODY && (!is_several || seen.mark(target)) {
+            found(target);
         }
+    };
+    let chain = (step.block, step.first, step.meta);
+    each_block(&view.common.arena, chain, |words, used, meta| match meta.kind() {
+        Kind::Clauses => {
+            clauses::each_holding(&words[..meta.size()], used, seen, |seen, target, last, literals| {
+                let asking = Asking { view, topic, event, seen };
+                let holds = |operations: clauses::Operations| entry::all_hold(&operations, seen, &asking);
+                if !last.has_operations() || holds(clauses::operations(literals)) {
+                    meet(seen, target, last.is_several());
+                }
+            });
+        }
+        _ => each_row(&words[CHAIN_HEAD..used.end()], |target, head, entry| {
+            let asking = Asking { view, topic, event, seen };
+            if !head.is_always() && entry::holds(entry, head.codes(), seen, &asking) {
+                meet(seen, target.load(Ordering::Acquire), head.is_several());
+            }
+        }),
     });
 }
 
@@ -351,14 +370,21 @@ pub(super) fn find_always(view: &View, slot: Slot, topic: &Topic, found: &mut im
         return has_others;
     }
     let seen = Seen::new();
-    each_in_chain(arena, chain_words(arena, block), |target, head, entry| {
-        let target = target.load(Ordering::Acquire);
-        // One that was removed counts: another may have been added behind it meanwhile.
-        has_others |= !head.is_always();
-        let asking = Asking { view, topic, event: &(), seen: &seen };
-        if head.is_always() && target != NOBODY && entry::holds(entry, head.codes(), &seen, &asking) {
-            hit(arena, target, found);
+    let (first, meta) = start(arena, block);
+    each_block(arena, (block, first, meta), |words, used, meta| {
+        if meta.kind() == Kind::Clauses {
+            has_others = true;
+            return;
         }
+        each_row(&words[CHAIN_HEAD..used.end()], |target, head, entry| {
+            let target = target.load(Ordering::Acquire);
+            // One that was removed counts: another may have been added behind it meanwhile.
+            has_others |= !head.is_always();
+            let asking = Asking { view, topic, event: &(), seen: &seen };
+            if head.is_always() && target != NOBODY && entry::holds(entry, head.codes(), &seen, &asking) {
+                hit(arena, target, found);
+            }
+        });
     });
     has_others
 }
@@ -379,20 +405,20 @@ fn undivided_at(arena: &Arena, block: Handle) -> Option<usize> {
 /// topic.
 pub(super) fn has_filtered(view: &View, slot: Slot) -> bool {
     let arena = &view.common.arena;
-    let mut block = slot.load(arena);
-    if undivided_at(arena, block).is_some() {
-        return true;
+    let block = slot.load(arena);
+    if block == 0 || undivided_at(arena, block).is_some() {
+        return block != 0;
     }
-    while block != 0 {
-        let (mut words, next) = chain_words(arena, block);
-        while let [target, head, ..] = words {
-            let head = Head(head.load(Ordering::Relaxed));
-            if !head.is_always() && target.load(Ordering::Relaxed) != NOBODY {
-                return true;
-            }
-            words = &words[head.words()..];
+    let (first, meta) = start(arena, block);
+    let mut has_filtered = false;
+    let is_live = |target: &AtomicU32| target.load(Ordering::Relaxed) != NOBODY;
+    each_block(arena, (block, first, meta), |words, used, meta| match meta.kind() {
+        Kind::Clauses => {
+            has_filtered |= words[meta.size() - used.targets()..meta.size()].iter().any(is_live);
         }
-        block = next;
-    }
-    false
+        _ => each_row(&words[CHAIN_HEAD..used.end()], |target, head, _| {
+            has_filtered |= !head.is_always() && is_live(target);
+        }),
+    });
+    has_filtered
 }

@@ -179,6 +179,12 @@ impl Seen {
         self.bits.get(code as usize / 64).is_some_and(|word| word >> (code % 64) & 1 == 1)
     }
 
+    /// A bit for each code, the lowest first.
+    #[inline]
+    pub(super) fn bits(&self) -> &[u64] {
+        &self.bits
+    }
+
     /// The codes of attributes, in the order in which they were set.
     pub(super) fn codes(&self) -> &[SetCode] {
         &self.codes

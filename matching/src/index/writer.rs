@@ -70,6 +70,8 @@ pub(super) struct Writer {
     pub(super) settled: Vec<u32>,
     /// Room for the words of one entry.
     words: Vec<u32>,
+    /// And for literals.
+    literals: Vec<u32>,
 }
 
 /// An entry on its way to another block.
@@ -114,6 +116,7 @@ impl Writer {
             sets: Sets::default(),
             settled: Vec::new(),
             words: Vec::new(),
+            literals: Vec::new(),
         };
         (view, writer)
     }
@@ -232,7 +235,7 @@ impl Writer {
             block = self.first_block_of(target)?;
         }
         let is_box = meta(self.arena(), block).kind() == Kind::Box;
-        let is_always = !is_box && chains::find(self.arena(), block, target)?.is_always();
+        let is_always = !is_box && chains::is_always(self.arena(), block, target)?;
         Some((self.slot_above(self.owner_of(block))?, is_always))
     }
 
@@ -363,7 +366,7 @@ impl Writer {
                 return;
             }
             let kind = meta(self.arena(), block).kind();
-            if kind == Kind::Entries {
+            if kind.has_entries() {
                 self.append(view, owner, block, moving);
                 return;
             }

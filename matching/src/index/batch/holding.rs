@@ -31,7 +31,8 @@ impl<A: Attributes + ?Sized> Events<'_, A> {
         if operations.is_empty() { events } else { self.all_hold(operations, events) }
     }
 
-    fn all_hold(&self, mut words: &[AtomicU32], mut events: u64) -> u64 {
+    /// Those for which operations hold, one behind the other.
+    pub(super) fn all_hold(&self, mut words: &[AtomicU32], mut events: u64) -> u64 {
         while let [first, rest @ ..] = words {
             let operation = Operation(first.load(Ordering::Relaxed));
             let second = rest.first().map_or(0, |word| word.load(Ordering::Relaxed));

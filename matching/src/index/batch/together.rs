@@ -4,6 +4,9 @@
 //!    them. Codes of gates are only here.
 //! 2. Cleared after each batch in time that grows with what was set.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::index::Literal;
 use crate::index::arena::Arena;
 use crate::index::codes::Vocabulary;
 use crate::index::seen::{SAMPLED, Seen, SetCode};
@@ -46,6 +49,24 @@ impl Together {
     #[inline]
     pub(super) fn having(&self, code: u32) -> u64 {
         self.having.get(code as usize).copied().unwrap_or(0)
+    }
+
+    /// Those of `events` for which all clauses of an entry hold.
+    #[inline]
+    pub(super) fn holding(&self, literals: &[AtomicU32], mut events: u64) -> u64 {
+        let mut clause = 0;
+        for literal in literals {
+            let literal = Literal(literal.load(Ordering::Relaxed));
+            let having = self.having(literal.code());
+            clause |= if literal.has(Literal::NOT) { !having } else { having };
+            if literal.has(Literal::CLAUSE_END) {
+                events &= std::mem::take(&mut clause);
+                if events == 0 {
+                    return 0;
+                }
+            }
+        }
+        events
     }
 
     /// Gives a code of no attribute to events.

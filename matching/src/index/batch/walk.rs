@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{
-    CHAIN_HEAD, CHILDREN, DERIVED, Kind, Meta, NEXT, REST, attribute_bit, each_in_chain, start,
+    CHAIN_HEAD, CHILDREN, DERIVED, Kind, Meta, NEXT, REST, attribute_bit, each_block, each_row, start,
 };
 use crate::index::boxes::{self, Waiting};
-use crate::index::entry::{Head, IS_GATE, IS_LIST, NOBODY, is_gate};
+use crate::index::clauses;
+use crate::index::entry::{IS_GATE, IS_LIST, NOBODY, is_gate};
 use crate::index::matching::{child, fetch_block, uses_gates};
 use crate::index::trie::Slot;
 use crate::index::writer::View;
@@ -213,9 +214,9 @@ impl Scratch {
         asked: &[(&Topic, &A)],
         found: &mut impl FnMut(Met<'_>),
     ) {
-        let is_chain = |step: &Step| step.meta.kind() == Kind::Entries;
+        let is_chain = |step: &Step| step.meta.kind().has_entries();
         for step in group.iter().filter(|step| is_chain(step)) {
-            fetch_block(&view.common.arena, step.block, step.first);
+            fetch_block(&view.common.arena, step.block, step.first, step.meta);
         }
         for step in group.drain(..) {
             match is_chain(&step) {
@@ -251,28 +252,40 @@ impl Scratch {
         asked: &[(&Topic, &A)],
         found: &mut impl FnMut(Met<'_>),
     ) {
-        let arena = &view.common.arena;
-        let words = arena.words(step.block);
-        let chain = (&words[CHAIN_HEAD..step.first as usize], words[NEXT].load(Ordering::Acquire));
-        each_in_chain(arena, chain, |target, head, entry| {
-            let together = &self.together;
-            let holding = match head.is_always() {
-                true => 0,
-                false => Events { view, asked, together }.holding(entry, head.codes(), step.events),
-            };
-            if holding != 0 {
-                self.meet(target.load(Ordering::Acquire), head, holding, found);
+        let chain = (step.block, step.first, step.meta);
+        each_block(&view.common.arena, chain, |words, used, meta| match meta.kind() {
+            Kind::Clauses => {
+                clauses::each_entry(&words[..meta.size()], used, |target, literals, last| {
+                    let mut holding = self.together.holding(literals, step.events);
+                    if holding != 0 && last.has_operations() {
+                        let events = Events { view, asked, together: &self.together };
+                        holding = events.all_hold(&clauses::operations(literals), holding);
+                    }
+                    if holding != 0 {
+                        self.meet(target.load(Ordering::Acquire), last.is_several(), holding, found);
+                    }
+                });
             }
+            _ => each_row(&words[CHAIN_HEAD..used.end()], |target, head, entry| {
+                let together = &self.together;
+                let holding = match head.is_always() {
+                    true => 0,
+                    false => Events { view, asked, together }.holding(entry, head.codes(), step.events),
+                };
+                if holding != 0 {
+                    self.meet(target.load(Ordering::Acquire), head.is_several(), holding, found);
+                }
+            }),
         });
     }
 
     #[inline]
-    fn meet(&mut self, target: u32, head: Head, events: u64, found: &mut impl FnMut(Met<'_>)) {
+    fn meet(&mut self, target: u32, is_several: bool, events: u64, found: &mut impl FnMut(Met<'_>)) {
         match target {
             NOBODY => {}
             _ if is_gate(target) => self.together.give(target & !IS_GATE, events),
             _ if target & IS_LIST != 0 => self.lists.push((target & !IS_LIST, events)),
-            _ if head.is_several() => self.gathered.add(target, events),
+            _ if is_several => self.gathered.add(target, events),
             _ => found(Met::One(target, events)),
         }
     }

@@ -3,10 +3,10 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::filter::Filter;
 use crate::index::arena::Handle;
-use crate::index::blocks::{Kind, REST, chain_words, meta};
-use crate::index::entry::Head;
+use crate::index::blocks::{Kind, NEXT, REST, meta};
 use crate::index::seen::{SAMPLED, Seen};
 use crate::index::table::Key;
+use crate::index::writer::chains;
 use crate::index::{EntryId, Index, trie};
 use crate::selector::Selector;
 use crate::topic::{Topic, TopicFilter};
@@ -133,13 +133,7 @@ fn met_below(index: &Index<usize>, block: Handle, seen: &Seen) -> usize {
         let children = seen.codes().iter().map(|set| met_below(index, child(set.code), seen));
         return children.sum::<usize>() + met_below(index, arena.load(block, REST), seen);
     }
-    let (mut words, next) = chain_words(arena, block);
-    let mut count = 0;
-    while let [_, head, ..] = words {
-        count += 1;
-        words = &words[Head(head.load(Ordering::Relaxed)).words()..];
-    }
-    count + met_below(index, next, seen)
+    chains::count(arena, block) + met_below(index, arena.load(block, NEXT), seen)
 }
 
 #[test]

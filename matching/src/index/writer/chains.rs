@@ -4,17 +4,20 @@
 //!    copied to one with room for half as many more, up to the longest block; then another block
 //!    goes before it.
 //! 2. Entries that move are copied word by word from block to block; each learns its new home.
+//! 3. Entries go about as rows (`super::super::entry`), which a block of clauses is made of and read
+//!    back to. A block that is made is one of clauses where most of its entries are nothing else.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{View, Writer};
 use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, Meta, NEXT, Owner, PREVIOUS, meta,
+    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, Meta, NEXT, Owner, PREVIOUS, Used, meta, start,
 };
+use crate::index::clauses;
 use crate::index::entry::{ENTRY_HEAD, Head, NOBODY};
 
-/// Copies of the entries of a block.
+/// Copies of the entries of a block, as rows.
 pub(in crate::index) struct Entries(Vec<u32>);
 
 impl Entries {
@@ -38,40 +41,72 @@ fn split(kind: Kind, words: &[u32]) -> impl Iterator<Item = &[u32]> {
     })
 }
 
-/// The words of each entry, or number, in a block of a chain, with those that were removed.
-pub(super) fn each_entry(arena: &Arena, block: Handle) -> impl Iterator<Item = &[AtomicU32]> {
-    let words = arena.words(block);
-    let used = words[0].load(Ordering::Relaxed) as usize;
-    let is_ids = meta(arena, block).kind() == Kind::Ids;
-    let mut rest = &words[CHAIN_HEAD..used];
-    std::iter::from_fn(move || {
-        let (entry, next) = rest.split_at(match rest {
-            [] => return None,
-            _ if is_ids => 1,
-            entry => head(entry).words(),
-        });
-        rest = next;
-        Some(entry)
-    })
+/// An entry, or number, in a block of a chain.
+#[derive(Clone, Copy)]
+pub(super) struct Placed<'a> {
+    /// Where the target is.
+    pub(super) target: &'a AtomicU32,
+    /// How many words it takes there.
+    pub(super) words: usize,
+    kind: Kind,
+    /// What is written about it: a row, or literals.
+    body: &'a [AtomicU32],
 }
 
-/// The target of an entry in a block.
-pub(super) fn target(entry: &[AtomicU32]) -> u32 {
-    entry[0].load(Ordering::Relaxed)
+impl Placed<'_> {
+    pub(super) fn target(&self) -> u32 {
+        self.target.load(Ordering::Relaxed)
+    }
+
+    /// Appends it as a row, or as a number.
+    pub(super) fn read(&self, row: &mut Vec<u32>) {
+        match self.kind {
+            Kind::Clauses => clauses::read(self.target(), self.body, row),
+            _ => row.extend(self.body.iter().map(|word| word.load(Ordering::Relaxed))),
+        }
+    }
 }
 
-fn head(entry: &[AtomicU32]) -> Head {
-    Head(entry[1].load(Ordering::Relaxed))
+/// Calls `see` with each entry, or number, in a block of a chain, those included that were removed.
+pub(super) fn each_placed<'a>(arena: &'a Arena, block: Handle, mut see: impl FnMut(Placed<'a>)) {
+    let (first, meta) = start(arena, block);
+    let (used, kind) = (Used(first), meta.kind());
+    let words = &arena.words(block)[..meta.size()];
+    match kind {
+        Kind::Clauses => clauses::each_entry(words, used, |target, body, _| {
+            see(Placed { target, words: body.len() + 1, kind, body });
+        }),
+        Kind::Ids => words[CHAIN_HEAD..used.end()]
+            .chunks(1)
+            .for_each(|body| see(Placed { target: &body[0], words: 1, kind, body })),
+        _ => {
+            let mut rest = &words[CHAIN_HEAD..used.end()];
+            while let [target, head, ..] = rest {
+                let (body, next) = rest.split_at(Head(head.load(Ordering::Relaxed)).words());
+                see(Placed { target, words: body.len(), kind, body });
+                rest = next;
+            }
+        }
+    }
 }
 
-/// The head of the first entry in a block that stands for `wanted`.
-pub(super) fn find(arena: &Arena, block: Handle, wanted: u32) -> Option<Head> {
-    each_entry(arena, block).find(|entry| target(entry) == wanted).map(head)
+/// Whether the target `wanted` of a block wants every event of its topic; `None` if it is not there.
+pub(super) fn is_always(arena: &Arena, block: Handle, wanted: u32) -> Option<bool> {
+    let mut found = None;
+    each_placed(arena, block, |placed| {
+        if placed.target() == wanted {
+            let is_row = placed.kind == Kind::Entries;
+            found = Some(is_row && Head(placed.body[1].load(Ordering::Relaxed)).is_always());
+        }
+    });
+    found
 }
 
 /// How many entries of a block were not removed.
 pub(in crate::index) fn count(arena: &Arena, block: Handle) -> usize {
-    each_entry(arena, block).filter(|entry| target(entry) != NOBODY).count()
+    let mut count = 0;
+    each_placed(arena, block, |placed| count += usize::from(placed.target() != NOBODY));
+    count
 }
 
 /// Appends an entry with the flags of `head` to `words`; codes and operations come in two parts,
@@ -91,15 +126,23 @@ pub(super) fn write_entry(
 
 /// Chains.
 impl Writer {
-    /// The words of each entry of a block that was not removed.
+    /// The row of each entry of a block that was not removed.
     pub(in crate::index) fn entries(&self, block: Handle) -> Entries {
-        let live = each_entry(self.arena(), block).filter(|entry| target(entry) != NOBODY);
-        let mut words = Vec::with_capacity(self.arena().load(block, 0) as usize);
-        live.for_each(|entry| words.extend(entry.iter().map(|word| word.load(Ordering::Relaxed))));
+        let mut words = Vec::with_capacity(2 * self.used(block).words());
+        each_placed(self.arena(), block, |placed| {
+            if placed.target() != NOBODY {
+                placed.read(&mut words);
+            }
+        });
         Entries(words)
     }
 
-    /// Makes the first block of a chain. `entries` are the words of all, one behind the other.
+    /// What is used of a block of a chain.
+    pub(super) fn used(&self, block: Handle) -> Used {
+        Used(self.arena().load(block, 0))
+    }
+
+    /// Makes the first block of a chain. `entries` are the rows of all, or numbers, one behind the other.
     pub(in crate::index) fn new_chain(
         &mut self,
         view: &View,
@@ -107,12 +150,42 @@ impl Writer {
         kind: Kind,
         entries: &[u32],
     ) -> Handle {
-        let used = CHAIN_HEAD + entries.len();
-        let block = self.new_block(owner, kind, used);
-        self.write(block, CHAIN_HEAD, entries);
-        self.arena().store(block, 0, used as u32);
+        let block = match kind {
+            Kind::Entries => self.new_block_of(owner, entries),
+            _ => {
+                let block = self.new_block(owner, kind, CHAIN_HEAD + entries.len());
+                self.write(block, CHAIN_HEAD, entries);
+                self.arena().store(block, 0, (CHAIN_HEAD + entries.len()) as u32);
+                block
+            }
+        };
         split(kind, entries).for_each(|entry| self.add_home(entry[0], block));
         self.lead(view, owner, 0, block);
+        block
+    }
+
+    /// A block of a chain with these rows.
+    fn new_block_of(&mut self, owner: Owner, rows: &[u32]) -> Handle {
+        let mut literals = std::mem::take(&mut self.literals);
+        literals.clear();
+        let rows_of = || split(Kind::Entries, rows);
+        let block = if let Some(count) = clauses::write_all(rows_of(), &mut literals) {
+            let used = Used::new(CHAIN_HEAD + literals.len(), count);
+            let block = self.new_block(owner, Kind::Clauses, used.words());
+            self.write(block, CHAIN_HEAD, &literals);
+            let end = meta(self.arena(), block).size();
+            let targets = self.arena().words(block)[..end].iter().rev();
+            rows_of().zip(targets).for_each(|(row, place)| place.store(row[0], Ordering::Relaxed));
+            self.arena().store(block, 0, used.0);
+            block
+        } else {
+            let used = Used::new(CHAIN_HEAD + rows.len(), 0);
+            let block = self.new_block(owner, Kind::Entries, used.words());
+            self.write(block, CHAIN_HEAD, rows);
+            self.arena().store(block, 0, used.0);
+            block
+        };
+        self.literals = literals;
         block
     }
 
@@ -146,42 +219,98 @@ impl Writer {
         block
     }
 
-    pub(super) fn append_in_place(&mut self, block: Handle, words: &[u32]) -> bool {
-        let used = self.arena().load(block, 0) as usize;
-        if used + words.len() > meta(self.arena(), block).size() {
+    /// Adds a row, or a number, to a block. False if it has no room for it, or not in its kind.
+    pub(super) fn append_in_place(&mut self, block: Handle, row: &[u32]) -> bool {
+        if meta(self.arena(), block).kind() != Kind::Clauses {
+            return self.place(block, row[0], row);
+        }
+        let mut literals = std::mem::take(&mut self.literals);
+        literals.clear();
+        let fits = clauses::write(row, &mut literals) && self.place(block, row[0], &literals);
+        self.literals = literals;
+        fits
+    }
+
+    /// Adds what is written about a target in the way of the block's kind. False if it has no room.
+    fn place(&self, block: Handle, target: u32, body: &[u32]) -> bool {
+        let (meta, used) = (meta(self.arena(), block), self.used(block));
+        let targets = usize::from(meta.kind() == Kind::Clauses);
+        if used.words() + body.len() + targets > meta.size() {
             return false;
         }
-        self.write(block, used, words);
-        self.arena().store(block, 0, (used + words.len()) as u32);
+        self.write(block, used.end(), body);
+        if targets == 1 {
+            self.write(block, meta.size() - 1 - used.targets(), &[target]);
+        }
+        self.arena().store(block, 0, Used::new(used.end() + body.len(), used.targets() + targets).0);
         true
     }
 
-    /// Adds an entry to a chain whose first block has no room: in a copy of it, or in a new block
-    /// before it.
-    pub(super) fn append_grown(&mut self, view: &View, owner: Owner, block: Handle, words: &[u32]) {
-        let kind = meta(self.arena(), block).kind();
-        let used = self.arena().load(block, 0) as usize;
-        let live = used - meta(self.arena(), block).dead();
+    /// Adds an entry to a chain whose first block has no room, or not in its kind: in a copy of it, or
+    /// in a new block before it.
+    pub(super) fn append_grown(&mut self, view: &View, owner: Owner, block: Handle, row: &[u32]) {
+        let (kind, live) = self.kind_with(block, row);
+        let words = self.words_of(kind, row);
         // A copy has room for one part in so many more; a block before others is so much shorter than
         // the longest. In lists of numbers, room that nobody uses is most of the cost.
         let (growth, shortness) = if kind == Kind::Ids { (4, 8) } else { (2, 4) };
-        if live + words.len() > CHAIN_WORDS_MAX {
-            let before = self.new_block(owner, kind, CHAIN_WORDS_MAX / shortness);
+        if live + words > CHAIN_WORDS_MAX {
+            let kind = match kind {
+                Kind::Ids => kind,
+                _ if clauses::fits(row) => Kind::Clauses,
+                _ => Kind::Entries,
+            };
+            let words = CHAIN_HEAD + self.words_of(kind, row);
+            let before = self.new_block(owner, kind, words.max(CHAIN_WORDS_MAX / shortness));
             self.arena().store(before, NEXT, block);
             self.arena().store(block, PREVIOUS, before);
-            self.append_in_place(before, words);
-            self.add_home(words[0], before);
+            self.append_in_place(before, row);
+            self.add_home(row[0], before);
             self.lead(view, owner, block, before);
             return;
         }
-        let wanted = (live + words.len()).max((live + live / growth).min(CHAIN_WORDS_MAX));
+        let wanted = (live + words).max((live + live / growth).min(CHAIN_WORDS_MAX));
         let copy = self.copy(view, owner, kind, block, wanted);
-        self.append_in_place(copy, words);
-        self.add_home(words[0], copy);
+        self.append_in_place(copy, row);
+        self.add_home(row[0], copy);
         self.replace(view, owner, block, copy);
     }
 
-    /// A copy of a block of a chain, with room for `words` words, without what was removed.
+    /// What kind a copy of a block should be that is to have one more row, and how many words it has
+    /// then without that row.
+    fn kind_with(&mut self, block: Handle, row: &[u32]) -> (Kind, usize) {
+        let now = meta(self.arena(), block);
+        let live = self.used(block).words() - now.dead();
+        match now.kind() {
+            Kind::Clauses if clauses::fits(row) => return (Kind::Clauses, live),
+            Kind::Entries if !clauses::fits(row) => return (Kind::Entries, live),
+            Kind::Ids => return (Kind::Ids, live),
+            _ => {}
+        }
+        let entries = self.entries(block);
+        let mut literals = std::mem::take(&mut self.literals);
+        literals.clear();
+        let with = match clauses::write_all(entries.iter().chain([row]), &mut literals) {
+            // The row is counted apart.
+            Some(count) => (Kind::Clauses, CHAIN_HEAD + literals.len() + count),
+            None => (Kind::Entries, CHAIN_HEAD + entries.0.len()),
+        };
+        self.literals = literals;
+        with
+    }
+
+    /// How many words a row, or a number, takes in a block.
+    fn words_of(&mut self, kind: Kind, row: &[u32]) -> usize {
+        if kind != Kind::Clauses {
+            return row.len();
+        }
+        self.literals.clear();
+        clauses::write(row, &mut self.literals);
+        self.literals.len() + 1
+    }
+
+    /// A copy of a block of a chain, with room for `words` words, without what was removed; of the
+    /// same kind, or of rows and clauses the other.
     pub(super) fn copy(
         &mut self,
         view: &View,
@@ -195,16 +324,23 @@ impl Writer {
         for at in [NEXT, PREVIOUS] {
             arena.store(copy, at, arena.load(block, at));
         }
-        let mut used = CHAIN_HEAD;
-        for entry in each_entry(arena, block).filter(|entry| target(entry) != NOBODY) {
-            let places = &arena.words(copy)[used..];
-            for (word, place) in entry.iter().zip(places) {
-                place.store(word.load(Ordering::Relaxed), Ordering::Relaxed);
+        let mut row = std::mem::take(&mut self.words);
+        each_placed(arena, block, |placed| {
+            if placed.target() == NOBODY {
+                return;
             }
-            used += entry.len();
-            self.move_home(target(entry), block, copy);
-        }
-        arena.store(copy, 0, used as u32);
+            row.clear();
+            let is_placed = if placed.kind == kind {
+                row.extend(placed.body.iter().map(|word| word.load(Ordering::Relaxed)));
+                self.place(copy, placed.target(), &row)
+            } else {
+                placed.read(&mut row);
+                self.append_in_place(copy, &row)
+            };
+            debug_assert!(is_placed, "the copy has room");
+            self.move_home(placed.target(), block, copy);
+        });
+        self.words = row;
         copy
     }
 

@@ -40,7 +40,7 @@ impl Writer {
     /// Who leads to a chain of one entry that asks for no more than the way there, if it can lead to
     /// a list as well.
     fn owner_of_alone(&self, home: u32) -> Option<Owner> {
-        if home & IS_SEVERAL != 0 || meta(self.arena(), home).kind() != Kind::Entries {
+        if home & IS_SEVERAL != 0 || !meta(self.arena(), home).kind().has_entries() {
             return None;
         }
         let is_alone = [NEXT, PREVIOUS].iter().all(|at| self.arena().load(home, *at) == 0);
@@ -63,7 +63,7 @@ impl Writer {
     pub(super) fn join_chain(&mut self, view: &View, owner: Owner, ids: Handle) {
         let Owner::List(list) = Owner::read(self.arena(), ids, CHAIN_OWNER) else { return };
         let entry = bare_entry(list);
-        let block = self.new_block(owner, Kind::Entries, CHAIN_HEAD + 4 * entry.len());
+        let block = self.new_block(owner, Kind::Clauses, CHAIN_HEAD + 4 * entry.len());
         self.append_in_place(block, &entry);
         self.write(list, LIST_OWNER, &[0, 0]);
         self.set_home(list | IS_LIST, block);
@@ -82,11 +82,11 @@ impl Writer {
             self.retarget_lane(block, old, new);
             return;
         }
-        for entry in chains::each_entry(self.arena(), block) {
-            if chains::target(entry) == old {
-                entry[0].store(new, Ordering::Release);
+        chains::each_placed(self.arena(), block, |placed| {
+            if placed.target() == old {
+                placed.target.store(new, Ordering::Release);
             }
-        }
+        });
     }
 
     pub(super) fn add_to_list(&mut self, view: &View, list: Handle, number: u32) {

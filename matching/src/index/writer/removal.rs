@@ -3,9 +3,9 @@
 //! A target becomes `NOBODY` in place; a block that is mostly dead is copied, one that is all dead
 //! leaves its chain, and an inner block with nothing below it goes as well.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::chains::{self, each_entry};
+use super::chains::{Placed, each_placed};
 use super::division::parts;
 use super::homes::IS_SEVERAL;
 use super::{View, Writer};
@@ -44,23 +44,25 @@ impl Writer {
         let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
         let is_ids = meta(self.arena(), block).kind() == Kind::Ids;
         let mut dead = 0;
-        for entry in each_entry(&view.common.arena, block).filter(|entry| chains::target(entry) == target) {
-            entry[0].store(NOBODY, Ordering::Release);
-            dead += entry.len();
-            if !is_ids {
-                self.release_entry(view, owner, entry);
+        each_placed(&view.common.arena, block, |placed| {
+            if placed.target() == target {
+                placed.target.store(NOBODY, Ordering::Release);
+                dead += placed.words;
+                if !is_ids {
+                    self.release_entry(view, owner, placed);
+                }
             }
-        }
+        });
         let changed = meta(self.arena(), block).add_dead(dead);
         self.arena().words(block)[META].store(changed.0, Ordering::Relaxed);
         self.tidy(view, owner, block);
     }
 
     /// Gives back what an entry used, and the codes that lead to it.
-    fn release_entry(&mut self, view: &View, owner: Owner, entry: &[AtomicU32]) {
+    fn release_entry(&mut self, view: &View, owner: Owner, placed: Placed<'_>) {
         let mut words = std::mem::take(&mut self.words);
         words.clear();
-        words.extend(entry.iter().map(|word| word.load(Ordering::Relaxed)));
+        placed.read(&mut words);
         let (_, codes, operations) = parts(&words);
         self.encoder(view).release(codes, operations);
         self.words = words;
@@ -88,7 +90,7 @@ impl Writer {
 
     /// Takes a block without entries out of its chain, and copies one that is mostly dead.
     pub(super) fn tidy(&mut self, view: &View, owner: Owner, block: Handle) {
-        let used = self.arena().load(block, 0) as usize;
+        let used = self.used(block).words();
         let dead = meta(self.arena(), block).dead();
         if CHAIN_HEAD + dead == used {
             self.unlink(view, owner, block);

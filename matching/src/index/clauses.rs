@@ -1,0 +1,270 @@
+//! How entries are written that ask for codes alone, so that many are read at once.
+//!
+//! What such a filter needs is a conjunction of clauses, each of a few literals one of which must
+//! hold. A literal is a code that must be set, or one that must not. A block has the literals of all
+//! its entries one behind the other, and their targets in the same order from its end downwards. 64
+//! literals are read at once (`crate::simd::literals`).
+//!
+//! 1. A block holds what its rows say (`super::entry`): from there it is made, and there it is read
+//!    back.
+//! 2. What an entry asks for that no clause can say (a comparison of numbers) is carried along as a
+//!    last clause that always holds: a literal that does, and the words of the operations, two
+//!    literals for each. It is read where the other clauses hold. A block in which that is common is
+//!    one of rows.
+//! 3. A clause is never empty: an entry that asks for nothing has a literal that always holds.
+//! 4. An entry lies in one block as a whole.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use smallvec::SmallVec;
+
+use super::blocks::{CHAIN_HEAD, Used};
+use super::entry::{ANY, CODE, ENTRY_HEAD, Head, NOT, Operation, SOME};
+use super::seen::Seen;
+use crate::simd;
+use crate::simd::literals::{AT_ONCE, Across, Entries};
+
+/// One word: a code, and what it is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Literal(pub(crate) u32);
+
+impl Literal {
+    /// The bits of the code. A higher code is in rows only.
+    pub(crate) const CODE: u32 = (1 << 27) - 1;
+    /// The code must not be set.
+    pub(crate) const NOT: u32 = 1 << 27;
+    /// Of the first of several: codes of one attribute, of which an event has one at most.
+    const ONE_OF: u32 = 1 << 28;
+    /// Of the last of an entry: its last clause is operations.
+    const OPERATIONS: u32 = 1 << 28;
+    /// The target stands in several places.
+    const SEVERAL: u32 = 1 << 29;
+    /// The last of its clause.
+    pub(crate) const CLAUSE_END: u32 = 1 << 30;
+    /// The last of its entry.
+    pub(crate) const ENTRY_END: u32 = 1 << 31;
+
+    /// Always holds: this code is given to nobody.
+    const ALWAYS: u32 = Literal::NOT | Literal::CODE;
+
+    pub(super) fn code(self) -> u32 {
+        self.0 & Literal::CODE
+    }
+
+    pub(super) fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+
+    /// Of the last of an entry: whether its target stands in several places.
+    pub(super) fn is_several(self) -> bool {
+        self.has(Literal::SEVERAL)
+    }
+
+    /// Of the last of an entry: whether it asks for more than its clauses say.
+    pub(super) fn has_operations(self) -> bool {
+        self.has(Literal::OPERATIONS)
+    }
+}
+
+/// In a block of clauses that is made, at most one entry in so many has operations.
+const OPERATIONS_SHARE: usize = 4;
+
+/// The words of operations.
+pub(super) type Operations = SmallVec<[AtomicU32; 32]>;
+
+/// Appends the literals of a row to `literals`. False, with nothing appended, if they cannot say
+/// what it does.
+pub(super) fn write(row: &[u32], literals: &mut Vec<u32>) -> bool {
+    let start = literals.len();
+    let head = Head(row[1]);
+    if head.is_always() {
+        return false;
+    }
+    let (codes, operations) = row[ENTRY_HEAD..].split_at(head.codes());
+    literals.extend(codes.iter().map(|code| code | Literal::CLAUSE_END));
+    let mut is_small = codes.iter().all(|code| *code < Literal::CODE);
+    let mut others = SmallVec::<[u32; 32]>::new();
+    each_top(operations, |operation, words| {
+        is_small &= write_operation(operation, &words[1..], literals).unwrap_or_else(|| {
+            others.extend_from_slice(words);
+            true
+        });
+    });
+    if !is_small {
+        literals.truncate(start);
+        return false;
+    }
+    let mut flags = Literal::ENTRY_END | if head.is_several() { Literal::SEVERAL } else { 0 };
+    if !others.is_empty() {
+        literals.push(Literal::ALWAYS);
+        literals.extend(others.iter().flat_map(|word| [word & 0xffff, word >> 16]));
+        flags |= Literal::CLAUSE_END | Literal::OPERATIONS;
+    } else if literals.len() == start {
+        literals.push(Literal::ALWAYS);
+        flags |= Literal::CLAUSE_END;
+    }
+    if let Some(last) = literals.last_mut() {
+        *last |= flags;
+    }
+    true
+}
+
+/// Appends the clause that an operation is, and says whether its codes are within bounds; `None`,
+/// with nothing appended, if it is none.
+fn write_operation(operation: Operation, own: &[u32], literals: &mut Vec<u32>) -> Option<bool> {
+    let (not, one_of) = match operation.kind() {
+        CODE | SOME => (0, 0),
+        ANY => (0, Literal::ONE_OF),
+        NOT => (Literal::NOT, 0),
+        _ => return None,
+    };
+    let [codes @ .., last] = own else { return None };
+    let start = literals.len();
+    literals.extend(codes);
+    literals.push(last | Literal::CLAUSE_END | not);
+    if !codes.is_empty() {
+        literals[start] |= one_of;
+    }
+    Some(own.iter().all(|code| *code < Literal::CODE))
+}
+
+/// Calls `see` with each operation and all its words.
+fn each_top(mut words: &[u32], mut see: impl FnMut(Operation, &[u32])) {
+    while let [first, rest @ ..] = words {
+        let operation = Operation(*first);
+        let (own, next) = words.split_at(1 + operation.behind(rest.first().copied().unwrap_or(0)));
+        see(operation, own);
+        words = next;
+    }
+}
+
+/// Whether a row can be written in literals, and without operations.
+pub(super) fn fits(row: &[u32]) -> bool {
+    let head = Head(row[1]);
+    let (codes, operations) = row[ENTRY_HEAD..].split_at(head.codes());
+    let is_small = |codes: &[u32]| codes.iter().all(|code| *code < Literal::CODE);
+    let mut fits = !head.is_always() && is_small(codes);
+    each_top(operations, |operation, words| {
+        fits &= matches!(operation.kind(), CODE | NOT | ANY | SOME) && is_small(&words[1..]);
+    });
+    fits
+}
+
+/// Writes rows that may share a block of clauses, and says how many they are. `None` if one cannot be
+/// written, or if too many have operations.
+pub(super) fn write_all<'a>(rows: impl Iterator<Item = &'a [u32]>, literals: &mut Vec<u32>) -> Option<usize> {
+    let (mut count, mut others) = (0, 0);
+    for row in rows {
+        if !write(row, literals) {
+            return None;
+        }
+        count += 1;
+        others += usize::from(literals.last().is_some_and(|last| Literal(*last).has_operations()));
+    }
+    (others * OPERATIONS_SHARE <= count).then_some(count)
+}
+
+/// Appends the row of an entry with these literals to `row`.
+pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
+    let [.., last] = literals else { return };
+    let last = Literal(last.load(Ordering::Relaxed));
+    let operations = if last.has_operations() { operations(literals) } else { Operations::new() };
+    let clauses = match operations.len() {
+        0 => literals,
+        count => &literals[..literals.len() - 1 - 2 * count],
+    };
+    let clauses = || clauses.iter().map(|word| Literal(word.load(Ordering::Relaxed)));
+    let start = row.len();
+    row.extend([target, 0]);
+    each_clause(clauses(), |clause| match *clause {
+        [literal] if !literal.has(Literal::NOT) => row.push(literal.code()),
+        _ => {}
+    });
+    let codes = row.len() - start - ENTRY_HEAD;
+    each_clause(clauses(), |clause| match *clause {
+        [literal] if literal.has(Literal::NOT) && literal.code() != Literal::CODE => {
+            row.extend([Operation::new(NOT, 0, 0, 0).0, literal.code()]);
+        }
+        [_] => {}
+        _ => {
+            let kind = if clause[0].has(Literal::ONE_OF) { ANY } else { SOME };
+            row.push(Operation::new(kind, 0, 0, clause.len()).0);
+            row.extend(clause.iter().map(|literal| literal.code()));
+        }
+    });
+    row.extend(operations.iter().map(|word| word.load(Ordering::Relaxed)));
+    row[start + 1] = Head::new(row.len() - start, codes, false, last.is_several()).0;
+}
+
+/// The operations of an entry that has some, which these literals end with.
+pub(super) fn operations(literals: &[AtomicU32]) -> Operations {
+    let halves = || literals.iter().rev().map(|word| Literal(word.load(Ordering::Relaxed)));
+    let count = halves().take_while(|half| !half.has(Literal::NOT)).count();
+    let words = literals[literals.len() - count..].as_chunks::<2>().0;
+    let half = |word: &AtomicU32| word.load(Ordering::Relaxed) & 0xffff;
+    words.iter().map(|[low, high]| AtomicU32::new(half(low) | half(high) << 16)).collect()
+}
+
+fn each_clause(literals: impl Iterator<Item = Literal>, mut see: impl FnMut(&[Literal])) {
+    let mut clause = SmallVec::<[Literal; 8]>::new();
+    for literal in literals {
+        clause.push(literal);
+        if literal.has(Literal::CLAUSE_END) {
+            see(&clause);
+            clause.clear();
+        }
+    }
+}
+
+/// Calls `see` with each entry of a block: where its target is, its literals, and the last of them.
+/// `words` are those of the block.
+#[inline]
+pub(super) fn each_entry<'a>(
+    words: &'a [AtomicU32],
+    used: Used,
+    mut see: impl FnMut(&'a AtomicU32, &'a [AtomicU32], Literal),
+) {
+    let literals = &words[CHAIN_HEAD..used.end()];
+    let mut start = 0;
+    let mut targets = words.iter().rev();
+    for (place, word) in literals.iter().enumerate() {
+        let literal = Literal(word.load(Ordering::Relaxed));
+        if literal.has(Literal::ENTRY_END)
+            && let Some(target) = targets.next()
+        {
+            see(target, &literals[start..=place], literal);
+            start = place + 1;
+        }
+    }
+}
+
+/// Calls `see` with the target of each entry whose clauses all hold, its last literal, and all that
+/// there are up to this one. `words` are those of the block.
+#[inline]
+pub(super) fn each_holding(
+    words: &[AtomicU32],
+    used: Used,
+    seen: &mut Seen,
+    mut see: impl FnMut(&mut Seen, u32, Literal, &[AtomicU32]),
+) {
+    let literals = &words[CHAIN_HEAD..used.end()];
+    let mut across = Across::default();
+    let mut end = words.len();
+    for start in (0..literals.len()).step_by(AT_ONCE) {
+        let some = &literals[start..literals.len().min(start + AT_ONCE)];
+        let Entries { mut holding, mut numbers, count } =
+            simd::literals::read(some, seen.bits(), &mut across);
+        while holding != 0 {
+            let (bit, number) = (holding.trailing_zeros() as usize, numbers.trailing_zeros() as usize);
+            holding &= holding - 1;
+            numbers &= numbers - 1;
+            let target = words[end - 1 - number].load(Ordering::Acquire);
+            let last = Literal(some[bit].load(Ordering::Relaxed));
+            see(seen, target, last, &literals[..=start + bit]);
+        }
+        end -= count as usize;
+    }
+}
+
+#[cfg(test)]
+mod tests;

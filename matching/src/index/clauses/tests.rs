@@ -1,0 +1,127 @@
+//! Clauses against the rows that they were made of.
+
+use super::*;
+use crate::generate::Generator;
+use crate::index::blocks::{CHAIN_HEAD, Used};
+use crate::index::entry::{self, HAS_LOW, INT, Tests};
+use crate::value::Value;
+
+struct NoTests;
+
+impl Tests for NoTests {
+    fn holds(&self, _: u32) -> bool {
+        unreachable!("codes ask for no test")
+    }
+}
+
+/// Codes of an event, and some that lie beyond what it ever had.
+const CODES: usize = 300;
+
+/// The one that operations ask about.
+const ATTRIBUTE: u16 = 3;
+
+fn row(generator: &mut Generator, target: u32) -> Vec<u32> {
+    let code = |generator: &mut Generator| 1 + generator.below(CODES) as u32;
+    let codes: Vec<u32> = (0..generator.below(4)).map(|_| code(generator)).collect();
+    let mut operations = Vec::new();
+    for _ in 0..generator.below(3) {
+        let kind = generator.pick(&[NOT, ANY, SOME]);
+        let most = generator.pick(&[2, 60]);
+        let count = if kind == NOT { 1 } else { 2 + generator.below(most) };
+        operations.push(Operation::new(kind, 0, 0, if kind == NOT { 0 } else { count }).0);
+        operations.extend((0..count).map(|_| code(generator)));
+    }
+    for _ in 0..generator.below(3).saturating_sub(1) {
+        let bound = generator.below(10) as u32;
+        operations.extend([Operation::new(INT, HAS_LOW, ATTRIBUTE, 0).0, bound.wrapping_sub(2)]);
+    }
+    let words = ENTRY_HEAD + codes.len() + operations.len();
+    let head = Head::new(words, codes.len(), false, generator.below(5) == 0);
+    [vec![target, head.0], codes, operations].concat()
+}
+
+/// A block with these rows, and with some words that nobody uses.
+fn block(rows: &[Vec<u32>], free: usize) -> (Vec<AtomicU32>, Used) {
+    let mut words = vec![0; CHAIN_HEAD];
+    rows.iter().for_each(|row| assert!(write(row, &mut words)));
+    let used = Used::new(words.len(), rows.len());
+    words.extend(vec![u32::MAX; free]);
+    words.extend(rows.iter().rev().map(|row| row[0]));
+    (words.into_iter().map(AtomicU32::new).collect(), used)
+}
+
+#[test]
+fn a_row_comes_back_as_it_was() {
+    for seed in 0..5_000 {
+        let mut generator = Generator::new(seed);
+        let rows: Vec<Vec<u32>> =
+            (0..1 + generator.below(9) as u32).map(|n| row(&mut generator, n)).collect();
+        let (words, used) = block(&rows, generator.below(3));
+        let mut back = Vec::new();
+        each_entry(&words, used, |target, literals, last| {
+            let target = target.load(Ordering::Relaxed);
+            let mut row = Vec::new();
+            read(target, literals, &mut row);
+            assert_eq!(last.is_several(), Head(row[1]).is_several());
+            assert_eq!(last.has_operations(), !fits(&row));
+            back.push(row);
+        });
+        assert_eq!(back, rows, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_literals_cannot_say_is_refused_and_leaves_nothing() {
+    let rows = [
+        vec![7, Head::new(2, 0, true, false).0],
+        vec![7, Head::new(3, 1, false, false).0, Literal::CODE],
+        vec![7, Head::new(6, 1, false, false).0, 9, Operation::new(SOME, 0, 0, 2).0, 5, Literal::CODE + 1],
+    ];
+    for row in rows {
+        let mut literals = vec![1, 2];
+        assert!(!write(&row, &mut literals) && !fits(&row), "{row:?}");
+        assert_eq!(literals, [1, 2]);
+        assert_eq!(write_all([row.as_slice()].into_iter(), &mut literals), None);
+    }
+}
+
+#[test]
+fn a_block_whose_entries_mostly_have_operations_is_none_of_clauses() {
+    let plain = vec![7, Head::new(3, 1, false, false).0, 9];
+    let with = vec![7, Head::new(4, 0, false, false).0, Operation::new(INT, HAS_LOW, 3, 0).0, 5];
+    for (rows, expected) in
+        [([&plain, &plain, &plain, &with], Some(4)), ([&plain, &plain, &with, &with], None)]
+    {
+        assert_eq!(write_all(rows.into_iter().map(Vec::as_slice), &mut Vec::new()), expected);
+    }
+}
+
+#[test]
+fn the_entries_that_hold_are_those_whose_rows_hold() {
+    for seed in 0..20_000 {
+        let mut generator = Generator::new(seed);
+        let mut seen = Seen::new();
+        // Often all codes are set but a few, so that long entries hold too.
+        let share = generator.pick(&[2, 5, 10, 50]);
+        let end = generator.pick(&[CODES / 2, CODES + 1]);
+        (1..end as u32).filter(|_| generator.below(share) > 0).for_each(|code| seen.set_derived(code));
+        seen.value(ATTRIBUTE, &Value::Int(generator.below(10) as i64));
+        let count = generator.pick(&[1, 3, 40, 200]);
+        let rows: Vec<Vec<u32>> = (0..count).map(|n| row(&mut generator, n)).collect();
+        let (words, used) = block(&rows, generator.below(20));
+        let holds = |row: &&Vec<u32>| {
+            let codes = Head(row[1]).codes();
+            let words: Vec<AtomicU32> = row[ENTRY_HEAD..].iter().map(|word| AtomicU32::new(*word)).collect();
+            entry::holds(&words, codes, &seen, &NoTests)
+        };
+        let expected: Vec<(u32, bool)> =
+            rows.iter().filter(holds).map(|row| (row[0], Head(row[1]).is_several())).collect();
+        let mut found = Vec::new();
+        each_holding(&words, used, &mut seen, |seen, target, last, literals| {
+            if !last.has_operations() || entry::all_hold(&operations(literals), seen, &NoTests) {
+                found.push((target, last.is_several()));
+            }
+        });
+        assert_eq!(found, expected, "seed {seed}");
+    }
+}

@@ -1,0 +1,222 @@
+//! Which entries of a block of clauses hold, 64 literals at a time (`crate::index::Literal`).
+//!
+//! What holds, what ends a clause and what ends an entry are words of bits, and what clauses and
+//! entries they make is arithmetic on these, without a branch that depends on what holds.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::index::Literal;
+
+/// The most literals that are read at once.
+pub(crate) const AT_ONCE: usize = 64;
+
+/// What literals say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entries {
+    /// The entries that end here and hold: a bit for the last literal of each,
+    pub(crate) holding: u64,
+    /// and a bit for its place among all that end here.
+    pub(crate) numbers: u64,
+    /// How many entries end here.
+    pub(crate) count: u32,
+}
+
+/// What goes on to the next literals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Across {
+    /// A literal of the clause that goes on holds.
+    clause_holds: bool,
+    /// A clause of the entry that goes on does not.
+    entry_fails: bool,
+}
+
+/// Reads at most [`AT_ONCE`] literals that go on from others. `set` has a bit for each code, the
+/// lowest first.
+#[inline]
+pub(crate) fn read(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Entries {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(entries) = x86::read(literals, set, across) {
+        return entries;
+    }
+    read_scalar(literals, set, across)
+}
+
+/// As [`read`], in portable code.
+pub(crate) fn read_scalar(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Entries {
+    let mut bits = Bits { holding: 0, clause_ends: 0, entry_ends: 0 };
+    for (place, literal) in literals.iter().enumerate() {
+        let literal = literal.load(Ordering::Relaxed);
+        let code = literal & Literal::CODE;
+        let word = set.get(code as usize / 64).copied().unwrap_or(0);
+        let is_set = word >> (code % 64) & 1;
+        bits.holding |= (is_set ^ u64::from(literal & Literal::NOT != 0)) << place;
+        bits.clause_ends |= u64::from(literal & Literal::CLAUSE_END != 0) << place;
+        bits.entry_ends |= u64::from(literal & Literal::ENTRY_END != 0) << place;
+    }
+    let holding = bits.entries(literals.len(), across);
+    let mut numbers = 0;
+    let (mut ends, mut number) = (bits.entry_ends, 0);
+    while ends != 0 {
+        numbers |= u64::from(holding & ends & ends.wrapping_neg() != 0) << number;
+        number += 1;
+        ends &= ends - 1;
+    }
+    Entries { holding, numbers, count: number }
+}
+
+/// A bit for each literal: whether its code is set, or must not be and is not; whether it is the last
+/// of its clause; whether it is the last of its entry.
+struct Bits {
+    holding: u64,
+    clause_ends: u64,
+    entry_ends: u64,
+}
+
+impl Bits {
+    /// The ends of the entries whose clauses all hold.
+    #[inline(always)]
+    fn entries(&self, count: usize, across: &mut Across) -> u64 {
+        let within = u64::MAX >> (64 - count);
+        let holding = self.holding | u64::from(across.clause_holds);
+        let (clauses, goes_on) = any_up_to(self.clause_ends, within, holding);
+        across.clause_holds = goes_on;
+        let failing = (self.clause_ends & !clauses) | u64::from(across.entry_fails);
+        let (failing, goes_on) = any_up_to(self.entry_ends, within, failing);
+        across.entry_fails = goes_on;
+        self.entry_ends & !failing
+    }
+}
+
+/// For each run of bits that ends with one of `ends`: its end, if any of its bits is in `bits`. And
+/// whether any is behind the last end.
+///
+/// In each run, the bits before its end are all set; one more of them makes a carry that goes to the
+/// end.
+#[inline(always)]
+fn any_up_to(ends: u64, within: u64, bits: u64) -> (u64, bool) {
+    let (sum, goes_on) = (bits & !ends).overflowing_add(within & !ends);
+    ((sum | bits) & ends, goes_on)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "wide registers, and reading what another thread may be writing")]
+mod x86 {
+    use std::arch::asm;
+    use std::arch::x86_64::{
+        __m512i, _mm512_and_si512, _mm512_cmplt_epu32_mask, _mm512_mask_i32gather_epi32, _mm512_rorv_epi32,
+        _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srli_epi32, _mm512_test_epi32_mask, _pext_u64,
+    };
+    use std::sync::atomic::AtomicU32;
+
+    use super::{AT_ONCE, Across, Bits, Entries, Literal};
+
+    /// `None` if the processor offers nothing.
+    #[inline]
+    pub(super) fn read(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Option<Entries> {
+        let has = is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt");
+        // SAFETY: the processor has it.
+        has.then(|| unsafe { read_16_each(literals, set, across) })
+    }
+
+    #[target_feature(enable = "avx512bw,bmi2,popcnt")]
+    fn read_16_each(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Entries {
+        let literals = &literals[..literals.len().min(AT_ONCE)];
+        let mut bits = Bits { holding: 0, clause_ends: 0, entry_ends: 0 };
+        // Twice as many words of 32 bits as numbers; codes end far below.
+        let words = _mm512_set1_epi32(set.len().min(1 << 26) as i32 * 2);
+        let codes = _mm512_set1_epi32(Literal::CODE as i32);
+        for (at, sixteen) in literals.chunks(16).enumerate() {
+            let (loaded, lanes) = load_16(sixteen);
+            let code = _mm512_and_si512(loaded, codes);
+            let word = _mm512_srli_epi32::<5>(code);
+            let is_there = _mm512_cmplt_epu32_mask(word, words);
+            let none = _mm512_setzero_si512();
+            // SAFETY: reads only words of 32 bits that `set` has.
+            let found =
+                unsafe { _mm512_mask_i32gather_epi32::<4>(none, is_there, word, set.as_ptr().cast()) };
+            let is_set = _mm512_test_epi32_mask(_mm512_rorv_epi32(found, code), _mm512_set1_epi32(1));
+            let with = |flag: u32| _mm512_test_epi32_mask(loaded, _mm512_set1_epi32(flag as i32));
+            bits.holding |= u64::from((is_set ^ with(Literal::NOT)) & lanes) << (16 * at);
+            bits.clause_ends |= u64::from(with(Literal::CLAUSE_END)) << (16 * at);
+            bits.entry_ends |= u64::from(with(Literal::ENTRY_END)) << (16 * at);
+        }
+        let holding = bits.entries(literals.len(), across);
+        let numbers = _pext_u64(holding, bits.entry_ends);
+        Entries { holding, numbers, count: bits.entry_ends.count_ones() }
+    }
+
+    /// The words, of which there are at most 16, and which lanes they fill. The others are zero.
+    #[target_feature(enable = "avx512bw")]
+    fn load_16(words: &[AtomicU32]) -> (__m512i, u16) {
+        let lanes = (1_u32 << words.len()).wrapping_sub(1) as u16;
+        let loaded;
+        // SAFETY: reads the words that the mask names and nothing else; the others cause no fault.
+        unsafe {
+            asm!("vmovdqu32 {}{{{lanes}}}{{z}}, [{}]", out(zmm_reg) loaded, in(reg) words.as_ptr(),
+                lanes = in(kreg) lanes, options(nostack, preserves_flags, readonly));
+        }
+        (loaded, lanes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::Generator;
+
+    /// As `read`, literal by literal.
+    fn plainly(
+        literals: &[u32],
+        set: &[u64],
+        (mut clause, mut entry): (bool, bool),
+    ) -> (Entries, (bool, bool)) {
+        let mut entries = Entries { holding: 0, numbers: 0, count: 0 };
+        for (place, literal) in literals.iter().enumerate() {
+            let has = |flag: u32| literal & flag != 0;
+            let code = literal & Literal::CODE;
+            let is_set = set.get(code as usize / 64).is_some_and(|word| word & 1 << (code % 64) != 0);
+            clause |= is_set != has(Literal::NOT);
+            if has(Literal::CLAUSE_END) {
+                entry &= std::mem::take(&mut clause);
+            }
+            if has(Literal::ENTRY_END) {
+                let holds = std::mem::replace(&mut entry, true);
+                entries.holding |= u64::from(holds) << place;
+                entries.numbers |= u64::from(holds) << entries.count;
+                entries.count += 1;
+            }
+        }
+        (entries, (clause, entry))
+    }
+
+    #[test]
+    fn random_literals_are_read_alike_in_every_way() {
+        for seed in 0..20_000 {
+            let mut generator = Generator::new(seed);
+            let end = generator.pick(&[1, 64, 200, 5_000, Literal::CODE as usize + 1]);
+            let (ends, entries) = (generator.pick(&[1, 2, 40]), generator.pick(&[1, 3, 30]));
+            let set: Vec<u64> = (0..generator.pick(&[0, 1, 3, 79])).map(|_| generator.word()).collect();
+            let mut literal = |is_last: bool| {
+                let mut word = generator.below(end) as u32 | (generator.word() as u32 & Literal::NOT);
+                if is_last || generator.below(ends) == 0 {
+                    word |= Literal::CLAUSE_END;
+                    word |= if is_last || generator.below(entries) == 0 { Literal::ENTRY_END } else { 0 };
+                }
+                word
+            };
+            let last = 1 + seed as usize % 200;
+            let all: Vec<u32> = (0..last).map(|place| literal(place + 1 == last)).collect();
+            let words: Vec<AtomicU32> = all.iter().map(|word| AtomicU32::new(*word)).collect();
+            let (mut chosen, mut scalar, mut plain) = (Across::default(), Across::default(), (false, true));
+            for (literals, words) in all.chunks(AT_ONCE).zip(words.chunks(AT_ONCE)) {
+                let (expected, next) = plainly(literals, &set, plain);
+                plain = next;
+                assert_eq!(read(words, &set, &mut chosen), expected, "as chosen, seed {seed}");
+                assert_eq!(read_scalar(words, &set, &mut scalar), expected, "scalar, seed {seed}");
+                assert_eq!(chosen, scalar);
+            }
+        }
+    }
+}
