@@ -4,8 +4,8 @@
 //!    other. No change copies more than a few small blocks, or one part of a table that grows.
 //! 2. An entry that is in the index from before a match begins until after it ends is found if it
 //!    wants the event, exactly once, and not found if it does not: whatever else changes meanwhile.
-//!    One that comes while a match is under way is found or not; where it asks that something is not
-//!    so, which nobody asked about before, it may be found wrongly by that one match.
+//!    One that comes or goes while a match is under way is found or not if it wants the event, and
+//!    not found if it does not.
 //! 3. Who learns that `insert` or `remove` returned finds the change in every match that begins
 //!    then.
 //! 4. An event costs what it touches: the codes of its own attributes, the entries under the
@@ -14,9 +14,10 @@
 //! Edges keep one [`Route`] per topic: what topic filters alone decide. [`Index::visit`] and
 //! [`Index::collect`] renew it where it is not current and decide the rest from the event.
 //!
-//! In order of reading: `entry` and `clauses` (how a filter is written), `blocks` (how entries lie), `matching`
-//! (how they are met), `place` and `writer` (how they get there), `codes`, `traffic` (what is rare),
-//! `checks`, `trie`, `table`; `arena` and `epoch` are what makes it safe to read meanwhile.
+//! In order of reading: `entry` and `clauses` (how a filter is written), `blocks` (how entries lie),
+//! `matching` (how they are met), `place` and `writer` (how they get there), `codes`, `births`,
+//! `traffic` (what is rare), `checks`, `trie`, `table`; `arena` and `epoch` are what makes it safe to
+//! read meanwhile.
 
 use std::cell::Cell;
 use std::fmt;
@@ -44,6 +45,7 @@ use writer::{View, Writer};
 
 mod arena;
 mod batch;
+mod births;
 mod blocks;
 mod boxes;
 mod checks;

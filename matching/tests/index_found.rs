@@ -237,3 +237,113 @@ fn a_list_in_several_places_grows_in_all_of_them() {
     }
     both.empty();
 }
+
+/// An event with which the index changes: once it was read, in the middle of the match.
+struct Changing<'c, C> {
+    event: Event,
+    change: std::cell::RefCell<Option<C>>,
+    made: &'c std::cell::RefCell<Vec<EntryId>>,
+}
+
+impl<C: FnOnce() -> Vec<EntryId>> Attributes for Changing<'_, C> {
+    fn get(&self, name: &str) -> Option<Value<'_>> {
+        self.event.get(name)
+    }
+
+    fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s str, Value<'s>)) {
+        self.event.visit(see);
+        if let Some(change) = self.change.take() {
+            self.made.borrow_mut().extend(change());
+        }
+    }
+}
+
+/// Adds entries that do not want the event after it was read. Nobody had asked about what they want
+/// not to be so, and the match found it not to be so.
+fn never_found_amid_a_match(both: &Both, event: &Event, filters: &[&str]) {
+    let selectors: Vec<Selector> = filters.iter().map(|filter| filtered(filter)).collect();
+    assert!(selectors.iter().all(|selector| !selector.matches(&topic(), event)), "{filters:?}");
+    let add = || selectors.iter().map(|selector| both.index.insert(selector.clone(), 1)).collect();
+    let right = collect(&both.index, &mut both.index.route(&topic()), event);
+    let made = std::cell::RefCell::new(Vec::new());
+    let changing = |is_last: bool| Changing {
+        event: event.clone(),
+        change: std::cell::RefCell::new(is_last.then_some(add)),
+        made: &made,
+    };
+    let forget = || made.take().into_iter().for_each(|id| assert!(both.index.remove(id).is_some()));
+
+    let mut route = both.index.route(&topic());
+    let mut found = Vec::new();
+    both.index.collect(&mut route, &changing(true), &mut found);
+    found.sort_unstable();
+    assert_eq!((made.borrow().len(), &found), (filters.len(), &right), "{filters:?}");
+    forget();
+
+    let events: Vec<Changing<'_, _>> = [false, false, true].map(changing).into();
+    let mut lists = vec![Vec::new(); events.len()];
+    both.index.renew_route(&mut route);
+    both.index.collect_batch(&events.iter().map(|event| (&route, event)).collect::<Vec<_>>(), &mut lists);
+    for mut found in lists {
+        found.sort_unstable();
+        assert_eq!(found, right, "{filters:?} together with others");
+    }
+    forget();
+}
+
+#[test]
+fn what_nobody_asked_about_before_is_not_taken_for_absent() {
+    let mut both = Both::new();
+    for n in 0..40 {
+        both.insert(&format!("m = {n} AND (g = {} OR h = 2) AND (g = {} OR h = 4)", n % 3, n % 5));
+    }
+    both.insert("m = 1 AND a = 7 AND t = 'x'");
+    let mut event = event(&[("m", 1), ("a", 5), ("new", 3)]);
+    event.push(("t".to_owned(), Value::Str("y")));
+    never_found_amid_a_match(&both, &event, &["new IS NULL"]);
+    never_found_amid_a_match(&both, &event, &["a IS NULL", "m = 1 AND t IS NULL"]);
+    never_found_amid_a_match(&both, &event, &["a != 5", "m = 1 AND a NOT IN (5, 6)"]);
+    never_found_amid_a_match(&both, &event, &["t != 'y' OR a IS NULL", "m = 1 AND (a = 6 OR t != 'y')"]);
+    // The second of them makes a part of its own of what they share.
+    let shared = ["m = 2 AND (new IS NULL OR m = 9)", "m = 1 AND (new IS NULL OR m = 9)"];
+    never_found_amid_a_match(&both, &event, &shared);
+    let nested = ["m = 2 AND (m = 8 OR (a != 5 AND a != 6))", "m = 1 AND (m = 8 OR (a != 5 AND a != 6))"];
+    never_found_amid_a_match(&both, &event, &nested);
+    // They are found by every match that begins once they are there.
+    ["new IS NULL", "a != 6", "m = 1 AND (new IS NULL OR a != 7)"]
+        .iter()
+        .for_each(|filter| both.insert(filter));
+    both.check(&event);
+    both.check(&vec![("a".to_owned(), Value::Int(6))]);
+    both.check(&vec![("m".to_owned(), Value::Int(1)), ("a".to_owned(), Value::Int(7))]);
+    both.empty();
+}
+
+/// Codes came and went while a reader was between reading the event and meeting the entries.
+#[test]
+fn what_is_not_so_is_told_while_others_come_to_ask_for_it() {
+    let mut both = Both::new();
+    both.insert("a = -1");
+    let index = &both.index;
+    // The destination says which numbers the entry does not want.
+    let (unlike, missing) = (|n: usize| 1_000 + n, |n: usize| 2_000 + n);
+    let events = [0, 1, 2, 3].map(|n| event(&[("a", n), ("x0", 1), ("x1", 1), ("x2", 1), ("x3", 1)]));
+    while_racing(
+        |n| {
+            let n = n % 4;
+            let unlike = index.insert(filtered(&format!("a != {n}")), unlike(n));
+            let missing = index.insert(filtered(&format!("x{n} IS NULL")), missing(n));
+            index.remove(unlike);
+            index.remove(missing);
+        },
+        || {
+            let mut route = index.route(&topic());
+            for (n, event) in events.iter().enumerate() {
+                index.visit(&mut route, event, |_, found| {
+                    assert!(*found < missing(0) && *found != unlike(n), "{found} by {n}");
+                });
+            }
+        },
+    );
+    both.empty();
+}

@@ -55,6 +55,11 @@ impl Literal {
         self.0 & flag != 0
     }
 
+    /// Whether it asks that a code is not set.
+    pub(super) fn is_absent(self) -> bool {
+        self.has(Literal::NOT) && self.code() != Literal::CODE
+    }
+
     /// Of the last of an entry: whether its target stands in several places.
     pub(super) fn is_several(self) -> bool {
         self.has(Literal::SEVERAL)
@@ -64,6 +69,11 @@ impl Literal {
     pub(super) fn has_operations(self) -> bool {
         self.has(Literal::OPERATIONS)
     }
+}
+
+#[inline]
+pub(super) fn load(word: &AtomicU32) -> Literal {
+    Literal(word.load(Ordering::Relaxed))
 }
 
 /// In a block of clauses that is made, at most one entry in so many has operations.
@@ -167,13 +177,13 @@ pub(super) fn write_all<'a>(rows: impl Iterator<Item = &'a [u32]>, literals: &mu
 /// Appends the row of an entry with these literals to `row`.
 pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
     let [.., last] = literals else { return };
-    let last = Literal(last.load(Ordering::Relaxed));
+    let last = load(last);
     let operations = if last.has_operations() { operations(literals) } else { Operations::new() };
     let clauses = match operations.len() {
         0 => literals,
         count => &literals[..literals.len() - 1 - 2 * count],
     };
-    let clauses = || clauses.iter().map(|word| Literal(word.load(Ordering::Relaxed)));
+    let clauses = || clauses.iter().map(load);
     let start = row.len();
     row.extend([target, 0]);
     each_clause(clauses(), |clause| match *clause {
@@ -182,7 +192,7 @@ pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
     });
     let codes = row.len() - start - ENTRY_HEAD;
     each_clause(clauses(), |clause| match *clause {
-        [literal] if literal.has(Literal::NOT) && literal.code() != Literal::CODE => {
+        [literal] if literal.is_absent() => {
             row.extend([Operation::new(NOT, 0, 0, 0).0, literal.code()]);
         }
         [_] => {}
@@ -198,7 +208,7 @@ pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
 
 /// The operations of an entry that has some, which these literals end with.
 pub(super) fn operations(literals: &[AtomicU32]) -> Operations {
-    let halves = || literals.iter().rev().map(|word| Literal(word.load(Ordering::Relaxed)));
+    let halves = || literals.iter().rev().map(load);
     let count = halves().take_while(|half| !half.has(Literal::NOT)).count();
     let words = literals[literals.len() - count..].as_chunks::<2>().0;
     let half = |word: &AtomicU32| word.load(Ordering::Relaxed) & 0xffff;
@@ -216,6 +226,14 @@ fn each_clause(literals: impl Iterator<Item = Literal>, mut see: impl FnMut(&[Li
     }
 }
 
+/// The codes that the last entry of these literals asks not to be set.
+pub(super) fn absent(literals: &[AtomicU32]) -> impl Iterator<Item = u32> {
+    let before_last = &literals[..literals.len().saturating_sub(1)];
+    let end_before = before_last.iter().rposition(|word| load(word).has(Literal::ENTRY_END));
+    let own = &literals[end_before.map_or(0, |end| end + 1)..];
+    own.iter().map(load).filter(|literal| literal.is_absent()).map(Literal::code)
+}
+
 /// Calls `see` with each entry of a block: where its target is, its literals, and the last of them.
 /// `words` are those of the block.
 #[inline]
@@ -228,7 +246,7 @@ pub(super) fn each_entry<'a>(
     let mut start = 0;
     let mut targets = words.iter().rev();
     for (place, word) in literals.iter().enumerate() {
-        let literal = Literal(word.load(Ordering::Relaxed));
+        let literal = load(word);
         if literal.has(Literal::ENTRY_END)
             && let Some(target) = targets.next()
         {
@@ -259,7 +277,7 @@ pub(super) fn each_holding(
             holding &= holding - 1;
             numbers &= numbers - 1;
             let target = words[end - 1 - number].load(Ordering::Acquire);
-            let last = Literal(some[bit].load(Ordering::Relaxed));
+            let last = load(&some[bit]);
             see(seen, target, last, &literals[..=start + bit]);
         }
         end -= count as usize;

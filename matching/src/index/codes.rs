@@ -7,7 +7,9 @@
 //! 2. A code is set exactly if what it stands for is true: names and constants are compared byte
 //!    by byte behind their hashes.
 //! 3. Numbers that are equal have one code, be they integers or floats.
-//! 4. A code or an attribute that nobody uses is forgotten; its number comes back when no reader
+//! 4. A code that nobody asked about when an event was going to be read may be true of it though it
+//!    is not set (`super::births`).
+//! 5. A code or an attribute that nobody uses is forgotten; its number comes back when no reader
 //!    can hold it.
 //!
 //! An attribute's record: number and forms of its constants, code of its presence, lengths of
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use foldhash::fast::FixedState;
 
 use super::arena::{Arena, Handle};
+use super::births::Births;
 use super::memory::{Leaving, Memory};
 use super::table::{Key, Parts, Table};
 use super::traffic::Traffic;
@@ -81,6 +84,7 @@ pub(super) struct Vocabulary {
     /// How many attributes were forgotten.
     forgotten: AtomicU64,
     traffic: Arc<Traffic>,
+    births: Arc<Births>,
 }
 
 /// The writing side.
@@ -94,6 +98,9 @@ pub(super) struct Dictionary {
     /// How many constants use a length: (attribute, whether of suffixes, bytes).
     lengths: HashMap<(u16, bool, u32), u32>,
     traffic: Arc<Traffic>,
+    births: Arc<Births>,
+    /// Whether there are codes that are still to be born.
+    is_expecting: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -242,6 +249,7 @@ pub(super) fn write_text(words: &[AtomicU32], text: &[u8]) {
 impl Dictionary {
     pub(super) fn new(seed: u64) -> (Vocabulary, Dictionary) {
         let traffic = Arc::new(Traffic::new());
+        let births = Arc::new(Births::new());
         let (names_table, names) = Parts::new();
         let (constants_table, constants) = Parts::new();
         let vocabulary = Vocabulary {
@@ -251,6 +259,7 @@ impl Dictionary {
             core_fields: AtomicU32::new(0),
             forgotten: AtomicU64::new(0),
             traffic: Arc::clone(&traffic),
+            births: Arc::clone(&births),
         };
         let unused = CodeUse::new(0, 0, CodeKind::Derived, Form::Bool);
         let dictionary = Dictionary {
@@ -262,6 +271,8 @@ impl Dictionary {
             codes_free: Vec::new(),
             lengths: HashMap::new(),
             traffic,
+            births,
+            is_expecting: false,
         };
         (vocabulary, dictionary)
     }
@@ -458,12 +469,25 @@ impl Dictionary {
     fn new_code(&mut self, code: CodeUse) -> u32 {
         let number = self.codes_free.pop().unwrap_or(self.codes.len() as u32);
         let since = self.traffic.begin(code.kind, number);
+        self.births.forget(number);
         let code = CodeUse { since, ..code };
         match self.codes.get_mut(number as usize) {
             Some(free) => *free = code,
             None => self.codes.push(code),
         }
         number
+    }
+
+    /// The absence of a code is going to be asked for.
+    pub(super) fn expect(&mut self, code: u32) {
+        self.is_expecting |= self.births.expect(code);
+    }
+
+    /// Lets the codes be born that are expected: nobody can meet yet what asks for them.
+    pub(super) fn bear(&mut self) {
+        if std::mem::take(&mut self.is_expecting) {
+            self.births.bear();
+        }
     }
 
     /// One use less; forgets the code with its last. True if it was the last.
@@ -567,6 +591,7 @@ impl Dictionary {
             + self.attributes.capacity() * size_of::<AttributeUse>()
             + self.lengths.capacity() * 16
             + self.traffic.bytes(self.codes.len())
+            + self.births.bytes()
     }
 }
 

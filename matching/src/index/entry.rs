@@ -6,10 +6,10 @@
 //! | operation | words behind it | holds if |
 //! |---|---|---|
 //! | `CODE` | code | the code is set |
-//! | `NOT` | code | the code is not set |
+//! | `NOT` | code | the event was read with the code, which is not set |
 //! | `ANY` n | n codes of one attribute, of which an event has one at most | one is set |
 //! | `SOME` n | n codes | one is set |
-//! | `NONE` n, attribute, rank | n codes | the value is of that rank and none is set |
+//! | `NONE` n, attribute, rank | n codes | the value is of that rank; as `NOT`, for each of n |
 //! | `INT` attribute, flags | low, high as far as flags say | the number is between them |
 //! | `FLOAT` attribute, flags | low, high, two words each | the number is between them |
 //! | `TEST` | number | the shared test holds |
@@ -145,9 +145,14 @@ impl Head {
     }
 }
 
-/// Answers the shared tests for one event.
+/// What is to be asked beyond the codes and numbers of an event.
 pub(super) trait Tests {
+    /// The answer of a shared test.
     fn holds(&self, test: u32) -> bool;
+
+    /// Whether the event was read with the code (`super::births`): then it does not have it if it is
+    /// not set.
+    fn was_read_with(&self, code: u32) -> bool;
 }
 
 #[inline]
@@ -196,12 +201,12 @@ pub(super) fn operation_holds<T: Tests>(
 ) -> bool {
     match operation.kind() {
         CODE => seen.has(get(own, 0)),
-        NOT => !seen.has(get(own, 0)),
+        NOT => none_set(own, seen, tests),
         ANY | SOME => any_set(own, seen),
         NONE => {
             let kind = operation.flags();
             reading_of(operation, seen, |reading| reading.rank as u32 == kind).is_some()
-                && !any_set(own, seen)
+                && none_set(own, seen, tests)
         }
         INT => number_of(operation, seen).is_some_and(|reading| is_within(operation, own, reading)),
         FLOAT => number_of(operation, seen).is_some_and(|reading| is_between(operation, own, reading)),
@@ -228,6 +233,11 @@ fn number_of(operation: Operation, seen: &Seen) -> Option<&Reading> {
 
 fn any_set(codes: &[AtomicU32], seen: &Seen) -> bool {
     codes.iter().any(|code| seen.has(code.load(Ordering::Relaxed)))
+}
+
+fn none_set<T: Tests>(codes: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
+    let is_false = |code: u32| !seen.has(code) && tests.was_read_with(code);
+    codes.iter().all(|code| is_false(code.load(Ordering::Relaxed)))
 }
 
 /// Between two integers. `x > c` is `ceiling(x) >= c + 1`, and the bound is written as `c + 1`.

@@ -10,6 +10,8 @@
 //! 2. A gate lives as long as something uses its code.
 //! 3. Only filters that are more than a conjunction of tests use gates, and only below a topic
 //!    filter with so many entries that they are divided.
+//! 4. Nothing asks that a gate is not fulfilled: what does not hold may be unknown, and where nobody
+//!    asks for gates none is decided.
 //!
 //! After Li, Xu et al., *A-Tree: A Dynamic Data Structure for Efficiently Indexing Arbitrary
 //! Boolean Expressions* (SIGMOD 2021): shared inner expressions, hung off the part that is least

@@ -90,7 +90,7 @@ impl Scratch {
     }
 }
 
-/// Answers shared tests for one event.
+/// Answers for one event what its codes and numbers do not.
 pub(super) struct Asking<'r, A: ?Sized> {
     pub(super) view: &'r View,
     pub(super) topic: &'r Topic,
@@ -107,6 +107,11 @@ impl<A: Attributes + ?Sized> Tests for Asking<'_, A> {
             })
         })
     }
+
+    #[inline]
+    fn was_read_with(&self, code: u32) -> bool {
+        self.view.vocabulary.was_read_with(code, self.seen.moment)
+    }
 }
 
 /// Hands the entries below `slots` that want the event to `found`; of several places each once. How
@@ -122,6 +127,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
     let arena = &view.common.arena;
     let Scratch { seen, steps, lists, blocks, .. } = scratch;
     seen.expect_tests(tests_end as usize);
+    seen.moment = view.vocabulary.moment();
     view.vocabulary.read(arena, event, seen);
     let mut found_one = |target: u32| match target & IS_LIST {
         0 => found(Hit::One(target)),
@@ -324,8 +330,11 @@ fn scan<A: Attributes + ?Sized>(
         Kind::Clauses => {
             clauses::each_holding(&words[..meta.size()], used, seen, |seen, target, last, literals| {
                 let asking = Asking { view, topic, event, seen };
+                let was_read_with = |code| asking.was_read_with(code);
                 let holds = |operations: clauses::Operations| entry::all_hold(&operations, seen, &asking);
-                if !last.has_operations() || holds(clauses::operations(literals)) {
+                let is_known =
+                    view.vocabulary.moment() == seen.moment || clauses::absent(literals).all(was_read_with);
+                if is_known && (!last.has_operations() || holds(clauses::operations(literals))) {
                     meet(seen, target, last.is_several());
                 }
             });

@@ -310,12 +310,17 @@ impl Encoder<'_> {
                 let Some(number) = self.attribute(name) else { return false };
                 let rank = check.kind().map_or(0, |kind| kind as u32);
                 operations.push(Operation::new(NONE, rank, number, set.len()).0);
-                operations.extend(set.iter().map(|constant| self.constant(number, constant)));
+                operations.extend(set.iter().map(|constant| {
+                    let code = self.constant(number, constant);
+                    self.dictionary.expect(code);
+                    code
+                }));
                 true
             }
             Check::Absent => {
                 let Some(number) = self.attribute(name) else { return false };
                 let code = self.dictionary.use_presence(self.memory, number);
+                self.dictionary.expect(code);
                 operations.extend([Operation::new(NOT, 0, 0, 0).0, code]);
                 self.dictionary.release_attribute(self.memory, self.vocabulary, number);
                 true

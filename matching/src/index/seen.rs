@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 
+use super::births::Moment;
 use super::blocks::LIST_WORDS;
 use super::codes::Known;
 use super::entry::IS_LIST;
@@ -50,6 +51,8 @@ pub(super) struct Reading {
 /// A reader's notes of one event.
 pub(super) struct Seen {
     stamp: u32,
+    /// When it was going to be read.
+    pub(super) moment: Moment,
     /// Comparisons that met no value, or one of another kind.
     unknowns: Cell<u32>,
     bits: Vec<u64>,
@@ -104,6 +107,7 @@ impl Seen {
     pub(super) fn with_stamp(stamp: u32) -> Seen {
         Seen {
             stamp,
+            moment: Moment::default(),
             unknowns: Cell::new(0),
             bits: Vec::new(),
             codes: Vec::new(),

@@ -29,6 +29,11 @@ impl<T: Default> Slots<T> {
         let count = if chunk == 0 { 1 << FIRST_BITS } else { 1 << (FIRST_BITS as usize + chunk - 1) };
         &self.chunks[chunk].get_or_init(|| (0..count).map(|_| T::default()).collect())[offset]
     }
+
+    /// Bytes of the chunks that were made.
+    pub(super) fn bytes(&self) -> usize {
+        self.chunks.iter().filter_map(OnceLock::get).map(|chunk| size_of_val(&**chunk)).sum()
+    }
 }
 
 fn place(number: u32) -> (usize, usize) {

@@ -166,6 +166,7 @@ impl Writer {
         let mut encoder = self.encoder(view);
         encoder.may_share = is_divided(encoder.memory.arena(), slot);
         let mut drafts = encoder.drafts(condition);
+        self.dictionary.bear();
         self.put_gates(view);
         if !except.is_empty() {
             for draft in &mut drafts {

@@ -50,7 +50,7 @@ impl<A: Attributes + ?Sized> Events<'_, A> {
     fn one_holds(&self, operation: Operation, own: &[AtomicU32], events: u64) -> u64 {
         match operation.kind() {
             CODE | ANY | SOME => events & self.having_any(own),
-            NOT => events & !self.having_any(own),
+            NOT => events & self.having_none(own),
             EITHER => self.either_holds(&own[1..], events),
             _ => self.each_holds(operation, own, events),
         }
@@ -59,6 +59,13 @@ impl<A: Attributes + ?Sized> Events<'_, A> {
     fn having_any(&self, codes: &[AtomicU32]) -> u64 {
         let having = codes.iter().map(|code| self.together.having(code.load(Ordering::Relaxed)));
         having.fold(0, |all, having| all | having)
+    }
+
+    /// Those that have none of the codes, all of which they were read with.
+    fn having_none(&self, codes: &[AtomicU32]) -> u64 {
+        let (vocabulary, moment) = (&self.view.vocabulary, self.together.moment);
+        let is_known = |code: &AtomicU32| vocabulary.was_read_with(code.load(Ordering::Relaxed), moment);
+        if codes.iter().all(is_known) { !self.having_any(codes) } else { 0 }
     }
 
     fn either_holds(&self, mut words: &[AtomicU32], events: u64) -> u64 {

@@ -4,10 +4,12 @@
 //!    them. Codes of gates are only here.
 //! 2. Cleared after each batch in time that grows with what was set.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use crate::index::Literal;
 use crate::index::arena::Arena;
+use crate::index::births::Moment;
+use crate::index::clauses::load;
 use crate::index::codes::Vocabulary;
 use crate::index::seen::{SAMPLED, Seen, SetCode};
 use crate::value::Attributes;
@@ -22,6 +24,8 @@ pub(super) struct Together {
     /// By code: the events that have it.
     having: Vec<u64>,
     derived: Vec<u32>,
+    /// When the first of them was going to be read.
+    pub(super) moment: Moment,
 }
 
 impl Together {
@@ -38,6 +42,7 @@ impl Together {
             self.events.push(Seen::with_stamp(1 + self.events.len() as u32 % SAMPLED));
         }
         let seen = &mut self.events[place];
+        seen.moment = self.moment;
         seen.expect_tests(tests_end as usize);
         vocabulary.read(arena, event, seen);
         for set in seen.codes() {
@@ -53,12 +58,15 @@ impl Together {
 
     /// Those of `events` for which all clauses of an entry hold.
     #[inline]
-    pub(super) fn holding(&self, literals: &[AtomicU32], mut events: u64) -> u64 {
+    pub(super) fn holding(&self, vocabulary: &Vocabulary, literals: &[AtomicU32], mut events: u64) -> u64 {
         let mut clause = 0;
-        for literal in literals {
-            let literal = Literal(literal.load(Ordering::Relaxed));
+        for literal in literals.iter().map(load) {
             let having = self.having(literal.code());
-            clause |= if literal.has(Literal::NOT) { !having } else { having };
+            clause |= match literal.has(Literal::NOT) {
+                true if literal.is_absent() && !vocabulary.was_read_with(literal.code(), self.moment) => 0,
+                true => !having,
+                false => having,
+            };
             if literal.has(Literal::CLAUSE_END) {
                 events &= std::mem::take(&mut clause);
                 if events == 0 {

@@ -116,6 +116,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
     found: &mut impl FnMut(Met<'_>),
 ) -> u64 {
     let arena = &view.common.arena;
+    scratch.together.moment = view.vocabulary.moment();
     for (place, (_, event)) in asked.iter().enumerate() {
         scratch.together.read((&view.vocabulary, arena), place, *event, tests_end);
     }
@@ -256,7 +257,7 @@ impl Scratch {
         each_block(&view.common.arena, chain, |words, used, meta| match meta.kind() {
             Kind::Clauses => {
                 clauses::each_entry(&words[..meta.size()], used, |target, literals, last| {
-                    let mut holding = self.together.holding(literals, step.events);
+                    let mut holding = self.together.holding(&view.vocabulary, literals, step.events);
                     if holding != 0 && last.has_operations() {
                         let events = Events { view, asked, together: &self.together };
                         holding = events.all_hold(&clauses::operations(literals), holding);

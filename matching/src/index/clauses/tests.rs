@@ -12,6 +12,10 @@ impl Tests for NoTests {
     fn holds(&self, _: u32) -> bool {
         unreachable!("codes ask for no test")
     }
+
+    fn was_read_with(&self, _: u32) -> bool {
+        true
+    }
 }
 
 /// Codes of an event, and some that lie beyond what it ever had.
@@ -68,6 +72,28 @@ fn a_row_comes_back_as_it_was() {
         });
         assert_eq!(back, rows, "seed {seed}");
     }
+}
+
+#[test]
+fn what_an_entry_asks_not_to_be_set_is_told_from_what_others_ask() {
+    let not = |code: u32| vec![Operation::new(NOT, 0, 0, 0).0, code];
+    let int = vec![Operation::new(INT, HAS_LOW, ATTRIBUTE, 0).0, u32::MAX];
+    let row = |target: u32, codes: &[u32], operations: &[Vec<u32>]| {
+        let operations = operations.concat();
+        let words = ENTRY_HEAD + codes.len() + operations.len();
+        [vec![target, Head::new(words, codes.len(), false, false).0], codes.to_vec(), operations].concat()
+    };
+    let rows =
+        [row(1, &[5], &[not(6), not(7)]), row(2, &[], &[]), row(3, &[8], &[]), row(4, &[], &[not(9), int])];
+    let (words, used) = block(&rows, 0);
+    let mut all = Vec::new();
+    each_entry(&words, used, |_, literals, _| all.push(literals.len()));
+    let ends = all.iter().scan(CHAIN_HEAD, |end, count| {
+        *end += count;
+        Some(*end)
+    });
+    let absent: Vec<Vec<u32>> = ends.map(|end| absent(&words[CHAIN_HEAD..end]).collect()).collect();
+    assert_eq!(absent, [vec![6, 7], vec![], vec![], vec![9]]);
 }
 
 #[test]

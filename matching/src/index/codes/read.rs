@@ -15,6 +15,7 @@ use super::{
     is_constant, is_text,
 };
 use crate::index::arena::{Arena, Handle};
+use crate::index::births::Moment;
 use crate::index::seen::Seen;
 use crate::index::table::Key;
 use crate::value::{Attributes, Value};
@@ -72,6 +73,18 @@ impl Vocabulary {
         if seen.is_sampled() {
             self.traffic.note(CodeKind::Constant, seen.codes().iter().map(|set| set.code));
         }
+    }
+
+    /// When an event that is read from now on begins to be read.
+    #[inline]
+    pub(in crate::index) fn moment(&self) -> Moment {
+        self.births.moment()
+    }
+
+    /// Whether the event was read with this code: then it does not have it if it is not set.
+    #[inline]
+    pub(in crate::index) fn was_read_with(&self, code: u32, moment: Moment) -> bool {
+        self.births.was_born(code, moment)
     }
 
     /// Notes which gates hold for an event that was held against all of them.
