@@ -15,9 +15,9 @@
 //! [`Index::collect`] renew it where it is not current and decide the rest from the event.
 //!
 //! In order of reading: `entry` and `clauses` (how a filter is written), `blocks` (how entries lie),
-//! `matching` (how they are met), `place` and `writer` (how they get there), `codes`, `births`,
-//! `traffic` (what is rare), `checks`, `trie`, `table`; `arena` and `epoch` are what makes it safe to
-//! read meanwhile.
+//! `matching` (how they are met), `few` (where they are few), `place` and `writer` (how they get
+//! there), `codes`, `births`, `traffic` (what is rare), `checks`, `trie`, `table`; `arena` and `epoch`
+//! are what makes it safe to read meanwhile.
 
 use std::cell::Cell;
 use std::fmt;
@@ -54,6 +54,7 @@ mod codes;
 mod entry;
 mod epoch;
 mod equals;
+mod few;
 mod fingerprint;
 mod gates;
 mod matching;

@@ -190,6 +190,63 @@ fn it_finds_what_a_plain_scan_finds_among_many() {
     }
 }
 
+/// Where entries are few an event is asked for what they want to know, but for one event in 64, which
+/// is read whole as where they are many.
+#[test]
+fn few_entries_are_found_alike_whether_the_event_is_asked_or_read() {
+    let mut matches = 0;
+    for seed in 0..400 {
+        let mut generator = Generator::new(seed + 4_000_000);
+        let (index, mut model) = (Index::with_seed(seed), Model::default());
+        let (topic, event) = (generator.topic(), generator.event());
+        for destination in 0..1 + generator.below(5) {
+            let selector = Selector { topic: TopicFilter::parse("#").unwrap(), ..generator.selector() };
+            let id = index.insert(selector.clone(), destination);
+            model.entries.insert(id, (selector, destination));
+        }
+        let expected: Vec<EntryId> = model.scan(&topic, &event).into_iter().map(|(id, _)| id).collect();
+        matches += expected.len();
+        let mut route = index.route(&topic);
+        for time in 0..64 {
+            let mut found = Vec::new();
+            index.collect(&mut route, &event, &mut found);
+            found.sort_unstable();
+            assert_eq!(found, expected, "seed {seed}, time {time}: {topic} {event:?}");
+        }
+    }
+    assert!(matches > 200, "{matches}");
+}
+
+/// One with more attributes than an event is expected to have, one named twice, and a core field.
+#[test]
+fn an_event_that_is_asked_gives_the_first_value_of_each_name() {
+    let mut event: Vec<(String, Value<'_>)> = (0..40).map(|n| (format!("n{n}"), Value::Int(n))).collect();
+    event.insert(0, ("n39".to_owned(), Value::Int(-1)));
+    event.push(("n3".to_owned(), Value::Int(-3)));
+    event.push(("source".to_owned(), Value::Str("till")));
+    let filters = [
+        ("n38 = 38", true),
+        ("n39 = -1 AND n39 < 0", true),
+        ("n39 = 39", false),
+        ("n3 = 3 AND n38 BETWEEN 38 AND 40", true),
+        ("n3 = -3 OR n3 < 0", false),
+        ("source = 'till' AND n38 IN (1, 38)", true),
+        ("source LIKE 'ti%' AND n37 != 1", true),
+        ("source LIKE '%lx' OR n40 IS NOT NULL", false),
+        ("n40 IS NULL AND n0 = 0", true),
+    ];
+    for (filter, is_found) in filters {
+        let index = Index::new();
+        let id = index.insert(filtered("a", filter), 0);
+        let mut route = index.route(&parse_topic("a"));
+        for time in 0..64 {
+            let mut found = Vec::new();
+            index.collect(&mut route, &event, &mut found);
+            assert_eq!(found, if is_found { vec![id] } else { Vec::new() }, "{filter}, time {time}");
+        }
+    }
+}
+
 fn number(n: i64) -> Event {
     vec![("n", Value::Int(n))]
 }

@@ -178,7 +178,7 @@ pub(super) fn write_all<'a>(rows: impl Iterator<Item = &'a [u32]>, literals: &mu
 pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
     let [.., last] = literals else { return };
     let last = load(last);
-    let operations = if last.has_operations() { operations(literals) } else { Operations::new() };
+    let operations = operations_of(literals, last);
     let clauses = match operations.len() {
         0 => literals,
         count => &literals[..literals.len() - 1 - 2 * count],
@@ -204,6 +204,23 @@ pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
     });
     row.extend(operations.iter().map(|word| word.load(Ordering::Relaxed)));
     row[start + 1] = Head::new(row.len() - start, codes, false, last.is_several()).0;
+}
+
+/// The operations of an entry, which may have none: these are its literals, and the last of them.
+pub(super) fn operations_of(literals: &[AtomicU32], last: Literal) -> Operations {
+    if last.has_operations() { operations(literals) } else { Operations::new() }
+}
+
+/// Whether each clause of an entry has a literal that holds.
+pub(super) fn hold(literals: &[AtomicU32], mut holds: impl FnMut(Literal) -> bool) -> bool {
+    let mut clause = false;
+    for literal in literals.iter().map(load) {
+        clause = clause || holds(literal);
+        if literal.has(Literal::CLAUSE_END) && !std::mem::take(&mut clause) {
+            return false;
+        }
+    }
+    true
 }
 
 /// The operations of an entry that has some, which these literals end with.

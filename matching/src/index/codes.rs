@@ -26,13 +26,16 @@ use foldhash::fast::FixedState;
 use super::arena::{Arena, Handle};
 use super::births::Births;
 use super::memory::{Leaving, Memory};
+use super::slots::Slots;
 use super::table::{Key, Parts, Table};
 use super::traffic::Traffic;
 use crate::normal::Constant;
 use crate::value::Value;
 
+pub(super) use ask::Inquiry;
 pub(super) use read::Known;
 
+mod ask;
 mod read;
 
 const PRESENCE: usize = 1;
@@ -83,9 +86,22 @@ pub(super) struct Vocabulary {
     core_fields: AtomicU32,
     /// How many attributes were forgotten.
     forgotten: AtomicU64,
+    records: Arc<Records>,
     traffic: Arc<Traffic>,
     births: Arc<Births>,
 }
+
+/// Where the records are. One that is in use stays; a number that is used again gets another before
+/// anybody can hold it.
+struct Records {
+    /// By attribute.
+    attributes: Slots<AtomicU32>,
+    /// By code: the constant's, or the attribute's with [`IS_PRESENCE`]; 0 of a gate.
+    codes: Slots<AtomicU32>,
+}
+
+/// What the record of a code that stands for an attribute's presence is marked with.
+const IS_PRESENCE: u32 = 0x8000_0000;
 
 /// The writing side.
 pub(super) struct Dictionary {
@@ -97,6 +113,7 @@ pub(super) struct Dictionary {
     codes_free: Vec<u32>,
     /// How many constants use a length: (attribute, whether of suffixes, bytes).
     lengths: HashMap<(u16, bool, u32), u32>,
+    records: Arc<Records>,
     traffic: Arc<Traffic>,
     births: Arc<Births>,
     /// Whether there are codes that are still to be born.
@@ -116,7 +133,6 @@ struct AttributeUse {
 
 #[derive(Clone, Copy)]
 struct CodeUse {
-    record: Handle,
     uses: u32,
     /// Since when events are looked at for it (`Traffic::begin`).
     since: u32,
@@ -171,8 +187,8 @@ impl<'v> Bytes<'v> {
 }
 
 impl CodeUse {
-    fn new(record: Handle, attribute: u16, kind: CodeKind, form: Form) -> CodeUse {
-        CodeUse { record, uses: 1, since: 0, attribute, kind, form }
+    fn new(attribute: u16, kind: CodeKind, form: Form) -> CodeUse {
+        CodeUse { uses: 1, since: 0, attribute, kind, form }
     }
 }
 
@@ -199,6 +215,11 @@ impl Vocabulary {
         self.names.find(arena, self.key_of_name(name.as_bytes()), |record| {
             is_text(&arena.words(record)[ATTRIBUTE_HEAD - 1..], name.as_bytes())
         })
+    }
+
+    /// The record of a code, as [`Records::codes`] has it.
+    fn record_of_code(&self, code: u32) -> u32 {
+        self.records.codes.get(code).map_or(0, |record| record.load(Ordering::Acquire))
     }
 
     /// The code of a constant, or 0 if nobody asks for it.
@@ -250,6 +271,7 @@ impl Dictionary {
     pub(super) fn new(seed: u64) -> (Vocabulary, Dictionary) {
         let traffic = Arc::new(Traffic::new());
         let births = Arc::new(Births::new());
+        let records = Arc::new(Records { attributes: Slots::new(), codes: Slots::new() });
         let (names_table, names) = Parts::new();
         let (constants_table, constants) = Parts::new();
         let vocabulary = Vocabulary {
@@ -258,10 +280,11 @@ impl Dictionary {
             hasher: FixedState::with_seed(seed),
             core_fields: AtomicU32::new(0),
             forgotten: AtomicU64::new(0),
+            records: Arc::clone(&records),
             traffic: Arc::clone(&traffic),
             births: Arc::clone(&births),
         };
-        let unused = CodeUse::new(0, 0, CodeKind::Derived, Form::Bool);
+        let unused = CodeUse::new(0, CodeKind::Derived, Form::Bool);
         let dictionary = Dictionary {
             names,
             constants,
@@ -270,6 +293,7 @@ impl Dictionary {
             codes: vec![unused],
             codes_free: Vec::new(),
             lengths: HashMap::new(),
+            records,
             traffic,
             births,
             is_expecting: false,
@@ -352,6 +376,7 @@ impl Dictionary {
         write_text(&block[ATTRIBUTE_HEAD - 1..], name.as_bytes());
         self.attributes[usize::from(number)] =
             AttributeUse { record, words: size as u32, uses: 1, asks: 0, bounds: None };
+        self.records.attributes.get_or_make(u32::from(number)).store(record, Ordering::Release);
         self.names.insert(memory, &words.names, words.key_of_name(name.as_bytes()), record);
         if let Some(bit) = CORE_FIELDS.iter().position(|core| *core == name) {
             words.core_fields.fetch_or(1 << bit, Ordering::Release);
@@ -391,7 +416,7 @@ impl Dictionary {
             self.codes[code as usize].uses += 1;
             return code;
         }
-        let code = self.new_code(CodeUse::new(record, number, CodeKind::Presence, Form::Bool));
+        let code = self.new_code(record | IS_PRESENCE, CodeUse::new(number, CodeKind::Presence, Form::Bool));
         memory.arena().store(record, PRESENCE, code);
         code
     }
@@ -436,7 +461,7 @@ impl Dictionary {
         let text = bytes.as_slice();
         let (record, _) = memory.take(CONSTANT_HEAD + text.len().div_ceil(4));
         let form = bytes.form;
-        let code = self.new_code(CodeUse::new(record, number, CodeKind::Constant, form));
+        let code = self.new_code(record, CodeUse::new(number, CodeKind::Constant, form));
         let block = memory.arena().words(record);
         block[0].store(code, Ordering::Relaxed);
         block[1].store(head_of(number, form), Ordering::Relaxed);
@@ -452,7 +477,7 @@ impl Dictionary {
 
     /// A code of no attribute.
     pub(super) fn use_derived(&mut self) -> u32 {
-        self.new_code(CodeUse::new(0, 0, CodeKind::Derived, Form::Bool))
+        self.new_code(0, CodeUse::new(0, CodeKind::Derived, Form::Bool))
     }
 
     /// One more use of a code that is in use.
@@ -466,8 +491,9 @@ impl Dictionary {
         }
     }
 
-    fn new_code(&mut self, code: CodeUse) -> u32 {
+    fn new_code(&mut self, record: u32, code: CodeUse) -> u32 {
         let number = self.codes_free.pop().unwrap_or(self.codes.len() as u32);
+        self.records.codes.get_or_make(number).store(record, Ordering::Release);
         let since = self.traffic.begin(code.kind, number);
         self.births.forget(number);
         let code = CodeUse { since, ..code };
@@ -494,8 +520,9 @@ impl Dictionary {
     pub(super) fn release(&mut self, memory: &mut Memory, words: &Vocabulary, code: u32) -> bool {
         let used = &mut self.codes[code as usize];
         used.uses -= 1;
-        let CodeUse { record, uses, attribute, kind, form, .. } = *used;
+        let CodeUse { uses, attribute, kind, form, .. } = *used;
         if uses == 0 {
+            let record = words.record_of_code(code) & !IS_PRESENCE;
             match kind {
                 CodeKind::Presence => memory.arena().store(record, PRESENCE, 0),
                 CodeKind::Constant => self.forget_constant(memory, words, attribute, record, form),
@@ -590,6 +617,7 @@ impl Dictionary {
         self.codes.capacity() * size_of::<CodeUse>()
             + self.attributes.capacity() * size_of::<AttributeUse>()
             + self.lengths.capacity() * 16
+            + (self.codes.len().next_power_of_two() + self.attributes.len()) * size_of::<AtomicU32>()
             + self.traffic.bytes(self.codes.len())
             + self.births.bytes()
     }

@@ -19,6 +19,7 @@ use super::blocks::{
 use super::boxes::{self, Waiting};
 use super::clauses;
 use super::entry::{self, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
+use super::few;
 use super::seen::{SAMPLED, Seen};
 use super::table::Key;
 use super::trie::Slot;
@@ -128,11 +129,19 @@ pub(super) fn find<A: Attributes + ?Sized>(
     let Scratch { seen, steps, lists, blocks, .. } = scratch;
     seen.expect_tests(tests_end as usize);
     seen.moment = view.vocabulary.moment();
-    view.vocabulary.read(arena, event, seen);
     let mut found_one = |target: u32| match target & IS_LIST {
         0 => found(Hit::One(target)),
         _ => lists.push(target & !IS_LIST),
     };
+    if !seen.is_sampled()
+        && let Some(few) = few::few(arena, slots)
+    {
+        few::find(view, &few, (topic, event), seen, &mut found_one);
+        hand_over(arena, (lists, blocks), seen, found);
+        seen.clear();
+        return 0;
+    }
+    view.vocabulary.read(arena, event, seen);
     if slots.iter().any(|slot| uses_gates(arena, *slot)) {
         for level in &view.levels {
             walk(view, &[*level], (topic, event), seen, (steps, blocks), &mut found_one);

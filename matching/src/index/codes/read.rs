@@ -26,10 +26,13 @@ const LOOKUPS_MAX: usize = 32;
 /// How many places in an event are remembered.
 const PLACES_MAX: usize = 256;
 
-/// The records of attributes by their place in the events before; 0 is none.
+/// What was found out about attributes with the events before.
 #[derive(Default)]
 pub(in crate::index) struct Known {
+    /// Their records by their place in an event; 0 is none.
     records: Vec<Handle>,
+    /// Their names by number.
+    names: Vec<Option<Box<str>>>,
     /// How many attributes had been forgotten when they were found.
     forgotten: u64,
 }
@@ -96,11 +99,21 @@ impl Vocabulary {
 }
 
 impl Known {
-    fn renew(&mut self, forgotten: u64) {
+    pub(super) fn renew(&mut self, forgotten: u64) {
         if self.forgotten != forgotten {
             self.records.clear();
+            self.names.clear();
             self.forgotten = forgotten;
         }
+    }
+
+    /// The name of an attribute.
+    pub(super) fn name(&mut self, attribute: u16, find: impl FnOnce() -> String) -> &str {
+        let place = usize::from(attribute);
+        if place >= self.names.len() {
+            self.names.resize(place + 1, None);
+        }
+        self.names[place].get_or_insert_with(|| find().into())
     }
 
     fn note(&mut self, place: usize, record: Handle) {
