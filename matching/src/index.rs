@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::ArcSwapOption;
+use smallvec::SmallVec;
 
 use crate::normal::Condition;
 use crate::selector::Selector;
@@ -469,7 +470,9 @@ impl<D: Clone + Send + Sync> Index<D> {
         let level = self.versions.level(&self.view, topic.levels().next().unwrap_or(""));
         let versions = self.versions.read(level);
         let (mut slots, mut always) = (Vec::new(), Vec::new());
-        trie::visit(&self.view, self.root, topic, &mut |slot| {
+        let mut met: SmallVec<[Slot; 16]> = SmallVec::new();
+        trie::visit(&self.view, self.root, topic, &mut |slot| met.push(slot));
+        for slot in met {
             let mut resolve = |number: u32| {
                 let entry = self.entries.get(number).map(ArcSwapOption::load);
                 if let Some(entry) = entry.as_ref().and_then(|known| known.as_ref()) {
@@ -483,7 +486,7 @@ impl<D: Clone + Send + Sync> Index<D> {
             if has_others {
                 slots.push(slot);
             }
-        });
+        }
         Route { topic: topic.clone(), level, versions, slots: slots.into(), always: always.into() }
     }
 

@@ -17,7 +17,11 @@ use super::arena::{Arena, Handle};
 use super::memory::Memory;
 use super::table::Key;
 use super::writer::{View, Writer};
-use crate::topic::{FilterLevel, Topic, TopicFilter};
+use crate::topic::{FilterLevel, TopicFilter};
+
+pub(super) use visit::visit;
+
+mod visit;
 
 /// The word of a node that leads to the entries whose filter ends there.
 const HERE: usize = 0;
@@ -77,52 +81,6 @@ impl Slot {
     pub(super) fn store(self, arena: &Arena, first: Handle) {
         let (block, at) = self.place(arena);
         arena.store(block, at, first);
-    }
-}
-
-/// Calls `see` with the slot of each filter that matches `topic` (MQTT 5 section 4.7).
-/// `O(nodes touched)`; the recursion is as deep as a topic has levels.
-pub(super) fn visit(view: &View, root: Handle, topic: &Topic, see: &mut impl FnMut(Slot)) {
-    let mut levels = topic.levels();
-    if topic.is_reserved() {
-        let first = levels.next().map_or(0, |level| child(view, root, level));
-        if first != 0 {
-            visit_node(view, first, levels, see);
-        }
-    } else {
-        visit_node(view, root, levels, see);
-    }
-}
-
-fn visit_node<'t>(
-    view: &View,
-    node: Handle,
-    mut levels: impl Iterator<Item = &'t str> + Clone,
-    see: &mut impl FnMut(Slot),
-) {
-    let arena = &view.common.arena;
-    let branches = arena.load(node, BRANCHES);
-    if branches != 0 && arena.load(branches, BELOW) != 0 {
-        see(Slot::below(node));
-    }
-    let Some(level) = levels.next() else {
-        if arena.load(node, HERE) != 0 {
-            see(Slot::here(node));
-        }
-        return;
-    };
-    if branches == 0 {
-        return;
-    }
-    if arena.load(branches, CHILDREN) != 0 {
-        let child = child(view, node, level);
-        if child != 0 {
-            visit_node(view, child, levels.clone(), see);
-        }
-    }
-    let one = arena.load(branches, ONE);
-    if one != 0 {
-        visit_node(view, one, levels, see);
     }
 }
 
@@ -304,6 +262,7 @@ fn is_empty(arena: &Arena, node: Handle) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topic::Topic;
 
     #[test]
     fn a_text_is_only_itself() {
@@ -347,5 +306,20 @@ mod tests {
             writer.memory.drain();
         }
         assert_eq!(nodes_bytes(&writer), before);
+    }
+
+    #[test]
+    fn a_text_with_the_hash_of_another_is_found_behind_it() {
+        let (view, mut writer) = Writer::new(0, usize::MAX);
+        let root = new_root(&mut writer);
+        let parse = |filter: &str| TopicFilter::parse(filter).unwrap();
+        let other = slot(&view, &mut writer, root, &parse("other/b"));
+        let is_other = writer.memory.arena().load(other.node(), PARENT);
+        writer.link(&view, key(&view, root, "a"), is_other);
+        let wanted = slot(&view, &mut writer, root, &parse("a/b"));
+        [other, wanted].iter().for_each(|slot| slot.store(writer.memory.arena(), 1));
+        let mut seen = Vec::new();
+        visit(&view, root, &Topic::parse("a/b").unwrap(), &mut |slot| seen.push(slot));
+        assert_eq!(seen, [wanted]);
     }
 }
