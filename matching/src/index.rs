@@ -29,13 +29,14 @@ use smallvec::SmallVec;
 
 use crate::normal::Condition;
 use crate::selector::Selector;
+use crate::simd;
 use crate::topic::Topic;
 use crate::value::Attributes;
 
 use arena::Handle;
 pub use batch::BATCH;
 pub(crate) use clauses::Literal;
-use entry::{IS_GATE, NOBODY};
+use entry::NOBODY;
 use epoch::PLACES;
 use fingerprint::Fingerprints;
 use matching::{Hit, Scratch};
@@ -71,7 +72,8 @@ mod writer;
 /// Names one entry of one [`Index`]: small and dense. The number of an entry that was removed is
 /// used again later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryId(u32);
+#[repr(transparent)]
+pub struct EntryId(pub(crate) u32);
 
 impl EntryId {
     /// The number itself: below the greatest number of entries that there were at a time, and a
@@ -578,23 +580,7 @@ fn each(numbers: &[AtomicU32], see: &mut impl FnMut(u32)) {
 
 /// Appends the numbers that were not removed.
 fn copy(numbers: &[AtomicU32], found: &mut Vec<EntryId>) {
-    let start = found.len();
-    let mut all = 0;
-    found.extend(numbers.iter().map(|number| {
-        let number = number.load(Ordering::Relaxed);
-        all |= number;
-        EntryId(number)
-    }));
-    // Only `NOBODY` has this bit.
-    if all & IS_GATE != 0 {
-        let mut end = start;
-        for at in start..found.len() {
-            let id = found[at];
-            found[end] = id;
-            end += usize::from(id.0 != NOBODY);
-        }
-        found.truncate(end);
-    }
+    simd::append_others(numbers, NOBODY, found);
 }
 
 /// What topic filters say about one topic, at one version of the index.

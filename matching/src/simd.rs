@@ -1,5 +1,8 @@
-//! 64 things read at once, bytes of columns here and literals of filters in `literals`: the only
-//! place with `unsafe` in the workspace.
+//! Many words or bytes at once: the only place with `unsafe` in the workspace.
+//!
+//! - [`compare`]: 64 bytes with one.
+//! - [`append_others`]: words copied out, without those of one value.
+//! - `literals`: which filters hold.
 //!
 //! 1. What is called scalar says what the answer is. What the processor offers beyond it gives the
 //!    same, bit by bit, and is used where it was found at run time.
@@ -7,11 +10,13 @@
 //!    memory that nobody else changes: each word comes old or new, as by a relaxed load.
 //! 3. Byte `i` of a column is byte `i % 4` of word `i / 4`, the lowest first.
 //!
-//! Not here: what the bytes mean.
+//! Not here: what the bytes and words mean.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) mod literals;
+
+use crate::index::EntryId;
 
 /// Words of a column.
 pub(crate) const WORDS: usize = 16;
@@ -38,6 +43,36 @@ pub(crate) fn compare(columns: &[Column], bytes: &[u8], compared: &mut [Compared
         return;
     }
     each(columns, bytes, compared, scalar);
+}
+
+/// Appends the words that are not `without`, in their order.
+#[inline]
+pub(crate) fn append_others(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
+    #[cfg(target_arch = "x86_64")]
+    if x86::append_others(words, without, found) {
+        return;
+    }
+    append_scalar(words, without, found);
+}
+
+/// As [`append_others`] in portable code: few words are left out, so all are copied first.
+pub(crate) fn append_scalar(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
+    let start = found.len();
+    let mut has_without = false;
+    found.extend(words.iter().map(|word| {
+        let word = word.load(Ordering::Relaxed);
+        has_without |= word == without;
+        EntryId(word)
+    }));
+    if has_without {
+        let mut end = start;
+        for at in start..found.len() {
+            let id = found[at];
+            found[end] = id;
+            end += usize::from(id.0 != without);
+        }
+        found.truncate(end);
+    }
 }
 
 /// Asks the memory for the line with this word.
@@ -96,12 +131,15 @@ fn gathered(highest: u64) -> u64 {
 mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::{
-        __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_set1_epi8,
-        _mm512_cmpeq_epu8_mask, _mm512_cmple_epu8_mask, _mm512_set1_epi8,
+        __m256i, __m512i, _mm256_castsi256_ps, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32, _mm256_loadu_si256,
+        _mm256_min_epu8, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_permutevar8x32_epi32,
+        _mm256_set1_epi8, _mm256_set1_epi32, _mm256_storeu_si256, _mm512_cmpeq_epu8_mask,
+        _mm512_cmple_epu8_mask, _mm512_mask_cmpneq_epi32_mask, _mm512_maskz_compress_epi32, _mm512_set1_epi8,
+        _mm512_set1_epi32, _mm512_storeu_si512,
     };
     use std::sync::atomic::AtomicU32;
 
-    use super::{Column, Compared, each};
+    use super::{Column, Compared, EntryId, append_scalar, each};
 
     /// False if the processor offers nothing.
     #[inline]
@@ -116,6 +154,85 @@ mod x86 {
             return false;
         }
         true
+    }
+
+    /// False if the processor offers nothing.
+    #[inline]
+    pub(super) fn append_others(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) -> bool {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("popcnt") {
+            // SAFETY: the processor has it.
+            unsafe { append_by_16(words, without, found) };
+        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+            // SAFETY: the processor has it.
+            unsafe { append_by_8(words, without, found) };
+        } else {
+            return false;
+        }
+        true
+    }
+
+    #[target_feature(enable = "avx512f,popcnt")]
+    pub(super) fn append_by_16(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
+        found.reserve(words.len() + 16);
+        let start = found.as_mut_ptr();
+        let without = _mm512_set1_epi32(without as i32);
+        let mut end = found.len();
+        let mut at = 0;
+        while at < words.len() {
+            let there = u16::MAX >> 16_usize.saturating_sub(words.len() - at);
+            let loaded = load_some(&words[at..], there);
+            let kept = _mm512_mask_cmpneq_epi32_mask(there, loaded, without);
+            let packed = _mm512_maskz_compress_epi32(kept, loaded);
+            // SAFETY: no more were written than words were read, and there is room for 16 beyond
+            // these. An `EntryId` is a word.
+            unsafe { _mm512_storeu_si512(start.add(end).cast(), packed) };
+            end += kept.count_ones() as usize;
+            at += 16;
+        }
+        // SAFETY: so many were written.
+        unsafe { found.set_len(end) };
+    }
+
+    #[target_feature(enable = "avx2,popcnt")]
+    pub(super) fn append_by_8(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
+        found.reserve(words.len() + 8);
+        let start = found.as_mut_ptr();
+        let wanted = _mm256_set1_epi32(without as i32);
+        let mut end = found.len();
+        let (eights, rest) = words.as_chunks::<8>();
+        for eight in eights {
+            let loaded = load_8(eight);
+            let same = _mm256_castsi256_ps(_mm256_cmpeq_epi32(loaded, wanted));
+            let left_out = _mm256_movemask_ps(same) as usize;
+            let packed = _mm256_permutevar8x32_epi32(loaded, load_order(&PACKED[left_out]));
+            // SAFETY: no more were written than words were read, and there is room for 8 beyond
+            // these. An `EntryId` is a word.
+            unsafe { _mm256_storeu_si256(start.add(end).cast(), packed) };
+            end += 8 - left_out.count_ones() as usize;
+        }
+        // SAFETY: so many were written.
+        unsafe { found.set_len(end) };
+        append_scalar(rest, without, found);
+    }
+
+    /// For each set of lanes that are left out: the others in their order, and then anything.
+    static PACKED: [[u32; 8]; 256] = packed();
+
+    const fn packed() -> [[u32; 8]; 256] {
+        let mut orders = [[0; 8]; 256];
+        let mut left_out = 0;
+        while left_out < 256 {
+            let (mut lane, mut place) = (0, 0);
+            while lane < 8 {
+                if left_out >> lane & 1 == 0 {
+                    orders[left_out][place] = lane;
+                    place += 1;
+                }
+                lane += 1;
+            }
+            left_out += 1;
+        }
+        orders
     }
 
     #[inline]
@@ -157,6 +274,36 @@ mod x86 {
                 options(nostack, preserves_flags, readonly));
         }
         loaded
+    }
+
+    /// Those of the next 16 words whose bit is set.
+    #[target_feature(enable = "avx512f")]
+    fn load_some(words: &[AtomicU32], there: u16) -> __m512i {
+        debug_assert!(words.len() >= (u16::BITS - there.leading_zeros()) as usize);
+        let loaded;
+        // SAFETY: reads the words whose bit is set, and nothing else.
+        unsafe {
+            asm!("vmovdqu32 {}{{{}}}{{z}}, [{}]", out(zmm_reg) loaded, in(kreg) there,
+                in(reg) words.as_ptr(), options(nostack, preserves_flags, readonly));
+        }
+        loaded
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn load_8(words: &[AtomicU32; 8]) -> __m256i {
+        let loaded;
+        // SAFETY: reads these words and nothing else.
+        unsafe {
+            asm!("vmovdqu {}, [{}]", out(ymm_reg) loaded, in(reg) words.as_ptr(),
+                options(nostack, preserves_flags, readonly));
+        }
+        loaded
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn load_order(order: &[u32; 8]) -> __m256i {
+        // SAFETY: reads these words and nothing else.
+        unsafe { _mm256_loadu_si256(order.as_ptr().cast()) }
     }
 
     #[target_feature(enable = "avx2")]
