@@ -16,8 +16,8 @@
 //!
 //! In order of reading: `entry` and `clauses` (how a filter is written), `blocks` (how entries lie),
 //! `matching` (how they are met), `few` (where they are few), `place` and `writer` (how they get
-//! there), `codes`, `births`, `traffic` (what is rare), `checks`, `trie`, `table`; `arena` and `epoch`
-//! are what makes it safe to read meanwhile.
+//! there), `codes`, `births`, `traffic` (what is rare), `checks`, `children`, `trie`, `table`; `arena`
+//! and `epoch` are what makes it safe to read meanwhile.
 
 use std::cell::Cell;
 use std::fmt;
@@ -51,6 +51,7 @@ mod births;
 mod blocks;
 mod boxes;
 mod checks;
+mod children;
 mod clauses;
 mod codes;
 mod entry;

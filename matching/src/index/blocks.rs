@@ -1,13 +1,13 @@
 //! The layout of the blocks that the index is made of.
 //!
-//! Every block has its kind and size in its second word.
+//! Every block has its kind and size in its second word, but for the arrays of inner blocks.
 //!
 //! | block | words |
 //! |---|---|
 //! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
 //! | clauses | used, meta, next, owner (2), previous, literals; from the end downwards targets (`super::clauses`) |
 //! | ids | used, meta, next, owner (2), previous, numbers of entries |
-//! | inner | rest, meta, attributes of children (2), owner (2), children, children by gates, whether gates are used |
+//! | inner | rest, meta, attributes of children (2), owner (2), children, children by gates, whether gates are used, array, least and greatest code of a child |
 //! | list | first block of ids, meta, home, numbers, owner (2), fingerprint (3) |
 //! | homes | how many, meta, blocks |
 //! | boxes, box | `super::boxes` |
@@ -15,8 +15,9 @@
 //! 1. *Entries*, *clauses* and *ids* form chains; blocks of the first two may be in one chain. A
 //!    chain's words change in two ways while readers are at them: `used` grows after what it covers
 //!    was written, and a target becomes `NOBODY`.
-//! 2. *Inner* divides entries by a code that they ask for: a child is found in the table of links
-//!    by (inner, code). `rest` is a chain of those that ask for no more codes.
+//! 2. *Inner* divides entries by a code that they ask for: a child is found in the inner block's
+//!    array or in the table of links (`super::children`). `rest` is a chain of those that ask for no
+//!    more codes.
 //! 3. The owner says where the handle of a chain or of an inner block is kept.
 //! 4. A list that is all there is below a code stands there itself: its first block of ids in the
 //!    place of a chain. Only then it has an owner, and no home.
@@ -41,7 +42,11 @@ pub(super) const ATTRIBUTES: usize = 2;
 pub(super) const CHILDREN: usize = 6;
 pub(super) const DERIVED: usize = 7;
 pub(super) const GATES: usize = 8;
-pub(super) const INNER_WORDS: usize = 9;
+pub(super) const ARRAY: usize = 9;
+/// Zero before the first child.
+pub(super) const CODE_MIN: usize = 10;
+pub(super) const CODE_MAX: usize = 11;
+pub(super) const INNER_WORDS: usize = 12;
 
 pub(super) const LIST_HOME: usize = 2;
 pub(super) const LIST_COUNT: usize = 3;
@@ -141,7 +146,7 @@ pub(super) enum Owner {
     Plain(Handle),
     /// A set of boxes.
     Set(Handle),
-    /// The table of links.
+    /// The children of an inner block: it and the code.
     Link(Key),
 }
 

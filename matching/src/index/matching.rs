@@ -13,10 +13,11 @@ use super::EntryId;
 use super::arena::{Arena, Handle, LINE};
 use super::batch::BatchScratch;
 use super::blocks::{
-    ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, Used, chain_words,
+    ARRAY, ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, Used, chain_words,
     each_block, each_row, meta, start,
 };
 use super::boxes::{self, Waiting};
+use super::children::{self, Children};
 use super::clauses;
 use super::entry::{self, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
 use super::few;
@@ -53,8 +54,9 @@ struct Steps {
     chains: Vec<Step>,
     /// Blocks of the next level.
     found: Vec<Handle>,
-    /// What is looked up in the table of links, and in which bucket.
-    links: Vec<(Key, Handle)>,
+    /// Words of arrays, which say where blocks of the next level are.
+    places: Vec<Handle>,
+    links: Vec<Link>,
     waiting: Waiting,
 }
 
@@ -68,6 +70,15 @@ struct Step {
     block: Handle,
     first: u32,
     meta: Meta,
+}
+
+/// What is looked up in the table of links, in which bucket, and the array that the inner block has
+/// of other codes.
+#[derive(Clone, Copy)]
+struct Link {
+    key: Key,
+    bucket: Handle,
+    array: Handle,
 }
 
 /// What was found.
@@ -211,6 +222,7 @@ fn walk<A: Attributes + ?Sized>(
     let arena = &view.common.arena;
     steps.found.extend(slots.iter().map(|slot| slot.load(arena)));
     while steps.descend(arena, ids) {
+        fetch(steps.inner.iter().filter_map(|step| array_of(arena, step)));
         for at in 0..steps.inner.len() {
             let step = steps.inner[at];
             match step.meta.kind() {
@@ -225,6 +237,12 @@ fn walk<A: Attributes + ?Sized>(
         group.iter().for_each(|step| scan(view, *step, (topic, event), seen, found));
     }
     steps.chains.clear();
+}
+
+/// Where the array of an inner block begins.
+fn array_of<'a>(arena: &'a Arena, step: &Step) -> Option<&'a AtomicU32> {
+    let is_inner = step.meta.kind() == Kind::Inner;
+    is_inner.then(|| &arena.words(arena.load(step.block, ARRAY))[0])
 }
 
 impl Steps {
@@ -248,30 +266,37 @@ impl Steps {
     fn open(&mut self, view: &View, step: Step, seen: &Seen) {
         let words = view.common.arena.words(step.block);
         self.found.push(words[REST].load(Ordering::Acquire));
+        let children = Children::of(&view.common.arena, step.block);
         if words[CHILDREN].load(Ordering::Relaxed) != 0 {
             let has: [u32; 2] = [0, 1].map(|at| words[ATTRIBUTES + at].load(Ordering::Relaxed));
             for set in seen.codes() {
                 if has[usize::from(set.attribute >> 5 & 1)] >> (set.attribute & 31) & 1 == 1 {
-                    self.link(view, step.block, set.code);
+                    self.link(view, &children, set.code);
                 }
             }
         }
         if words[DERIVED].load(Ordering::Relaxed) != 0 {
-            seen.derived().iter().for_each(|code| self.link(view, step.block, *code));
+            seen.derived().iter().for_each(|code| self.link(view, &children, *code));
         }
     }
 
-    fn link(&mut self, view: &View, inner: Handle, code: u32) {
-        let key = Key { first: inner, second: code };
-        self.links.push((key, view.links.bucket(key)));
+    #[inline]
+    fn link(&mut self, view: &View, children: &Children<'_>, code: u32) {
+        if let Some(place) = children.place(code) {
+            simd::prefetch(place);
+            self.places.push(children.place_handle(code));
+            return;
+        }
+        let key = Key { first: children.inner(), second: code };
+        self.links.push(Link { key, bucket: view.links.bucket(key), array: children.array() });
     }
 
     /// Finds the blocks that links lead to.
     fn follow_links(&mut self, view: &View) {
         let arena = &view.common.arena;
-        fetch(self.links.iter().map(|(_, bucket)| &arena.words(*bucket)[0]));
-        let links = self.links.drain(..).filter(|(_, bucket)| *bucket != 0);
-        self.found.extend(links.map(|(key, bucket)| view.links.find_in(arena, key, bucket)));
+        fetch(self.links.iter().map(|link| &arena.words(link.bucket)[0]));
+        self.found.extend(self.places.drain(..).map(|place| arena.load(place, 0)));
+        self.found.extend(self.links.drain(..).map(|link| follow(view, link)));
         self.found.retain(|block| *block != 0);
         fetch(self.found.iter().map(|block| &arena.words(*block)[0]));
     }
@@ -286,6 +311,17 @@ impl Steps {
         });
         gates.drain(..).for_each(|code| seen.set_derived(code));
     }
+}
+
+/// Where a link leads to. What is not in the table may be in an array by now.
+#[inline]
+fn follow(view: &View, Link { key, bucket, array }: Link) -> Handle {
+    let arena = &view.common.arena;
+    let child = view.links.find_in(arena, key, bucket);
+    if child == 0 && children::is_changed(arena, key.first, array) {
+        return Children::of(arena, key.first).find(view, key.second);
+    }
+    child
 }
 
 /// Asks the memory for the lines of words that are needed soon, all at the same time.
@@ -312,11 +348,6 @@ fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle) {
         let (first, meta) = start(arena, block);
         queue.push(Step { block, first, meta });
     }
-}
-
-#[inline]
-pub(super) fn child(view: &View, inner: Handle, code: u32) -> Handle {
-    view.links.find(&view.common.arena, Key { first: inner, second: code }, |_| true)
 }
 
 /// Reads a chain of entries.

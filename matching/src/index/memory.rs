@@ -113,6 +113,11 @@ impl Memory {
         self.allocator.unused_words() >= self.reserve_words()
     }
 
+    /// Whether the reserve stays whole if so many words are taken.
+    pub(super) fn has_room_for(&self, words: usize) -> bool {
+        self.allocator.unused_words() >= self.reserve_words() + words
+    }
+
     /// Whether half of the reserve is still there.
     pub(super) fn has_reserve(&self) -> bool {
         self.allocator.unused_words() >= self.reserve_words() / 2

@@ -148,8 +148,8 @@ impl Table {
         }
     }
 
-    /// The bucket where the search for `key` begins; 0 if there is no such key. A bucket that was
-    /// looked up stays what it is while the reader is inside.
+    /// The bucket where the search for `key` begins; 0, where nothing is, if there is no such key. A
+    /// bucket that was looked up stays what it is while the reader is inside.
     #[inline]
     pub(super) fn bucket(&self, key: Key) -> Handle {
         let mixed = key.mixed();

@@ -11,6 +11,7 @@
 //! 5. What an entry uses (codes, attributes, tests) is counted, and forgotten with its last user.
 //!
 //! Putting entries in is here, the blocks that they are in are `chains`, which `division` divides;
+//! where an inner block leads to is `children`;
 //! taking entries out is in `removal`, equal ones are in `lists`, the way back from a number is in
 //! `homes`.
 
@@ -25,6 +26,7 @@ use super::blocks::{
 };
 use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
+use super::children::Children;
 use super::codes::{CodeKind, Dictionary, Vocabulary};
 use super::entry::{CODE, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
 use super::equals::Equals;
@@ -41,6 +43,7 @@ use division::Way;
 use homes::{Homes, IS_SEVERAL};
 
 pub(super) mod chains;
+mod children;
 mod division;
 mod homes;
 mod lists;
@@ -424,7 +427,7 @@ impl Writer {
             Owner::List(list) => self.arena().load(list, 0),
             Owner::Plain(boxes) => self.arena().load(boxes, boxes::PLAIN),
             Owner::Set(set) => self.arena().load(set, boxes::ROOT),
-            Owner::Link(key) => view.links.find(self.arena(), key, |_| true),
+            Owner::Link(key) => Children::of(self.arena(), key.first).find(view, key.second),
         }
     }
 
@@ -443,13 +446,13 @@ impl Writer {
             Owner::Set(set) => self.arena().store(set, boxes::ROOT, block),
             Owner::Link(key) if old == 0 => {
                 self.count_child(key, 1);
-                self.links.insert(&mut self.memory, &view.links, key, block);
+                self.add_child(view, key, block);
             }
             Owner::Link(key) if block == 0 => {
-                self.links.remove(&self.memory, &view.links, key, old);
+                self.remove_child(view, key, old);
                 self.count_child(key, -1);
             }
-            Owner::Link(key) => self.links.change(&self.memory, &view.links, key, old, block),
+            Owner::Link(key) => self.change_child(view, key, old, block),
         }
     }
 

@@ -11,9 +11,10 @@ use crate::index::blocks::{
     CHAIN_HEAD, CHILDREN, DERIVED, Kind, Meta, NEXT, REST, attribute_bit, each_block, each_row, start,
 };
 use crate::index::boxes::{self, Waiting};
+use crate::index::children::Children;
 use crate::index::clauses;
 use crate::index::entry::{IS_GATE, IS_LIST, NOBODY, is_gate};
-use crate::index::matching::{child, fetch_block, uses_gates};
+use crate::index::matching::{fetch_block, uses_gates};
 use crate::index::trie::Slot;
 use crate::index::writer::View;
 use crate::topic::Topic;
@@ -169,10 +170,11 @@ impl Scratch {
         let words = arena.words(step.block);
         push(arena, queue, words[REST].load(Ordering::Acquire), step.events);
         if words[CHILDREN].load(Ordering::Relaxed) != 0 {
+            let children = Children::of(arena, step.block);
             together.each_code(step.events, |set, events| {
                 let (word, bit) = attribute_bit(set.attribute);
                 if words[word].load(Ordering::Relaxed) & bit != 0 {
-                    push(arena, queue, child(view, step.block, set.code), events);
+                    push(arena, queue, children.find(view, set.code), events);
                 }
             });
         }
@@ -191,13 +193,14 @@ impl Scratch {
         if arena.words(step.block)[DERIVED].load(Ordering::Relaxed) == 0 {
             return;
         }
+        let children = Children::of(arena, step.block);
         let mut group = std::mem::take(&mut self.group);
         // What is added meanwhile is of a higher level, and leads nowhere here.
         for place in 0..self.together.derived().len() {
             let code = self.together.derived()[place];
             let events = self.together.having(code) & step.events;
             if events != 0 {
-                push(arena, &mut group, child(view, step.block, code), events);
+                push(arena, &mut group, children.find(view, code), events);
             }
             if group.len() == GROUP {
                 self.scan_all(view, &mut group, asked, found);

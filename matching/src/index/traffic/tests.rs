@@ -4,8 +4,8 @@ use super::*;
 use crate::filter::Filter;
 use crate::index::arena::Handle;
 use crate::index::blocks::{Kind, NEXT, REST, meta};
+use crate::index::children::Children;
 use crate::index::seen::{SAMPLED, Seen};
-use crate::index::table::Key;
 use crate::index::writer::chains;
 use crate::index::{EntryId, Index, trie};
 use crate::selector::Selector;
@@ -129,7 +129,7 @@ fn met_below(index: &Index<usize>, block: Handle, seen: &Seen) -> usize {
         return 0;
     }
     if meta(arena, block).kind() == Kind::Inner {
-        let child = |code| index.view.links.find(arena, Key { first: block, second: code }, |_| true);
+        let child = |code| Children::of(arena, block).find(&index.view, code);
         let children = seen.codes().iter().map(|set| met_below(index, child(set.code), seen));
         return children.sum::<usize>() + met_below(index, arena.load(block, REST), seen);
     }

@@ -11,8 +11,8 @@ use super::homes::IS_SEVERAL;
 use super::{View, Writer};
 use crate::index::arena::Handle;
 use crate::index::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind, META, NEXT, Owner, PREVIOUS,
-    REST, meta,
+    ARRAY, CHAIN_HEAD, CHAIN_OWNER, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind, META, NEXT, Owner,
+    PREVIOUS, REST, meta,
 };
 use crate::index::entry::NOBODY;
 
@@ -131,6 +131,7 @@ impl Writer {
         if is_empty {
             let owner = Owner::read(self.arena(), inner, INNER_OWNER);
             self.lead(view, owner, inner, 0);
+            self.retire_array(self.arena().load(inner, ARRAY));
             self.memory.retire(inner, INNER_WORDS);
             self.on_chain_gone(view, owner);
         }
