@@ -2,7 +2,11 @@
 //!
 //! - [`compare`]: 64 bytes with one.
 //! - [`append_others`]: words copied out, without those of one value.
+<<<<<<< HEAD
 //! - `literals`: which filters hold.
+=======
+//! - [`append_at`]: words at places, without zeros.
+>>>>>>> dcfc5da (matching: children in an array are looked up 16 at a time, slices are not asked for in vain)
 //!
 //! 1. What is called scalar says what the answer is. What the processor offers beyond it gives the
 //!    same, bit by bit, and is used where it was found at run time.
@@ -75,6 +79,23 @@ pub(crate) fn append_scalar(words: &[AtomicU32], without: u32, found: &mut Vec<E
     }
 }
 
+/// Appends the words at `places`, of which `base` is the first, but for those that are zero or
+/// beyond the words. What was written before they were stored is there.
+#[inline]
+pub(crate) fn append_at(words: &[AtomicU32], base: u32, places: &[u32], found: &mut Vec<u32>) {
+    #[cfg(target_arch = "x86_64")]
+    if x86::append_at(words, base, places, found) {
+        return;
+    }
+    append_at_scalar(words, base, places, found);
+}
+
+/// As [`append_at`], in portable code.
+pub(crate) fn append_at_scalar(words: &[AtomicU32], base: u32, places: &[u32], found: &mut Vec<u32>) {
+    let words = places.iter().filter_map(|place| words.get(place.wrapping_sub(base) as usize));
+    found.extend(words.map(|word| word.load(Ordering::Acquire)).filter(|word| *word != 0));
+}
+
 /// Asks the memory for the line with this word.
 #[inline]
 pub(crate) fn prefetch(word: &AtomicU32) {
@@ -132,14 +153,16 @@ mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::{
         __m256i, __m512i, _mm256_castsi256_ps, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32, _mm256_loadu_si256,
-        _mm256_min_epu8, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_permutevar8x32_epi32,
-        _mm256_set1_epi8, _mm256_set1_epi32, _mm256_storeu_si256, _mm512_cmpeq_epu8_mask,
-        _mm512_cmple_epu8_mask, _mm512_mask_cmpneq_epi32_mask, _mm512_maskz_compress_epi32, _mm512_set1_epi8,
-        _mm512_set1_epi32, _mm512_storeu_si512,
+        _mm256_min_epu8, _mm256_min_epu32, _mm256_movemask_epi8, _mm256_movemask_ps,
+        _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_setzero_si256,
+        _mm256_storeu_si256, _mm256_sub_epi32, _mm512_cmpeq_epu8_mask, _mm512_cmple_epu8_mask,
+        _mm512_mask_cmplt_epu32_mask, _mm512_mask_cmpneq_epi32_mask, _mm512_maskz_compress_epi32,
+        _mm512_maskz_loadu_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
+        _mm512_test_epi32_mask,
     };
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-    use super::{Column, Compared, EntryId, append_scalar, each};
+    use super::{Column, Compared, EntryId, append_at_scalar, append_scalar, each};
 
     /// False if the processor offers nothing.
     #[inline]
@@ -215,6 +238,79 @@ mod x86 {
         append_scalar(rest, without, found);
     }
 
+    /// False if the processor offers nothing.
+    #[inline]
+    pub(super) fn append_at(words: &[AtomicU32], base: u32, places: &[u32], found: &mut Vec<u32>) -> bool {
+        if words.is_empty() {
+            return true;
+        }
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("popcnt") {
+            // SAFETY: the processor has it.
+            unsafe { append_at_16(words, base, places, found) };
+        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+            // SAFETY: the processor has it.
+            unsafe { append_at_8(words, base, places, found) };
+        } else {
+            return false;
+        }
+        true
+    }
+
+    #[target_feature(enable = "avx512f,popcnt")]
+    pub(super) fn append_at_16(words: &[AtomicU32], base: u32, places: &[u32], found: &mut Vec<u32>) {
+        found.reserve(places.len() + 16);
+        let start = found.as_mut_ptr();
+        let mut end = found.len();
+        let [base, count] = [base, words.len() as u32].map(|word| _mm512_set1_epi32(word as i32));
+        let mut at = 0;
+        while at < places.len() {
+            let there = u16::MAX >> 16_usize.saturating_sub(places.len() - at);
+            // SAFETY: reads the places that are there, and nothing else.
+            let wanted = unsafe { _mm512_maskz_loadu_epi32(there, places.as_ptr().add(at).cast()) };
+            let from_base = _mm512_sub_epi32(wanted, base);
+            let within = _mm512_mask_cmplt_epu32_mask(there, from_base, count);
+            let loaded = gather_16(words, from_base, within);
+            let kept = _mm512_test_epi32_mask(loaded, loaded);
+            let packed = _mm512_maskz_compress_epi32(kept, loaded);
+            // SAFETY: no more were written than there are places, and there is room for 16 beyond
+            // these.
+            unsafe { _mm512_storeu_si512(start.add(end).cast(), packed) };
+            end += kept.count_ones() as usize;
+            at += 16;
+        }
+        // SAFETY: so many were written.
+        unsafe { found.set_len(end) };
+        // As the loads of an atomic would.
+        fence(Ordering::Acquire);
+    }
+
+    #[target_feature(enable = "avx2,popcnt")]
+    pub(super) fn append_at_8(words: &[AtomicU32], base: u32, places: &[u32], found: &mut Vec<u32>) {
+        let (eights, rest) = places.as_chunks::<8>();
+        let Some(last) = words.len().checked_sub(1) else { return };
+        found.reserve(places.len() + 8);
+        let start = found.as_mut_ptr();
+        let mut end = found.len();
+        let [first, last] = [base, last as u32].map(|word| _mm256_set1_epi32(word as i32));
+        for eight in eights {
+            let from_base = _mm256_sub_epi32(load_order(eight), first);
+            let within = _mm256_cmpeq_epi32(_mm256_min_epu32(from_base, last), from_base);
+            let loaded = gather_8(words, from_base, within);
+            let zeros = _mm256_castsi256_ps(_mm256_cmpeq_epi32(loaded, _mm256_setzero_si256()));
+            let left_out = _mm256_movemask_ps(zeros) as usize;
+            let packed = _mm256_permutevar8x32_epi32(loaded, load_order(&PACKED[left_out]));
+            // SAFETY: no more were written than there are places, and there is room for 8 beyond
+            // these.
+            unsafe { _mm256_storeu_si256(start.add(end).cast(), packed) };
+            end += 8 - left_out.count_ones() as usize;
+        }
+        // SAFETY: so many were written.
+        unsafe { found.set_len(end) };
+        // As the loads of an atomic would.
+        fence(Ordering::Acquire);
+        append_at_scalar(words, base, rest, found);
+    }
+
     /// For each set of lanes that are left out: the others in their order, and then anything.
     static PACKED: [[u32; 8]; 256] = packed();
 
@@ -285,6 +381,36 @@ mod x86 {
         unsafe {
             asm!("vmovdqu32 {}{{{}}}{{z}}, [{}]", out(zmm_reg) loaded, in(kreg) there,
                 in(reg) words.as_ptr(), options(nostack, preserves_flags, readonly));
+        }
+        loaded
+    }
+
+    /// The words at the places whose bit is set, which there must be; zeros at the others.
+    #[target_feature(enable = "avx512f")]
+    fn gather_16(words: &[AtomicU32], places: __m512i, within: u16) -> __m512i {
+        let loaded;
+        // SAFETY: reads the words whose bit is set, and nothing else.
+        unsafe {
+            asm!("vpxord {loaded}, {loaded}, {loaded}",
+                "vpgatherdd {loaded}{{{within}}}, [{words} + {places} * 4]",
+                loaded = out(zmm_reg) loaded, within = inout(kreg) within => _,
+                words = in(reg) words.as_ptr(), places = in(zmm_reg) places,
+                options(nostack, preserves_flags, readonly));
+        }
+        loaded
+    }
+
+    /// The words at the places whose bits are set, which there must be; zeros at the others.
+    #[target_feature(enable = "avx2")]
+    fn gather_8(words: &[AtomicU32], places: __m256i, within: __m256i) -> __m256i {
+        let loaded;
+        // SAFETY: reads the words whose bits are set, and nothing else.
+        unsafe {
+            asm!("vpxor {loaded}, {loaded}, {loaded}",
+                "vpgatherdd {loaded}, [{words} + {places} * 4], {within}",
+                loaded = out(ymm_reg) loaded, within = inout(ymm_reg) within => _,
+                words = in(reg) words.as_ptr(), places = in(ymm_reg) places,
+                options(nostack, preserves_flags, readonly));
         }
         loaded
     }

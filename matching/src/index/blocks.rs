@@ -7,7 +7,7 @@
 //! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
 //! | clauses | used, meta, next, owner (2), previous, literals; from the end downwards targets (`super::clauses`) |
 //! | ids | used, meta, next, owner (2), previous, numbers of entries |
-//! | inner | rest, meta, attributes of children (2), owner (2), children, children by gates, whether gates are used, array, least and greatest code of a child |
+//! | inner | rest, meta, attributes of children (2), owner (2), array, children by gates, whether gates are used, children, least and greatest code of a child |
 //! | list | first block of ids, meta, home, numbers, owner (2), fingerprint (3) |
 //! | homes | how many, meta, blocks |
 //! | boxes, box | `super::boxes` |
@@ -39,10 +39,11 @@ pub(super) const CHAIN_HEAD: usize = 6;
 
 pub(super) const REST: usize = 0;
 pub(super) const ATTRIBUTES: usize = 2;
-pub(super) const CHILDREN: usize = 6;
+pub(super) const ARRAY: usize = 6;
 pub(super) const DERIVED: usize = 7;
 pub(super) const GATES: usize = 8;
-pub(super) const ARRAY: usize = 9;
+/// Readers look at what comes before alone.
+pub(super) const CHILDREN: usize = 9;
 /// Zero before the first child.
 pub(super) const CODE_MIN: usize = 10;
 pub(super) const CODE_MAX: usize = 11;

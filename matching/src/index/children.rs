@@ -7,7 +7,7 @@
 //!
 //! | array | words |
 //! |---|---|
-//! | | first code, how many codes, how many of them have a child, children |
+//! | | first code, how many codes, how many of them have a child, how many children are in the table, children |
 //!
 //! 1. A code of the array has its child there and nowhere else; one that is not has it in the table.
 //! 2. The codes of an array do not change. Another array takes its place: first it is filled, then
@@ -24,11 +24,14 @@ use super::arena::{Arena, Handle};
 use super::blocks::ARRAY;
 use super::table::Key;
 use super::writer::View;
+use crate::simd;
 
 pub(super) const BASE: usize = 0;
 pub(super) const COUNT: usize = 1;
 pub(super) const LIVE: usize = 2;
-pub(super) const ARRAY_HEAD: usize = 3;
+/// Counted before they are there, and until they are gone.
+pub(super) const LINKS: usize = 3;
+pub(super) const ARRAY_HEAD: usize = 4;
 
 /// The children of an inner block, as they were when a reader came to it.
 #[derive(Clone, Copy)]
@@ -36,6 +39,7 @@ pub(super) struct Children<'a> {
     inner: Handle,
     array: Handle,
     base: u32,
+    has_links: bool,
     /// A word for each code of the array.
     words: &'a [AtomicU32],
 }
@@ -49,12 +53,13 @@ impl<'a> Children<'a> {
     #[inline]
     pub(super) fn with_array(arena: &'a Arena, inner: Handle, array: Handle) -> Children<'a> {
         if array == 0 {
-            return Children { inner, array, base: 0, words: &[] };
+            return Children { inner, array, base: 0, has_links: true, words: &[] };
         }
         // Written before anybody could find the array.
         let words = arena.words(array);
         let [base, count] = [BASE, COUNT].map(|at| words[at].load(Ordering::Relaxed));
-        Children { inner, array, base, words: &words[ARRAY_HEAD..ARRAY_HEAD + count as usize] }
+        let has_links = words[LINKS].load(Ordering::Acquire) != 0;
+        Children { inner, array, base, has_links, words: &words[ARRAY_HEAD..ARRAY_HEAD + count as usize] }
     }
 
     /// Where the child of a code is, if it is in the array.
@@ -71,6 +76,18 @@ impl<'a> Children<'a> {
 
     pub(super) fn inner(&self) -> Handle {
         self.inner
+    }
+
+    /// Appends those children of codes that are in the array.
+    #[inline]
+    pub(super) fn collect(&self, codes: &[u32], found: &mut Vec<Handle>) {
+        simd::append_at(self.words, self.base, codes, found);
+    }
+
+    /// Whether there are children that are not in the array. One that comes later may be overlooked.
+    #[inline]
+    pub(super) fn has_links(&self) -> bool {
+        self.has_links
     }
 
     /// The handle of the array; 0 if there is none.

@@ -13,7 +13,7 @@ use super::EntryId;
 use super::arena::{Arena, Handle, LINE};
 use super::batch::BatchScratch;
 use super::blocks::{
-    ARRAY, ATTRIBUTES, CHAIN_HEAD, CHILDREN, DERIVED, GATES, Kind, META, Meta, NEXT, REST, Used, chain_words,
+    ARRAY, ATTRIBUTES, CHAIN_HEAD, DERIVED, GATES, Kind, META, Meta, NEXT, REST, Used, chain_words,
     each_block, each_row, meta, start,
 };
 use super::boxes::{self, Waiting};
@@ -41,8 +41,10 @@ pub(super) struct Scratch {
     pub(super) batch: Option<Box<BatchScratch>>,
 }
 
-/// So many blocks of ids are asked for before they are handed over.
-const AHEAD: usize = 4;
+/// So many blocks of ids are asked for before they are handed over,
+const AHEAD: usize = 16;
+/// each to so many words: who reads on in order is not kept waiting.
+const WORDS_AHEAD: u32 = 4 * LINE as u32;
 
 /// What is still to be gone through: level after level, each step for all blocks of a level before
 /// the next step.
@@ -54,8 +56,6 @@ struct Steps {
     chains: Vec<Step>,
     /// Blocks of the next level.
     found: Vec<Handle>,
-    /// Words of arrays, which say where blocks of the next level are.
-    places: Vec<Handle>,
     links: Vec<Link>,
     waiting: Waiting,
 }
@@ -178,12 +178,11 @@ fn hand_over(
     lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
     fetch(lists.iter().filter(|block| **block != 0).map(|block| &arena.words(*block)[0]));
     lists.drain(..).for_each(|block| push(arena, blocks, block));
-    blocks.iter().take(AHEAD).for_each(|step| fetch_block(arena, step.block, step.first, step.meta));
+    let fetch = |step: &Step| fetch_block(arena, step.block, step.first.min(WORDS_AHEAD), step.meta);
+    blocks.iter().take(AHEAD).for_each(fetch);
     let mut next = 0;
     while let Some(step) = blocks.get(next).copied() {
-        if let Some(later) = blocks.get(next + AHEAD) {
-            fetch_block(arena, later.block, later.first, later.meta);
-        }
+        blocks.get(next + AHEAD).into_iter().for_each(fetch);
         next += 1;
         let words = arena.words(step.block);
         let numbers = &words[CHAIN_HEAD..step.first as usize];
@@ -267,35 +266,42 @@ impl Steps {
         let words = view.common.arena.words(step.block);
         self.found.push(words[REST].load(Ordering::Acquire));
         let children = Children::of(&view.common.arena, step.block);
-        if words[CHILDREN].load(Ordering::Relaxed) != 0 {
-            let has: [u32; 2] = [0, 1].map(|at| words[ATTRIBUTES + at].load(Ordering::Relaxed));
+        let has: [u32; 2] = [0, 1].map(|at| words[ATTRIBUTES + at].load(Ordering::Relaxed));
+        let has_derived = words[DERIVED].load(Ordering::Relaxed) != 0;
+        if has != [0, 0] {
+            children.collect(seen.numbers(), &mut self.found);
+        }
+        if has_derived {
+            children.collect(seen.derived(), &mut self.found);
+        }
+        if !children.has_links() {
+            return;
+        }
+        if has != [0, 0] {
             for set in seen.codes() {
                 if has[usize::from(set.attribute >> 5 & 1)] >> (set.attribute & 31) & 1 == 1 {
                     self.link(view, &children, set.code);
                 }
             }
         }
-        if words[DERIVED].load(Ordering::Relaxed) != 0 {
+        if has_derived {
             seen.derived().iter().for_each(|code| self.link(view, &children, *code));
         }
     }
 
+    /// Notes a code that is not in the array.
     #[inline]
     fn link(&mut self, view: &View, children: &Children<'_>, code: u32) {
-        if let Some(place) = children.place(code) {
-            simd::prefetch(place);
-            self.places.push(children.place_handle(code));
-            return;
+        if children.place(code).is_none() {
+            let key = Key { first: children.inner(), second: code };
+            self.links.push(Link { key, bucket: view.links.bucket(key), array: children.array() });
         }
-        let key = Key { first: children.inner(), second: code };
-        self.links.push(Link { key, bucket: view.links.bucket(key), array: children.array() });
     }
 
     /// Finds the blocks that links lead to.
     fn follow_links(&mut self, view: &View) {
         let arena = &view.common.arena;
         fetch(self.links.iter().map(|link| &arena.words(link.bucket)[0]));
-        self.found.extend(self.places.drain(..).map(|place| arena.load(place, 0)));
         self.found.extend(self.links.drain(..).map(|link| follow(view, link)));
         self.found.retain(|block| *block != 0);
         fetch(self.found.iter().map(|block| &arena.words(*block)[0]));

@@ -57,6 +57,8 @@ pub(super) struct Seen {
     unknowns: Cell<u32>,
     bits: Vec<u64>,
     codes: Vec<SetCode>,
+    /// The same without their attributes.
+    numbers: Vec<u32>,
     derived: Vec<u32>,
     readings: Vec<Reading>,
     /// By number of test: the stamp of the event, doubled, and the answer.
@@ -111,6 +113,7 @@ impl Seen {
             unknowns: Cell::new(0),
             bits: Vec::new(),
             codes: Vec::new(),
+            numbers: Vec::new(),
             derived: Vec::new(),
             readings: Vec::new(),
             answers: Vec::new(),
@@ -141,6 +144,7 @@ impl Seen {
         for set in self.codes.drain(..) {
             self.bits[set.code as usize / 64] = 0;
         }
+        self.numbers.clear();
         for code in self.derived.drain(..) {
             self.bits[code as usize / 64] = 0;
         }
@@ -159,6 +163,7 @@ impl Seen {
     pub(super) fn set(&mut self, code: u32, attribute: u16) {
         self.set_bit(code);
         self.codes.push(SetCode { code, attribute });
+        self.numbers.push(code);
     }
 
     /// Sets a code of no attribute, if it is not set.
@@ -192,6 +197,11 @@ impl Seen {
     /// The codes of attributes, in the order in which they were set.
     pub(super) fn codes(&self) -> &[SetCode] {
         &self.codes
+    }
+
+    /// The codes of attributes by themselves.
+    pub(super) fn numbers(&self) -> &[u32] {
+        &self.numbers
     }
 
     /// The codes of no attribute.

@@ -114,3 +114,51 @@ fn random_words_are_copied_alike_in_every_way() {
         }
     }
 }
+
+/// Appends the words at places to what is there.
+type AppendAt<'w> = &'w dyn Fn(&[AtomicU32], u32, &[u32], &mut Vec<u32>);
+
+#[test]
+fn random_places_are_looked_up_alike_in_every_way() {
+    for seed in 0..2_000 {
+        let mut generator = Generator::new(seed);
+        let (count, base) = (generator.below(100), generator.below(1_000) as u32);
+        // Every other word is zero.
+        let words: Vec<AtomicU32> =
+            (0..count).map(|_| AtomicU32::new(generator.below(2) as u32 * generator.word() as u32)).collect();
+        // Some are before the first and behind the last.
+        let places: Vec<u32> = (0..generator.below(60))
+            .map(|_| base.saturating_sub(10) + generator.below(count + 30) as u32)
+            .chain([0, u32::MAX])
+            .collect();
+        let before: Vec<u32> = (0..generator.below(3) as u32).collect();
+        let mut expected = before.clone();
+        for place in places.iter().filter(|place| **place >= base && **place - base < count as u32) {
+            let word = words[(*place - base) as usize].load(Ordering::Relaxed);
+            expected.extend((word != 0).then_some(word));
+        }
+        let check = |what: &str, append: AppendAt<'_>| {
+            let mut found = before.clone();
+            append(&words, base, &places, &mut found);
+            assert_eq!(found, expected, "{what}, seed {seed}");
+        };
+        check("as chosen", &append_at);
+        check("scalar", &append_at_scalar);
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "calls what this processor has")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("popcnt") {
+                // SAFETY: the processor has it.
+                check("16 at a time", &|words, base, places, found| unsafe {
+                    x86::append_at_16(words, base, places, found)
+                });
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+                // SAFETY: the processor has it.
+                check("8 at a time", &|words, base, places, found| unsafe {
+                    x86::append_at_8(words, base, places, found)
+                });
+            }
+        }
+    }
+}

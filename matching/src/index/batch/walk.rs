@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{
-    CHAIN_HEAD, CHILDREN, DERIVED, Kind, Meta, NEXT, REST, attribute_bit, each_block, each_row, start,
+    ATTRIBUTES, CHAIN_HEAD, DERIVED, Kind, Meta, NEXT, REST, attribute_bit, each_block, each_row, start,
 };
 use crate::index::boxes::{self, Waiting};
 use crate::index::children::Children;
@@ -169,7 +169,7 @@ impl Scratch {
         let Scratch { together, queue, .. } = self;
         let words = arena.words(step.block);
         push(arena, queue, words[REST].load(Ordering::Acquire), step.events);
-        if words[CHILDREN].load(Ordering::Relaxed) != 0 {
+        if [0, 1].iter().any(|at| words[ATTRIBUTES + at].load(Ordering::Relaxed) != 0) {
             let children = Children::of(arena, step.block);
             together.each_code(step.events, |set, events| {
                 let (word, bit) = attribute_bit(set.attribute);

@@ -96,6 +96,24 @@ fn one_code_far_away_stays_in_the_table() {
     ids.iter().enumerate().for_each(|(at, id)| assert_eq!(found(&index, at + 1), [*id]));
 }
 
+#[test]
+fn one_code_far_from_an_array_stays_in_the_table_beside_it() {
+    let index: Index<usize> = Index::new();
+    let ids: Vec<EntryId> = (0..60).map(|value| index.insert(asks(value), value)).collect();
+    let others =
+        (1_000..3_000).map(|value| Selector { topic: TopicFilter::parse("u").unwrap(), ..asks(value) });
+    others.for_each(|selector| assert!(index.insert(selector, 0).number() > 0));
+    let far = index.insert(asks(5_000), 0);
+    let codes = count(&index);
+    assert!((60..200).contains(&codes), "{codes}");
+    for round in 0..2 {
+        assert_eq!(found(&index, 5_000), [far][round..]);
+        ids.iter().enumerate().for_each(|(value, id)| assert_eq!(found(&index, value), [*id]));
+        assert_eq!(index.remove(far).is_some(), round == 0);
+    }
+    assert_eq!(count(&index), codes);
+}
+
 /// Looks for the child that an event leads to, again and again with what was once known.
 fn look_for_long(index: &Index<usize>, event: &Event) {
     let (arena, mut seen) = (&index.view.common.arena, Seen::new());

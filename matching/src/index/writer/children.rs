@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::{View, Writer};
 use crate::index::arena::Handle;
 use crate::index::blocks::{ARRAY, CHILDREN, CODE_MAX, CODE_MIN, DERIVED};
-use crate::index::children::{ARRAY_HEAD, COUNT, Children, LIVE};
+use crate::index::children::{ARRAY_HEAD, COUNT, Children, LINKS, LIVE};
 use crate::index::table::Key;
 
 /// Fewer children than these are left in the table.
@@ -39,7 +39,10 @@ impl Writer {
                 self.arena().store(children.place_handle(key.second), 0, child);
                 self.count_live(children.array(), 1);
             }
-            None => self.links.insert(&mut self.memory, &view.links, key, child),
+            None => {
+                self.count_links(children.array(), 1);
+                self.links.insert(&mut self.memory, &view.links, key, child);
+            }
         }
     }
 
@@ -57,6 +60,7 @@ impl Writer {
         let children = Children::of(&view.common.arena, key.first);
         if children.place(key.second).is_none() {
             self.links.remove(&self.memory, &view.links, key, child);
+            self.count_links(children.array(), -1);
             return;
         }
         self.arena().store(children.place_handle(key.second), 0, 0);
@@ -78,6 +82,14 @@ impl Writer {
         let live = self.arena().load(array, LIVE).wrapping_add_signed(change);
         self.arena().store(array, LIVE, live);
         live
+    }
+
+    /// Counts the children that are in the table, where there is an array.
+    fn count_links(&self, array: Handle, change: i32) {
+        if array != 0 {
+            let links = self.arena().load(array, LINKS).wrapping_add_signed(change);
+            self.arena().store(array, LINKS, links);
+        }
     }
 
     /// Notes between which codes all children of an inner block are that it ever had. No code is 0.
@@ -118,6 +130,16 @@ impl Writer {
         })
     }
 
+    /// How many children are in the table, while one is counted that is nowhere yet.
+    fn links_of(&self, children: &Children<'_>) -> u32 {
+        match children.array() {
+            0 => {
+                [CHILDREN, DERIVED].iter().map(|at| self.arena().load(children.inner(), *at)).sum::<u32>() - 1
+            }
+            array => self.arena().load(array, LINKS),
+        }
+    }
+
     /// Gives an inner block an array of these codes, which those of its array are among.
     fn cover(&mut self, view: &View, inner: Handle, codes: RangeInclusive<u32>) {
         let old = Children::of(&view.common.arena, inner);
@@ -136,6 +158,7 @@ impl Writer {
             }
         }
         self.arena().store(array, LIVE, live);
+        self.arena().store(array, LINKS, self.links_of(&old) - links.len() as u32);
         self.lead_to_array(inner, array);
         for (code, child) in links {
             self.links.remove(&self.memory, &view.links, Key { first: inner, second: code }, child);
@@ -152,12 +175,14 @@ impl Writer {
             }
         }
         let empty = self.new_array(0, 0);
+        let links = [LIVE, LINKS].iter().map(|at| self.arena().load(children.array(), *at)).sum();
+        self.arena().store(empty, LINKS, links);
         self.lead_to_array(children.inner(), empty);
     }
 
     fn new_array(&mut self, base: u32, count: u32) -> Handle {
         let (array, _) = self.memory.take(ARRAY_HEAD + count as usize);
-        self.write(array, 0, &[base, count, 0]);
+        self.write(array, 0, &[base, count, 0, 0]);
         // It may have been something else before.
         let words = &self.arena().words(array)[ARRAY_HEAD..ARRAY_HEAD + count as usize];
         words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
