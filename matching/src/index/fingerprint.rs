@@ -13,77 +13,105 @@ pub(super) type Fingerprint = [u32; 3];
 /// Takes fingerprints with the seed of one index.
 #[derive(Clone)]
 pub(super) struct Fingerprints {
-    one: FixedState,
-    other: FixedState,
+    /// What the sums of the two begin with.
+    begin: [u64; 2],
+    /// What they are multiplied by.
+    factors: [u64; 2],
 }
 
 impl Fingerprints {
     pub(super) fn new(seed: u64) -> Fingerprints {
-        Fingerprints { one: FixedState::with_seed(seed), other: FixedState::with_seed(!seed) }
+        let random = FixedState::with_seed(seed);
+        let [begin, factors] = [[1, 2], [3, 4]].map(|numbers: [u64; 2]| numbers.map(|n| random.hash_one(n)));
+        Fingerprints { begin, factors: factors.map(|factor| factor | 1) }
     }
 
-    /// Writes `thing` down once and reads that twice. `O(its size)`.
+    /// `O(its size)`; allocates nothing.
     pub(super) fn of(&self, thing: &impl Hash) -> Fingerprint {
-        let mut written = Written(Vec::with_capacity(WRITTEN_BYTES));
-        thing.hash(&mut written);
-        let hash = |state: &FixedState| {
-            let mut hasher = state.build_hasher();
-            hasher.write(&written.0);
-            hasher.finish()
-        };
-        let (one, other) = (hash(&self.one), hash(&self.other));
-        [one as u32, (one >> 32) as u32, other as u32]
+        let mut mixed = Mixed { sums: self.begin, factors: self.factors };
+        thing.hash(&mut mixed);
+        // Once more, so that the last word counts as much as the first.
+        mixed.add(0);
+        let [one, other] = mixed.sums;
+        [one as u32, (one >> 32) as u32, (other ^ other >> 32) as u32]
     }
 }
 
-/// What most filters take.
-const WRITTEN_BYTES: usize = 256;
+/// Two sums of all words that it is told, each multiplied to 128 bits and folded with every word:
+/// what foldhash does, but word by word as they come.
+struct Mixed {
+    sums: [u64; 2],
+    factors: [u64; 2],
+}
 
-/// Takes what it is told down as bytes: hashing them together is quicker than one by one. Counts
-/// and discriminants are small: most take one byte.
-struct Written(Vec<u8>);
+/// In the highest byte of the word before a text of eight bytes or more. A shorter one has its
+/// length there.
+const IS_LONG: u64 = 0xff << 56;
 
-impl Written {
-    fn add<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.0.extend_from_slice(&bytes);
+impl Mixed {
+    #[inline]
+    fn add(&mut self, word: u64) {
+        let [one, other] = self.sums;
+        self.sums = [fold(one ^ word, self.factors[0]), fold(other ^ word.rotate_left(32), self.factors[1])];
     }
 }
 
-impl Hasher for Written {
+#[inline]
+fn fold(one: u64, other: u64) -> u64 {
+    let wide = u128::from(one) * u128::from(other);
+    wide as u64 ^ (wide >> 64) as u64
+}
+
+/// Up to seven bytes as a word.
+#[inline]
+fn short(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            // Without those of the last four that are among the first four.
+            let last = u64::from(u32::from_le_bytes(*last)) >> (8 * (8 - bytes.len()));
+            u64::from(u32::from_le_bytes(*first)) | last << 32
+        }
+        _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+impl Hasher for Mixed {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+        let (whole, rest) = bytes.as_chunks::<8>();
+        if whole.is_empty() {
+            self.add(short(rest) | (rest.len() as u64) << 56);
+            return;
+        }
+        self.add(IS_LONG | bytes.len() as u64);
+        whole.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
+        if let (false, Some(last)) = (rest.is_empty(), bytes.last_chunk::<8>()) {
+            self.add(u64::from_le_bytes(*last));
+        }
     }
 
     #[inline]
     fn write_u8(&mut self, number: u8) {
-        self.0.push(number);
+        self.add(u64::from(number));
     }
 
     #[inline]
     fn write_u32(&mut self, number: u32) {
-        self.add(number.to_le_bytes());
+        self.add(u64::from(number));
     }
 
     #[inline]
     fn write_u64(&mut self, number: u64) {
-        self.add(number.to_le_bytes());
+        self.add(number);
     }
 
     #[inline]
     fn write_usize(&mut self, number: usize) {
-        match u8::try_from(number) {
-            Ok(small) if small != u8::MAX => self.0.push(small),
-            _ => {
-                self.0.push(u8::MAX);
-                self.write_u64(number as u64);
-            }
-        }
+        self.add(number as u64);
     }
 
-    /// Nobody asks: the bytes are what matters.
     fn finish(&self) -> u64 {
-        0
+        self.sums[0]
     }
 }
 
@@ -105,11 +133,36 @@ mod tests {
     }
 
     #[test]
-    fn small_and_large_counts_are_told_apart() {
+    fn texts_of_all_lengths_are_told_apart() {
         let fingerprints = Fingerprints::new(7);
-        let counts = [0, 1, 254, 255, 256, 511, 65_535, usize::MAX];
-        let all: std::collections::HashSet<Fingerprint> =
-            counts.iter().map(|count| fingerprints.of(count)).collect();
-        assert_eq!(all.len(), counts.len());
+        let text: String = (0..40).map(|n| char::from(b'a' + n % 26)).collect();
+        let mut all = std::collections::HashSet::new();
+        for start in 0..8 {
+            (start..text.len())
+                .for_each(|end| assert!(all.insert(fingerprints.of(&&text[start..end])) || end == start));
+        }
+        // Where one ends and the next begins counts as well.
+        for at in 0..text.len() {
+            assert!(all.insert(fingerprints.of(&text.split_at(at))), "{at}");
+        }
+    }
+
+    #[test]
+    fn every_bit_of_a_word_changes_about_half_of_the_fingerprint() {
+        let fingerprints = Fingerprints::new(7);
+        let mut changed = [0; 64];
+        for number in 0..256_u64 {
+            let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let known = fingerprints.of(&number);
+            for (bit, changed) in changed.iter_mut().enumerate() {
+                let other = fingerprints.of(&(number ^ 1 << bit));
+                *changed +=
+                    known.iter().zip(other).map(|(one, other)| (one ^ other).count_ones()).sum::<u32>();
+            }
+        }
+        for (bit, changed) in changed.into_iter().enumerate() {
+            let share = f64::from(changed) / (256.0 * 96.0);
+            assert!((0.45..0.55).contains(&share), "bit {bit}: {share}");
+        }
     }
 }

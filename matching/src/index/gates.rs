@@ -22,7 +22,7 @@ use hashbrown::HashMap;
 
 use super::codes::{CodeKind, Dictionary};
 use super::fingerprint::{Fingerprint, Fingerprints};
-use super::place::Draft;
+use super::place::Drafts;
 use crate::normal::Condition;
 
 /// How many levels there are.
@@ -50,7 +50,7 @@ pub(super) struct Gates {
 pub(super) struct Made {
     pub(super) code: u32,
     pub(super) level: usize,
-    pub(super) drafts: Vec<Draft>,
+    pub(super) drafts: Drafts,
 }
 
 struct Gate {
@@ -93,14 +93,7 @@ impl Gates {
         std::mem::replace(&mut self.seen[place], mark) == mark
     }
 
-    pub(super) fn add(
-        &mut self,
-        part: Fingerprint,
-        code: u32,
-        level: usize,
-        chance: f32,
-        drafts: Vec<Draft>,
-    ) {
+    pub(super) fn add(&mut self, part: Fingerprint, code: u32, level: usize, chance: f32, drafts: Drafts) {
         self.by_part.insert(part, code);
         self.by_code.insert(code, Gate { part, level: level as u32, home: 0, chance });
         self.made.push(Made { code, level, drafts });

@@ -8,6 +8,9 @@
 //!    them.
 //! 3. What does not fit an entry becomes one shared test of the whole.
 
+use arrayvec::ArrayVec;
+use smallvec::{SmallVec, smallvec};
+
 use super::checks::{Checks, Question, Questions};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
 use super::entry::{
@@ -31,16 +34,14 @@ const PRESENCE_SHARE: u32 = 5;
 /// An entry that has no place yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Draft {
-    pub(super) codes: Vec<u32>,
-    pub(super) operations: Vec<u32>,
+    pub(super) codes: Codes,
+    pub(super) operations: Operations,
 }
 
-impl Draft {
-    /// An empty draft with room for what most filters need.
-    fn with_room() -> Draft {
-        Draft { codes: Vec::with_capacity(6), operations: Vec::with_capacity(16) }
-    }
-}
+/// Codes and operations of most filters take no memory of their own.
+pub(super) type Codes = SmallVec<[u32; 6]>;
+pub(super) type Operations = SmallVec<[u32; 16]>;
+pub(super) type Drafts = SmallVec<[Draft; 1]>;
 
 /// Everything that encoding uses.
 pub(super) struct Encoder<'w> {
@@ -58,11 +59,11 @@ pub(super) struct Encoder<'w> {
 
 impl Encoder<'_> {
     /// The drafts of a condition; none if it never holds.
-    pub(super) fn drafts(&mut self, condition: &Condition) -> Vec<Draft> {
+    pub(super) fn drafts(&mut self, condition: &Condition) -> Drafts {
         self.may_share &= !is_flat(condition);
         match condition {
-            Condition::Never => Vec::new(),
-            Condition::Always => vec![Draft::default()],
+            Condition::Never => Drafts::new(),
+            Condition::Always => smallvec![Draft::default()],
             Condition::Any(parts) if parts.len() <= DRAFTS_MAX => {
                 parts.iter().flat_map(|part| self.alternative(part)).collect()
             }
@@ -72,30 +73,30 @@ impl Encoder<'_> {
 
     /// The drafts of a part that is enough: of a conjunction that filters share its gate alone, so
     /// that it is met where it holds and nowhere else.
-    fn alternative(&mut self, part: &Condition) -> Vec<Draft> {
+    fn alternative(&mut self, part: &Condition) -> Drafts {
         let gate = if matches!(part, Condition::All(_)) { self.gate(part) } else { None };
         match gate {
-            Some(code) => vec![Draft { codes: vec![code], operations: Vec::new() }],
+            Some(code) => smallvec![Draft { codes: smallvec![code], operations: Operations::new() }],
             None => self.placed(part),
         }
     }
 
     /// A draft, or several that mean the same: one without a code of its own is put under each of
     /// the codes of which one must be set.
-    fn placed(&mut self, condition: &Condition) -> Vec<Draft> {
+    fn placed(&mut self, condition: &Condition) -> Drafts {
         let draft = self.draft(condition);
         if !draft.codes.is_empty() {
-            return vec![draft];
+            return smallvec![draft];
         }
         let Some(codes) = self.alternatives(&draft.operations) else {
-            return vec![draft];
+            return smallvec![draft];
         };
         for _ in 1..codes.len() {
             self.use_again(&draft.codes, &draft.operations);
         }
         let under = |code: u32| {
             self.dictionary.use_again(code);
-            Draft { codes: vec![code], ..draft.clone() }
+            Draft { codes: smallvec![code], ..draft.clone() }
         };
         codes.into_iter().map(under).collect()
     }
@@ -125,7 +126,7 @@ impl Encoder<'_> {
     }
 
     fn draft(&mut self, condition: &Condition) -> Draft {
-        let mut draft = Draft::with_room();
+        let mut draft = Draft::default();
         match condition {
             Condition::All(parts) => parts.iter().for_each(|part| self.part(&mut draft, part)),
             part => self.part(&mut draft, part),
@@ -164,13 +165,13 @@ impl Encoder<'_> {
         if !self.gates.see(fingerprint) {
             return None;
         }
-        let drafts = match part {
+        let drafts: Drafts = match part {
             Condition::Any(parts) if parts.len() <= DRAFTS_MAX => {
                 parts.iter().map(|part| self.draft(part)).collect()
             }
             // As a draft of its own it would become itself.
-            Condition::Test(_) | Condition::Other(_) => vec![self.unshared(part)],
-            part => vec![self.draft(part)],
+            Condition::Test(_) | Condition::Other(_) => smallvec![self.unshared(part)],
+            part => smallvec![self.draft(part)],
         };
         let level = 1 + drafts.iter().map(|draft| self.level(draft)).max().unwrap_or(0);
         let chance = self.chance_of(&drafts);
@@ -258,7 +259,7 @@ impl Encoder<'_> {
         self.dictionary.use_constant(self.memory, self.vocabulary, number, constant)
     }
 
-    fn operation(&mut self, operations: &mut Vec<u32>, part: &Condition) {
+    fn operation(&mut self, operations: &mut Operations, part: &Condition) {
         match part {
             Condition::Test(Test { field: Field::Name(name), check }) => {
                 if !self.test(operations, name, check) {
@@ -271,14 +272,14 @@ impl Encoder<'_> {
         }
     }
 
-    fn nested(&mut self, operations: &mut Vec<u32>, part: &Condition) {
+    fn nested(&mut self, operations: &mut Operations, part: &Condition) {
         match self.code(part).or_else(|| self.gate(part)) {
             Some(code) => operations.extend([Operation::new(CODE, 0, 0, 0).0, code]),
             None => self.operation(operations, part),
         }
     }
 
-    fn either(&mut self, operations: &mut Vec<u32>, parts: &[Condition]) {
+    fn either(&mut self, operations: &mut Operations, parts: &[Condition]) {
         let start = operations.len();
         operations.extend([Operation::new(EITHER, 0, 0, 0).0, 0]);
         for part in parts {
@@ -297,7 +298,7 @@ impl Encoder<'_> {
     }
 
     /// Writes a check of an attribute. False if there is no operation for it.
-    fn test(&mut self, operations: &mut Vec<u32>, name: &str, check: &Check) -> bool {
+    fn test(&mut self, operations: &mut Operations, name: &str, check: &Check) -> bool {
         match check {
             Check::OneOf(set) if set.len() <= CODES_MAX => {
                 let Some(number) = self.attribute(name) else { return false };
@@ -338,12 +339,12 @@ impl Encoder<'_> {
         }
     }
 
-    fn question(&mut self, operations: &mut Vec<u32>, part: &Condition) {
+    fn question(&mut self, operations: &mut Operations, part: &Condition) {
         self.ask(operations, Question::Condition(part.clone()));
     }
 
     /// Writes a shared test.
-    pub(super) fn ask(&mut self, operations: &mut Vec<u32>, question: Question) {
+    pub(super) fn ask(&mut self, operations: &mut Operations, question: Question) {
         let number = self.checks.use_question(self.questions, question);
         operations.extend([Operation::new(TEST, 0, 0, 0).0, number]);
     }
@@ -486,13 +487,16 @@ fn is_flat(condition: &Condition) -> bool {
     }
 }
 
+/// The words of a range's two sides.
+type Sides = ArrayVec<u32, 4>;
+
 /// A range of numbers as an operation: its kind, flags and words.
-fn range(low: &Bound, high: &Bound) -> Option<(u32, u32, Vec<u32>)> {
+fn range(low: &Bound, high: &Bound) -> Option<(u32, u32, Sides)> {
     int_range(low, high).or_else(|| float_range(low, high))
 }
 
-fn int_range(low: &Bound, high: &Bound) -> Option<(u32, u32, Vec<u32>)> {
-    let (mut flags, mut words) = (0, Vec::new());
+fn int_range(low: &Bound, high: &Bound) -> Option<(u32, u32, Sides)> {
+    let (mut flags, mut words) = (0, Sides::new());
     match low {
         Bound::Open => {}
         Bound::Included(Constant::Int(number)) => {
@@ -520,8 +524,8 @@ fn int_range(low: &Bound, high: &Bound) -> Option<(u32, u32, Vec<u32>)> {
     Some((INT, flags, words))
 }
 
-fn float_range(low: &Bound, high: &Bound) -> Option<(u32, u32, Vec<u32>)> {
-    let (mut flags, mut words) = (0, Vec::new());
+fn float_range(low: &Bound, high: &Bound) -> Option<(u32, u32, Sides)> {
+    let (mut flags, mut words) = (0, Sides::new());
     for (bound, has, strict) in [(low, HAS_LOW, LOW_STRICT), (high, HAS_HIGH, HIGH_STRICT)] {
         let Some(constant) = bound.constant() else { continue };
         flags |= has;

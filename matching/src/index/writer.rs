@@ -28,7 +28,7 @@ use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
 use super::children::Children;
 use super::codes::{CodeKind, Dictionary, Vocabulary};
-use super::entry::{CODE, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
+use super::entry::{CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
 use super::equals::Equals;
 use super::fingerprint::Fingerprint;
 use super::gates::{Gates, LEVELS, Made};
@@ -77,6 +77,9 @@ pub(super) struct Writer {
     literals: Vec<u32>,
 }
 
+/// The words of one entry.
+pub(super) type Words = SmallVec<[u32; 24]>;
+
 /// An entry on its way to another block.
 pub(super) struct Moving {
     pub(super) target: u32,
@@ -86,11 +89,14 @@ pub(super) struct Moving {
 }
 
 impl Moving {
-    pub(super) fn words(&self) -> Vec<u32> {
-        let mut words = Vec::new();
-        let head = Head::new(0, 0, self.is_always, self.is_several);
+    pub(super) fn words(&self) -> Words {
         let Draft { codes, operations } = &self.draft;
-        chains::write_entry(&mut words, (self.target, head), [codes, &[]], [operations, &[]]);
+        let count = ENTRY_HEAD + codes.len() + operations.len();
+        let head = Head::new(count, codes.len(), self.is_always, self.is_several);
+        let mut words = Words::with_capacity(count);
+        words.extend_from_slice(&[self.target, head.0]);
+        words.extend_from_slice(codes);
+        words.extend_from_slice(operations);
         words
     }
 }
@@ -502,7 +508,7 @@ impl Writer {
 
     pub(super) fn moving(entry: &[u32]) -> Moving {
         let (head, codes, operations) = division::parts(entry);
-        let draft = Draft { codes: codes.to_vec(), operations: operations.to_vec() };
+        let draft = Draft { codes: codes.into(), operations: operations.into() };
         Moving { target: entry[0], is_always: head.is_always(), is_several: head.is_several(), draft }
     }
 }

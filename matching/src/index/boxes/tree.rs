@@ -13,7 +13,7 @@ use hashbrown::{HashMap, HashSet};
 use super::super::arena::Handle;
 use super::super::blocks::{CHAIN_WORDS_MAX, INNER_OWNER, Kind, META, Meta, NEXT, Owner, PREVIOUS, meta};
 use super::super::entry::NOBODY;
-use super::super::place::Draft;
+use super::super::place::{Codes, Draft};
 use super::super::writer::{Moving, View, Writer, chains};
 use super::shape::{Bounds, Item, Sides, append, build, choose, reach, read, split};
 use super::{
@@ -371,7 +371,7 @@ impl Writer {
     fn unplant(&mut self, view: &View, set: Handle, leaf: Handle, items: &[Item]) {
         let sides = self.sides(set);
         let words = |item: &Item| {
-            let draft = Draft { codes: Vec::new(), operations: item.bounds.operations(&sides) };
+            let draft = Draft { codes: Codes::new(), operations: item.bounds.operations(&sides).into() };
             Moving { target: item.target, is_always: false, is_several: false, draft }.words()
         };
         let entries: Vec<u32> = items.iter().flat_map(words).collect();
