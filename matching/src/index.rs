@@ -21,6 +21,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::mem::discriminant;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -30,7 +31,7 @@ use smallvec::SmallVec;
 use crate::normal::Condition;
 use crate::selector::Selector;
 use crate::simd;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicFilter};
 use crate::value::Attributes;
 
 use arena::Handle;
@@ -38,7 +39,7 @@ pub use batch::BATCH;
 pub(crate) use clauses::Literal;
 use entry::NOBODY;
 use epoch::PLACES;
-use fingerprint::Fingerprints;
+use fingerprint::{Fingerprint, Fingerprints, Prints};
 use matching::{Hit, Scratch};
 use memory::{Leaving, Memory};
 use slots::Slots;
@@ -256,6 +257,7 @@ impl<D: Clone + Send + Sync> Index<D> {
         has_room: fn(&Memory) -> bool,
     ) -> Result<EntryId, IndexFull> {
         let condition = selector.predicate.as_ref().map_or(Condition::Always, Condition::of);
+        let mut prints = self.prints(&condition, &selector.except);
         let mut writer = self.write();
         self.recycle(&mut writer);
         self.check(&writer, has_room)?;
@@ -266,8 +268,8 @@ impl<D: Clone + Send + Sync> Index<D> {
         if condition != Condition::Never {
             let slot = trie::slot(&self.view, &mut writer, self.root, &selector.topic);
             let is_routed = condition != Condition::Always && matching::has_filtered(&self.view, slot);
-            let fingerprint = self.fingerprints.of(&(slot, &condition, &selector.except));
-            writer.insert(&self.view, slot, number, &condition, &selector.except, fingerprint);
+            prints.whole = self.fingerprints.of(&(slot, prints.whole));
+            writer.insert(&self.view, slot, number, &condition, &selector.except, &prints);
             self.tests_end.store(writer.tests_end(), Ordering::Release);
             if !is_routed {
                 self.on_routes_changed(slot);
@@ -275,6 +277,18 @@ impl<D: Clone + Send + Sync> Index<D> {
         }
         self.versions.all.fetch_add(1, Ordering::Release);
         Ok(EntryId(number))
+    }
+
+    /// The fingerprints of a condition with exclusions, wherever it is asked. Parts that may be
+    /// shared are read once.
+    fn prints(&self, condition: &Condition, except: &[TopicFilter]) -> Prints {
+        let parts = place::shared_parts(condition).iter().map(|part| self.fingerprints.of(part)).collect();
+        let prints = Prints { whole: Fingerprint::default(), parts };
+        let whole = match prints.parts.is_empty() {
+            true => self.fingerprints.of(&(condition, except)),
+            false => self.fingerprints.of(&(discriminant(condition), &prints.parts[..], except)),
+        };
+        Prints { whole, ..prints }
     }
 
     /// Takes an entry out and returns its destination, or `None` if there is no such entry and

@@ -6,9 +6,17 @@
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use foldhash::quality::FixedState;
+use smallvec::SmallVec;
 
 /// What stands for a filter, or for a part of one.
 pub(super) type Fingerprint = [u32; 3];
+
+/// The fingerprint of all that an entry asks for, and those of the parts of its condition, as far as
+/// they were taken for it.
+pub(super) struct Prints {
+    pub(super) whole: Fingerprint,
+    pub(super) parts: SmallVec<[Fingerprint; 8]>,
+}
 
 /// Takes fingerprints with the seed of one index.
 #[derive(Clone)]

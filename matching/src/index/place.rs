@@ -17,6 +17,7 @@ use super::entry::{
     ANY, CODE, CODES_MAX, EITHER, ENTRY_HEAD, ENTRY_WORDS_MAX, FLOAT, HAS_HIGH, HAS_LOW, HIGH_STRICT, INT,
     LOW_STRICT, NONE, NOT, Operation, SOME, TEST, each_operation,
 };
+use super::fingerprint::Fingerprint;
 use super::gates::{Gates, LEVELS};
 use super::memory::Memory;
 use crate::normal::{Bound, Check, Condition, Constant, Field, Kind, Test};
@@ -59,32 +60,35 @@ pub(super) struct Encoder<'w> {
 
 impl Encoder<'_> {
     /// The drafts of a condition; none if it never holds.
-    pub(super) fn drafts(&mut self, condition: &Condition) -> Drafts {
+    ///
+    /// `prints` are the fingerprints of its parts, or none.
+    pub(super) fn drafts(&mut self, condition: &Condition, prints: &[Fingerprint]) -> Drafts {
         self.may_share &= !is_flat(condition);
         match condition {
             Condition::Never => Drafts::new(),
             Condition::Always => smallvec![Draft::default()],
             Condition::Any(parts) if parts.len() <= DRAFTS_MAX => {
-                parts.iter().flat_map(|part| self.alternative(part)).collect()
+                let numbered = parts.iter().enumerate();
+                numbered.flat_map(|(at, part)| self.alternative(part, prints.get(at))).collect()
             }
-            condition => self.placed(condition),
+            condition => self.placed(condition, prints),
         }
     }
 
     /// The drafts of a part that is enough: of a conjunction that filters share its gate alone, so
     /// that it is met where it holds and nowhere else.
-    fn alternative(&mut self, part: &Condition) -> Drafts {
-        let gate = if matches!(part, Condition::All(_)) { self.gate(part) } else { None };
+    fn alternative(&mut self, part: &Condition, print: Option<&Fingerprint>) -> Drafts {
+        let gate = if matches!(part, Condition::All(_)) { self.gate(part, print) } else { None };
         match gate {
             Some(code) => smallvec![Draft { codes: smallvec![code], operations: Operations::new() }],
-            None => self.placed(part),
+            None => self.placed(part, &[]),
         }
     }
 
     /// A draft, or several that mean the same: one without a code of its own is put under each of
     /// the codes of which one must be set.
-    fn placed(&mut self, condition: &Condition) -> Drafts {
-        let draft = self.draft(condition);
+    fn placed(&mut self, condition: &Condition, prints: &[Fingerprint]) -> Drafts {
+        let draft = self.draft(condition, prints);
         if !draft.codes.is_empty() {
             return smallvec![draft];
         }
@@ -125,11 +129,14 @@ impl Encoder<'_> {
         best.map(|(_, codes)| codes)
     }
 
-    fn draft(&mut self, condition: &Condition) -> Draft {
+    fn draft(&mut self, condition: &Condition, prints: &[Fingerprint]) -> Draft {
         let mut draft = Draft::default();
         match condition {
-            Condition::All(parts) => parts.iter().for_each(|part| self.part(&mut draft, part)),
-            part => self.part(&mut draft, part),
+            Condition::All(parts) => {
+                let numbered = parts.iter().enumerate();
+                numbered.for_each(|(at, part)| self.part(&mut draft, part, prints.get(at)));
+            }
+            part => self.part(&mut draft, part, None),
         }
         if ENTRY_HEAD + draft.codes.len() + draft.operations.len() > ENTRY_WORDS_MAX {
             self.release(&draft.codes, &draft.operations);
@@ -141,15 +148,16 @@ impl Encoder<'_> {
     }
 
     /// Adds one of the things that must all hold.
-    fn part(&mut self, draft: &mut Draft, part: &Condition) {
-        match self.code(part).or_else(|| self.gate(part)) {
+    fn part(&mut self, draft: &mut Draft, part: &Condition, print: Option<&Fingerprint>) {
+        match self.code(part).or_else(|| self.gate(part, print)) {
             Some(code) => draft.codes.push(code),
             None => self.operation(&mut draft.operations, part),
         }
     }
 
-    /// The code of a part that is shared, used once more.
-    fn gate(&mut self, part: &Condition) -> Option<u32> {
+    /// The code of a part that is shared, used once more. `print` is its fingerprint, if that is
+    /// known.
+    fn gate(&mut self, part: &Condition, print: Option<&Fingerprint>) -> Option<u32> {
         if !self.may_share {
             return None;
         }
@@ -157,7 +165,7 @@ impl Encoder<'_> {
         if height(part) > LEVELS {
             return None;
         }
-        let fingerprint = self.gates.fingerprint(part);
+        let fingerprint = print.copied().unwrap_or_else(|| self.gates.fingerprint(part));
         if let Some(code) = self.gates.find(fingerprint) {
             self.dictionary.use_again(code);
             return Some(code);
@@ -167,11 +175,11 @@ impl Encoder<'_> {
         }
         let drafts: Drafts = match part {
             Condition::Any(parts) if parts.len() <= DRAFTS_MAX => {
-                parts.iter().map(|part| self.draft(part)).collect()
+                parts.iter().map(|part| self.draft(part, &[])).collect()
             }
             // As a draft of its own it would become itself.
             Condition::Test(_) | Condition::Other(_) => smallvec![self.unshared(part)],
-            part => smallvec![self.draft(part)],
+            part => smallvec![self.draft(part, &[])],
         };
         let level = 1 + drafts.iter().map(|draft| self.level(draft)).max().unwrap_or(0);
         let chance = self.chance_of(&drafts);
@@ -182,7 +190,7 @@ impl Encoder<'_> {
 
     fn unshared(&mut self, part: &Condition) -> Draft {
         let may_share = std::mem::replace(&mut self.may_share, false);
-        let draft = self.draft(part);
+        let draft = self.draft(part, &[]);
         self.may_share = may_share;
         draft
     }
@@ -273,7 +281,7 @@ impl Encoder<'_> {
     }
 
     fn nested(&mut self, operations: &mut Operations, part: &Condition) {
-        match self.code(part).or_else(|| self.gate(part)) {
+        match self.code(part).or_else(|| self.gate(part, None)) {
             Some(code) => operations.extend([Operation::new(CODE, 0, 0, 0).0, code]),
             None => self.operation(operations, part),
         }
@@ -475,6 +483,14 @@ fn height(condition: &Condition) -> usize {
     match condition {
         Condition::All(parts) | Condition::Any(parts) => 1 + parts.iter().map(height).max().unwrap_or(0),
         _ => 1,
+    }
+}
+
+/// The parts of a condition which filters may share: each may become a gate.
+pub(super) fn shared_parts(condition: &Condition) -> &[Condition] {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) if !is_flat(condition) => parts,
+        _ => &[],
     }
 }
 

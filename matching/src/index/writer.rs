@@ -30,7 +30,7 @@ use super::children::Children;
 use super::codes::{CodeKind, Dictionary, Vocabulary};
 use super::entry::{CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
 use super::equals::Equals;
-use super::fingerprint::Fingerprint;
+use super::fingerprint::Prints;
 use super::gates::{Gates, LEVELS, Made};
 use super::memory::{Common, Leaving, Memory};
 use super::place::{Draft, Encoder};
@@ -156,7 +156,7 @@ impl Writer {
 
     /// Puts an entry below `slot`.
     ///
-    /// `fingerprint` is of everything that the entry asks for, `slot` included.
+    /// `prints` are of everything that the entry asks for, `slot` included.
     pub(super) fn insert(
         &mut self,
         view: &View,
@@ -164,8 +164,9 @@ impl Writer {
         number: u32,
         condition: &Condition,
         except: &[TopicFilter],
-        fingerprint: Fingerprint,
+        prints: &Prints,
     ) {
+        let fingerprint = prints.whole;
         if let Some(target) = self.equals.find(self.arena(), fingerprint) {
             let list = self.list_of(view, target, fingerprint);
             self.add_to_list(view, list, number);
@@ -174,7 +175,7 @@ impl Writer {
         let is_always = *condition == Condition::Always;
         let mut encoder = self.encoder(view);
         encoder.may_share = is_divided(encoder.memory.arena(), slot);
-        let mut drafts = encoder.drafts(condition);
+        let mut drafts = encoder.drafts(condition, &prints.parts);
         self.dictionary.bear();
         self.put_gates(view);
         if !except.is_empty() {
