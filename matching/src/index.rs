@@ -140,6 +140,16 @@ struct Versions {
 
 const VERSIONS: usize = 64;
 
+/// Whether there is memory for an ask of so many bytes.
+type HasRoom = fn(&Memory, usize) -> bool;
+
+/// About the bytes of what a selector asks for.
+fn bytes_of(selector: &Selector) -> usize {
+    let predicate = selector.predicate.as_ref().map_or(0, |predicate| predicate.as_str().len());
+    let except: usize = selector.except.iter().map(|filter| filter.as_str().len()).sum();
+    selector.topic.as_str().len() + predicate + except
+}
+
 /// Memory for readers, each behind a lock that nobody waits for as long as there are no more than
 /// [`PLACES`] readers at a time.
 struct Readers(Box<[Mutex<Option<Box<Scratch>>>]>);
@@ -157,7 +167,8 @@ impl<D> Index<D> {
     }
 
     /// As `with_seed`; the index takes no entries beyond `bytes_max`, or beyond 8 GiB, of which it
-    /// keeps 64 MiB, or a quarter, for changes that must not fail.
+    /// keeps 64 MiB, or half, for changes that must not fail. Below 16 MiB that is too little for the
+    /// largest filters, and one may fail with a panic.
     pub fn with_bytes_max(seed: u64, bytes_max: usize) -> Index<D> {
         let (view, mut writer) = Writer::new(seed, bytes_max);
         let root = trie::new_root(&mut writer);
@@ -224,25 +235,45 @@ impl<D: Clone + Send + Sync> Index<D> {
     /// As `try_insert`, for an entry that was promised already: of what is kept for such it may use
     /// half.
     ///
+    /// # Errors
+    /// [`IndexFull`]; nothing changed.
+    pub fn insert_promised(&self, selector: Selector, destination: D) -> Result<EntryId, IndexFull> {
+        self.add(selector, Entry { destination, instead_of: None }, Memory::has_reserve)
+    }
+
+    /// As `insert_promised`, where the index cannot be full.
+    ///
     /// # Panics
-    /// If the index is full beyond that; nothing changed, and it goes on.
+    /// If it is; nothing changed, and it goes on.
     pub fn insert(&self, selector: Selector, destination: D) -> EntryId {
-        let entry = Entry { destination, instead_of: None };
-        self.add(selector, entry, Memory::has_reserve).unwrap_or_else(|full| panic!("{full}"))
+        self.insert_promised(selector, destination).unwrap_or_else(|full| panic!("{full}"))
     }
 
     /// Whether `try_insert` would take an entry now.
     ///
     /// # Errors
     /// [`IndexFull`].
-    pub fn check_room(&self) -> Result<(), IndexFull> {
-        let mut writer = self.write();
-        self.recycle(&mut writer);
-        self.check(&writer, Memory::has_room)
+    pub fn check_room(&self, selector: &Selector) -> Result<(), IndexFull> {
+        self.check_now(selector, Memory::has_room)
     }
 
-    fn check(&self, writer: &Writer, has_room: fn(&Memory) -> bool) -> Result<(), IndexFull> {
-        if has_room(&writer.memory) { Ok(()) } else { Err(self.full(writer)) }
+    /// Whether `insert_promised` would take an entry now.
+    ///
+    /// # Errors
+    /// [`IndexFull`].
+    pub fn check_promised(&self, selector: &Selector) -> Result<(), IndexFull> {
+        self.check_now(selector, Memory::has_reserve)
+    }
+
+    fn check_now(&self, selector: &Selector, has_room: HasRoom) -> Result<(), IndexFull> {
+        let mut writer = self.write();
+        self.recycle(&mut writer);
+        self.check(&mut writer, bytes_of(selector), has_room)
+    }
+
+    fn check(&self, writer: &mut Writer, bytes: usize, has_room: HasRoom) -> Result<(), IndexFull> {
+        writer.memory.gather(bytes);
+        if has_room(&writer.memory, bytes) { Ok(()) } else { Err(self.full(writer)) }
     }
 
     fn full(&self, writer: &Writer) -> IndexFull {
@@ -250,17 +281,12 @@ impl<D: Clone + Send + Sync> Index<D> {
         IndexFull { entries: self.len(), bytes, bytes_max }
     }
 
-    fn add(
-        &self,
-        selector: Selector,
-        entry: Entry<D>,
-        has_room: fn(&Memory) -> bool,
-    ) -> Result<EntryId, IndexFull> {
+    fn add(&self, selector: Selector, entry: Entry<D>, has_room: HasRoom) -> Result<EntryId, IndexFull> {
         let condition = selector.predicate.as_ref().map_or(Condition::Always, Condition::of);
         let mut prints = self.prints(&condition, &selector.except);
         let mut writer = self.write();
         self.recycle(&mut writer);
-        self.check(&writer, has_room)?;
+        self.check(&mut writer, bytes_of(&selector), has_room)?;
         let Some(number) = writer.number() else { return Err(self.full(&writer)) };
         // The destination is there before anybody can find the entry.
         self.entries.get_or_make(number).store(Some(Arc::new(entry)));
@@ -318,33 +344,33 @@ impl<D: Clone + Send + Sync> Index<D> {
 
     /// Puts an entry with the same destination and another selector in the place of one: every
     /// match finds the one or the other where both want the event, never both. The new entry, or
-    /// `None` if there is no such entry.
+    /// `None` if there is no such entry. As long as both are there, it may use what is kept for
+    /// entries that were promised.
     ///
     /// Waits until the matches that are under way have ended: not to be called from within one.
     ///
-    /// # Panics
-    /// As `insert`.
-    pub fn replace(&self, id: EntryId, selector: Selector) -> Option<EntryId> {
+    /// # Errors
+    /// [`IndexFull`]; nothing changed.
+    pub fn replace(&self, id: EntryId, selector: Selector) -> Result<Option<EntryId>, IndexFull> {
         let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.entries.get(id.0)?.load_full()?;
+        let Some(old) = self.entries.get(id.0).and_then(ArcSwapOption::load_full) else { return Ok(None) };
         // Counted before anybody can find both.
         self.replacements.fetch_add(1, Ordering::SeqCst);
         let entry = Entry { destination: old.destination.clone(), instead_of: Some(id.0) };
-        let new = self.add(selector, entry, Memory::has_reserve).unwrap_or_else(|full| {
+        let new = self.add(selector, entry, Memory::has_reserve).inspect_err(|_| {
             self.replacements.fetch_sub(1, Ordering::SeqCst);
-            panic!("{full}")
-        });
+        })?;
         // Who began before the new one was there must still find the old one.
         self.view.common.epochs.wait_for_readers();
         if self.take(id, Leaving::Replaced { old: id.0, new: new.0 }).is_none() {
             // Somebody removed it meanwhile: so is the new one.
             self.remove(new);
             self.replacements.fetch_sub(1, Ordering::SeqCst);
-            return None;
+            return Ok(None);
         }
         // Who may have found the old one must not meet what takes the new one's place.
         self.view.common.epochs.wait_for_readers();
-        Some(new)
+        Ok(Some(new))
     }
 
     /// Takes back what no reader can hold any more: while entries are replaced at once, since

@@ -2,11 +2,8 @@
 //!
 //! - [`compare`]: 64 bytes with one.
 //! - [`append_others`]: words copied out, without those of one value.
-<<<<<<< HEAD
 //! - `literals`: which filters hold.
-=======
 //! - [`append_at`]: words at places, without zeros.
->>>>>>> dcfc5da (matching: children in an array are looked up 16 at a time, slices are not asked for in vain)
 //!
 //! 1. What is called scalar says what the answer is. What the processor offers beyond it gives the
 //!    same, bit by bit, and is used where it was found at run time.

@@ -85,7 +85,7 @@ impl Both {
         } else if let Some(id) = self.entries.keys().nth(generator.below(self.entries.len())).copied() {
             self.entries.remove(&id);
             if generator.percent(30) {
-                let new = self.index.replace(id, selector.clone()).expect("it is there");
+                let new = self.index.replace(id, selector.clone()).expect("room").expect("it is there");
                 self.entries.insert(new, selector);
             } else {
                 assert!(self.index.remove(id).is_some());
@@ -327,7 +327,7 @@ fn what_stays_is_found_once_by_each_event_of_a_batch() {
             if coming.len() < 20 || (coming.len() < 900 && generator.percent(55)) {
                 coming.push(index.insert(selector, 1));
             } else if round % 50 == 0 {
-                coming[at] = index.replace(coming[at], selector).expect("it is there");
+                coming[at] = index.replace(coming[at], selector).expect("room").expect("it is there");
             } else {
                 index.remove(coming.swap_remove(at));
             }
@@ -357,7 +357,7 @@ fn a_replaced_entry_is_found_once_by_each_event_of_a_batch() {
             }
         });
         for round in 0..4_000 {
-            id = index.replace(id, selectors[round % 3].clone()).expect("it is there");
+            id = index.replace(id, selectors[round % 3].clone()).expect("room").expect("it is there");
         }
         drop(ending);
     });

@@ -124,7 +124,7 @@ fn change(
     } else if let Some(id) = model.pick(generator) {
         let (_, destination) = model.entries.remove(&id).expect("it was picked");
         if generator.percent(30) {
-            let new = index.replace(id, selector.clone()).expect("it is there");
+            let new = index.replace(id, selector.clone()).expect("room").expect("it is there");
             model.entries.insert(new, (selector, destination));
         } else {
             assert_eq!(index.remove(id), Some(destination));
@@ -559,12 +559,13 @@ fn a_replaced_entry_is_found_once_in_every_match() {
             }
         });
         for round in 0..20_000 {
-            id = index.replace(id, selectors[round % selectors.len()].clone()).expect("it is there");
+            let selector = selectors[round % selectors.len()].clone();
+            id = index.replace(id, selector).expect("room").expect("it is there");
         }
         drop(ending);
     });
     assert_eq!(index.remove(id), Some(0));
-    assert_eq!(index.replace(id, selector_of("a")), None);
+    assert_eq!(index.replace(id, selector_of("a")), Ok(None));
 }
 
 #[test]
@@ -671,7 +672,7 @@ fn a_choice_of_shared_parts_is_found_behind_a_code() {
 /// An index that may grow on would go on for 8 GiB.
 #[test]
 fn a_full_index_refuses_and_goes_on() {
-    let index = Index::with_bytes_max(0, 1 << 20);
+    let index = Index::with_bytes_max(0, 4 << 20);
     let selector = |n: usize| filtered(&format!("t/{}", n % 50), &format!("n = {n} AND s = 'x'"));
     let finds = |n: usize| {
         let event: Event = vec![("n", Value::Int(n as i64)), ("s", Value::Str("x"))];
@@ -687,22 +688,23 @@ fn a_full_index_refuses_and_goes_on() {
     };
     assert!(full.entries == ids.len() && ids.len() > 1_000, "{full}");
     assert_eq!(index.len(), ids.len());
-    assert_eq!(index.check_room(), Err(full));
+    assert_eq!(index.check_room(&selector(0)), Err(full));
     // One that was promised has its place, and one may take another's.
     ids.push(index.insert(selector(ids.len()), ids.len()));
-    let changed = index.replace(ids[7], selector(7)).unwrap();
+    let changed = index.replace(ids[7], selector(7)).unwrap().unwrap();
     ids[7] = changed;
-    let more = std::panic::AssertUnwindSafe(|| {
-        for n in 0..ids.len() {
-            index.insert(selector(n), n);
-        }
-    });
-    assert!(std::panic::catch_unwind(more).is_err(), "no memory is promised beyond what is kept");
+    let promised: Vec<EntryId> =
+        (0..).map_while(|n| index.insert_promised(selector(ids.len() + n), n).ok()).collect();
+    assert!(promised.len() > 100, "{} were promised", promised.len());
+    assert!(index.check_promised(&selector(0)).is_err());
+    let one_more = std::panic::AssertUnwindSafe(|| index.insert(selector(0), 0));
+    assert!(std::panic::catch_unwind(one_more).is_err(), "no memory is promised beyond what is kept");
     for (n, id) in ids.iter().enumerate() {
         assert!(finds(n).contains(&(*id, n)), "{n}");
     }
     let removed = ids.split_off(ids.len() / 2);
-    removed.into_iter().for_each(|id| assert!(index.remove(id).is_some()));
+    let removed = removed.into_iter().chain(promised);
+    removed.for_each(|id| assert!(index.remove(id).is_some()));
     for n in 0..200 {
         let id = index.try_insert(selector(n), n).expect("room again");
         assert!(finds(n).contains(&(id, n)), "{n}");

@@ -347,3 +347,72 @@ fn what_is_not_so_is_told_while_others_come_to_ask_for_it() {
     );
     both.empty();
 }
+
+/// Filters of many shapes: short ones, long texts, many constants, ranges of ever other attributes,
+/// many choices, shared parts.
+fn filter_of_some_shape(shape: usize, n: usize) -> String {
+    let list = |name: &str, count: usize| {
+        let texts: Vec<String> = (0..count).map(|at| format!("'{n} {at}'")).collect();
+        format!("{name} IN ({})", texts.join(", "))
+    };
+    match shape {
+        0 => format!("a = {n}"),
+        1 => format!("s = '{n:04000}'"),
+        2 => list("s", 60),
+        3 => format!("x{} BETWEEN {n} AND {} AND y{} > {n}", n % 97, n + 9, n / 97 % 89),
+        4 => format!("{} AND {} AND z{n} > 1", list("s", 40), list("t", 40)),
+        5 => {
+            let parts: Vec<String> = (0..300).map(|at| format!("(k{n} = {at} AND m = {n})")).collect();
+            parts.join(" OR ")
+        }
+        6 => format!("a = {n} AND (g = {} OR h = {}) AND (g = {} OR h = 4)", n % 7, n % 5, n % 3),
+        _ => format!("s LIKE '{n}%' AND c != {n} AND d{n} IS NULL"),
+    }
+}
+
+/// Counted in words there was room, but in pieces that were too small for what a change asked for.
+#[test]
+fn a_full_index_of_small_pieces_never_fails() {
+    for (round, (mebibytes, phases)) in [(2, 12), (2, 12), (3, 9), (16, 2)].into_iter().enumerate() {
+        let index = Index::with_bytes_max(round as u64, mebibytes << 20);
+        let mut state = round as u64 + 1;
+        let mut below = |end: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % end
+        };
+        let mut all: Vec<(EntryId, Selector)> = Vec::new();
+        let (mut next, mut refused) = (0, 0);
+        for phase in 0..phases {
+            // One shape fills it, the next has to live with what that leaves.
+            let shape = if round % 2 == 0 { (phase * 3 + round) % 8 } else { below(8) };
+            let mut full = 0;
+            while full < 40 {
+                next += 1;
+                let selector = filtered(&filter_of_some_shape(shape, next));
+                let id = match below(20) {
+                    0 => index.insert_promised(selector.clone(), 0),
+                    _ => index.try_insert(selector.clone(), 0),
+                };
+                match id {
+                    Ok(id) => all.push((id, selector)),
+                    Err(_) => full += 1,
+                }
+            }
+            refused += full;
+            for _ in 0..8 {
+                let at = below(all.len());
+                let selector = filtered(&filter_of_some_shape(below(8), next + 1));
+                if let Ok(Some(id)) = index.replace(all[at].0, selector.clone()) {
+                    all[at] = (id, selector);
+                }
+            }
+            // Every other one goes, or nearly all.
+            let leaving = if phase % 3 == 2 { 95 } else { 50 };
+            all.retain(|(id, _)| below(100) >= leaving || index.remove(*id).is_none());
+        }
+        assert!(refused >= 40 * phases && index.len() == all.len(), "{refused} refused");
+        let mut event = event(&[("a", next as i64), ("c", 1), ("g", 1), ("h", 4), ("m", 3), ("x1", 500)]);
+        event.push(("s".to_owned(), Value::Str("17 3")));
+        Both { index, all }.check(&event);
+    }
+}

@@ -15,6 +15,7 @@ use std::time::Duration;
 use fanal_core::ask::parse_ask;
 use fanal_core::home::Subscription;
 use fanal_core::{Home, MailboxId};
+use fanal_matching::IndexFull;
 use fanal_protocol::{Incarnation, StoreId};
 use fanal_store::{Options, Recovery, Store};
 use quinn::{Endpoint, VarInt};
@@ -94,7 +95,7 @@ impl Broker {
             reader: store.reader(),
             metrics: Arc::clone(&metrics),
         }));
-        restore(&shared, &home, &recovery);
+        restore(&shared, &home, &recovery)?;
         gauges::register(&shared);
         let writer = LogWriter::new(store, home, log, health, metrics, config.limits.segment_bytes);
         let writer = std::thread::Builder::new()
@@ -251,17 +252,24 @@ fn open_store(config: &Config) -> Result<(Store, Home, Recovery), StartError> {
 }
 
 /// Makes routing know what the store remembers.
-fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) {
+fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) -> Result<(), StartError> {
+    let index_full = |full: IndexFull| StartError::IndexFull {
+        limit: shared.limits.index_bytes,
+        restored: shared.durables.count(),
+        all: home.subscriptions().count(),
+        full,
+    };
     for (id, subscription) in home.subscriptions() {
-        restore_subscription(shared, id, subscription);
+        restore_subscription(shared, id, subscription).map_err(index_full)?;
     }
     for (id, record) in home.peers() {
         let peer = shared.peers.ensure(shared, &record.name, record.authority);
         let kind = MailboxKind::Peer { name: record.name.clone() };
         peer.set_mailbox(Mailbox::new(id, kind, home.tail(id).unwrap_or(1), shared.reader.clone()));
         for entry in record.interest.keys() {
-            interest::install(shared, &peer, entry.clone());
+            interest::install(shared, &peer, entry.clone()).map_err(index_full)?;
         }
+        interest::tell_widened(shared, &peer, 0);
     }
     for orphan in home.orphans() {
         tracing::error!(
@@ -275,15 +283,21 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) {
         rows.iter().map(|(_, stats)| stats.events).sum::<u64>()
     };
     shared.metrics.set_queued_at_start(sum(durable), sum(peer));
+    Ok(())
 }
 
-fn restore_subscription(shared: &Arc<Shared>, id: MailboxId, subscription: &Subscription) {
+fn restore_subscription(
+    shared: &Arc<Shared>,
+    id: MailboxId,
+    subscription: &Subscription,
+) -> Result<(), IndexFull> {
     let ask = &subscription.ask;
     match parse_ask(&ask.filter, ask.predicate.as_deref(), ask.strict.as_deref(), &ask.except) {
-        Ok((_, selector)) => drop(shared.ensure_durable(id, subscription, selector)),
+        Ok((_, selector)) => drop(shared.ensure_durable(id, subscription, selector)?),
         Err(error) => {
             let name = subscription.name.as_str();
             tracing::error!(name, %error, "a durable subscription's filter cannot be read: it gets nothing new");
         }
     }
+    Ok(())
 }

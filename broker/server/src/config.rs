@@ -30,6 +30,8 @@ pub struct Limits {
     pub channels_per_connection: usize,
     /// Connections at once.
     pub connections: usize,
+    /// Memory of the subscription index, in bytes: 8 GiB at most, whatever this says.
+    pub index_bytes: u64,
     /// Size of the log's segments, in bytes.
     pub segment_bytes: u64,
     /// Bytes of the store on disk; absent: the disk is the limit.
@@ -44,6 +46,7 @@ impl Default for Limits {
             live_memory_bytes: 1 << 30,
             channels_per_connection: 10_000,
             connections: 100_000,
+            index_bytes: 8 << 30,
             segment_bytes: 64 << 20,
             store_bytes: None,
         }

@@ -65,6 +65,22 @@ pub enum StartError {
         /// Which, and what to do.
         reason: String,
     },
+    /// The durable subscriptions, or what peers ask for, need more memory than the index may have.
+    #[error(
+        "limits.index_bytes = {limit} is too little for the {all} durable subscriptions of the store and what \
+         peers ask for: after {restored} of them {full}; raise limits.index_bytes, everything is still in the \
+         store"
+    )]
+    IndexFull {
+        /// What the index may have.
+        limit: u64,
+        /// Durable subscriptions that found room.
+        restored: usize,
+        /// Durable subscriptions.
+        all: usize,
+        /// How full it is.
+        full: fanal_matching::IndexFull,
+    },
     /// A thread cannot be started.
     #[error("cannot start the log writer: {0}")]
     Thread(std::io::Error),

@@ -11,7 +11,7 @@ use fanal_core::MailboxId;
 use fanal_core::ask::interest_entry;
 use fanal_core::home::{Ask, Subscription};
 use fanal_core::interest::OwnInterest;
-use fanal_matching::{EntryId, Index, Selector};
+use fanal_matching::{EntryId, Index, IndexFull, Selector};
 use fanal_protocol::control::{INTEREST_DURABLE, InterestEntry};
 use fanal_protocol::{Incarnation, PublisherId};
 use fanal_store::Reader;
@@ -77,6 +77,7 @@ pub(crate) struct SharedParts {
 
 impl Shared {
     pub(crate) fn new(parts: SharedParts) -> Self {
+        let index_bytes = usize::try_from(parts.limits.index_bytes).unwrap_or(usize::MAX);
         Shared {
             live_memory: Arc::new(LiveMemory::new(parts.limits.live_memory_bytes)),
             name: parts.name,
@@ -87,7 +88,7 @@ impl Shared {
             trust: parts.trust,
             clock: Clock::default(),
             // Nobody outside can choose names and values that collide in its tables.
-            index: Index::with_seed(rand::random()),
+            index: Index::with_bytes_max(rand::random(), index_bytes),
             log: parts.log,
             health: parts.health,
             reader: parts.reader,
@@ -128,15 +129,18 @@ impl Shared {
     }
 
     /// Makes a durable subscription known for routing and to the peers, or finds it.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; nothing changed.
     pub(crate) fn ensure_durable(
         &self,
         id: MailboxId,
         subscription: &Subscription,
         selector: Selector,
-    ) -> Arc<DurableHandle> {
+    ) -> Result<Arc<DurableHandle>, IndexFull> {
         let mut durables = self.durables.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = durables.get(&id) {
-            return Arc::clone(known);
+            return Ok(Arc::clone(known));
         }
         let stats = self.reader.mailbox(fanal_store::MailboxId(id.0));
         let tail = stats.map_or(1, |stats| stats.next.0);
@@ -145,7 +149,7 @@ impl Shared {
             name: subscription.name.clone(),
         };
         let mailbox = Mailbox::new(id, kind, tail, self.reader.clone());
-        let entry = self.index.insert(selector, Target::Durable(Arc::clone(&mailbox)));
+        let entry = self.index.insert_promised(selector, Target::Durable(Arc::clone(&mailbox)))?;
         let interest_version = self.interest.add(interest_entry(&subscription.ask, INTEREST_DURABLE));
         let handle = Arc::new(DurableHandle {
             mailbox,
@@ -155,19 +159,32 @@ impl Shared {
             ask: Mutex::new((subscription.ask.clone(), interest_version)),
         });
         durables.insert(id, Arc::clone(&handle));
-        handle
+        Ok(handle)
     }
 
     /// Gives a durable subscription another filter for routing: the new interest is asked for
-    /// before the old one is withdrawn. The version from which on the new one is part of the set.
-    pub(crate) fn update_durable(&self, id: MailboxId, ask: Ask, selector: Selector) -> Option<u64> {
-        let durable = self.durables.get(id)?;
+    /// before the old one is withdrawn.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; nothing changed.
+    pub(crate) fn update_durable(
+        &self,
+        id: MailboxId,
+        ask: Ask,
+        selector: Selector,
+    ) -> Result<(), IndexFull> {
+        let Some(durable) = self.durables.get(id) else { return Ok(()) };
         let mut current = durable.ask.lock().unwrap_or_else(PoisonError::into_inner);
+        durable.with_entry(|entry| -> Result<(), IndexFull> {
+            if let Some(old) = *entry {
+                *entry = self.index.replace(old, selector)?;
+            }
+            Ok(())
+        })?;
         let version = self.interest.add(interest_entry(&ask, INTEREST_DURABLE));
-        durable.with_entry(|entry| *entry = entry.and_then(|old| self.index.replace(old, selector)));
         let (before, _) = std::mem::replace(&mut *current, (ask, version));
         self.interest.remove(interest_entry(&before, INTEREST_DURABLE));
-        Some(version)
+        Ok(())
     }
 
     /// Takes a durable subscription out of routing and interest.
@@ -211,10 +228,11 @@ impl Durables {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// Whether a principal has one of that name. `O(durable subscriptions)`.
-    pub(crate) fn has(&self, principal: &PublisherId, name: &str) -> bool {
+    /// The one of that name that a principal has. `O(durable subscriptions)`.
+    pub(crate) fn find(&self, principal: &PublisherId, name: &str) -> Option<Arc<DurableHandle>> {
         let durables = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        durables.values().any(|durable| durable.principal == *principal && durable.name == name)
+        let is_it = |durable: &&Arc<DurableHandle>| durable.principal == *principal && durable.name == name;
+        durables.values().find(is_it).cloned()
     }
 
     pub(crate) fn count(&self) -> usize {

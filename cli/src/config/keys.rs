@@ -124,6 +124,11 @@ pub(crate) const KEYS: &[Key] = &[
     limit!(live_memory_bytes: usize, min 65536, "All live buffers together."),
     limit!(channels_per_connection: usize, min 1, "Subscriptions and publish channels on one connection."),
     limit!(connections: usize, min 1, "Connections at once."),
+    limit!(
+        index_bytes: u64,
+        min 16777216,
+        "Memory of the subscription index, at most 8 GiB, of which 64 MiB, or half, is kept back. Full, it refuses\nsubscriptions (507) and what peers ask for is widened; too small for what the store holds, the broker does\nnot start."
+    ),
     limit!(segment_bytes: u64, min 1048576, "Size of the store's segment files."),
     Key {
         path: "limits.store_bytes",

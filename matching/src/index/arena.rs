@@ -11,6 +11,10 @@
 //! Sizes grow in steps of at most an eighth beyond 16 words, so that little is lost to rounding.
 //! Large blocks that came free, as parts of tables that grow leave them behind, are cut into small
 //! ones before the arena grows.
+//!
+//! Pieces of memory that came free are put together only where nothing else helps ([`Allocator::join`]).
+//! What is kept for changes that must not fail is therefore counted in pieces that are large enough
+//! ([`Allocator::sure_words`]), and smaller pieces are used before it is touched.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -31,6 +35,10 @@ pub(super) const WORDS_MAX: usize = 1 << 31;
 
 /// The largest block, in words.
 pub(super) const BLOCK_WORDS_MAX: usize = 1 << CHUNK_BITS_MAX;
+
+/// The largest block that a change cannot do without: the text of a constant, of a filter's 16 KiB, is
+/// the longest; no entry stands in more places.
+pub(super) const SURE_WORDS: usize = 1 << 13;
 
 /// Blocks of so many words are cut from a larger one that came free,
 const CUT_WORDS_MAX: usize = 128;
@@ -125,14 +133,17 @@ pub(super) struct Allocator {
     chunk: usize,
     used_words: usize,
     words_max: usize,
+    /// Of these at the end, words that are taken last.
+    kept_words: usize,
 }
 
 impl Allocator {
-    /// For at most so many words. The first are given to nobody: small numbers are no handles.
-    pub(super) fn new(arena: &Arena, words_max: usize) -> Allocator {
+    /// For at most so many words, of which so many are kept for last. The first are given to nobody:
+    /// small numbers are no handles.
+    pub(super) fn new(arena: &Arena, words_max: usize, kept_words: usize) -> Allocator {
         arena.make_chunk(0);
         let free = vec![Vec::new(); class_of(BLOCK_WORDS_MAX) + 1];
-        Allocator { free, large: 0, open: 0..0, next: 16, chunk: 0, used_words: 0, words_max }
+        Allocator { free, large: 0, open: 0..0, next: 16, chunk: 0, used_words: 0, words_max, kept_words }
     }
 
     /// A block of at least `words` words, all zero or left from its last use; and how many it has.
@@ -140,10 +151,10 @@ impl Allocator {
     pub(super) fn take(&mut self, arena: &Arena, words: usize) -> Option<(Handle, usize)> {
         let class = class_of(words);
         let words = class_words(class);
-        let handle = match self.pop(class).or_else(|| self.cut(words)) {
-            Some(handle) => handle,
-            None => self.extend(arena, words).or_else(|| self.split(words))?,
-        };
+        let handle = self.pop(class).or_else(|| self.cut(words));
+        let handle = handle.or_else(|| self.extend(arena, words, self.words_max - self.kept_words));
+        let handle = handle.or_else(|| self.split(words));
+        let handle = handle.or_else(|| self.extend(arena, words, self.words_max))?;
         self.used_words += words;
         Some((handle, words))
     }
@@ -158,6 +169,59 @@ impl Allocator {
     /// Words that are in no block: free, or not made yet.
     pub(super) fn unused_words(&self) -> usize {
         self.words_max.saturating_sub(self.used_words)
+    }
+
+    /// Puts pieces together that lie side by side and are free. `O(pieces × log pieces)`.
+    pub(super) fn join(&mut self) {
+        let mut pieces: Vec<Range<Handle>> = vec![std::mem::take(&mut self.open)];
+        for (class, free) in self.free.iter_mut().enumerate() {
+            let words = class_words(class) as u32;
+            pieces.extend(free.drain(..).map(|handle| handle..handle + words));
+        }
+        self.large = 0;
+        pieces.sort_unstable_by_key(|piece| piece.start);
+        let mut joined = 0..0;
+        for piece in pieces {
+            if piece.start == joined.end && place(piece.start).0 == place(joined.start).0 {
+                joined.end = piece.end;
+            } else {
+                self.recycle(std::mem::replace(&mut joined, piece));
+            }
+        }
+        // The last may be where the words begin that were never taken.
+        match joined.end == self.next && place(joined.start).0 == self.chunk {
+            true => self.next = joined.start,
+            false => self.recycle(joined),
+        }
+    }
+
+    /// Words that can be taken in any case, in blocks of at most [`SURE_WORDS`] each, whatever their
+    /// sizes and their order: of each piece all but what may be left of it, which is less than one
+    /// such block. `O(classes + chunks)`.
+    pub(super) fn sure_words(&self) -> usize {
+        let of_piece = |words: usize| words.saturating_sub(SURE_WORDS);
+        let classes = class_of(SURE_WORDS)..self.free.len();
+        let free: usize = classes.map(|class| self.free[class].len() * of_piece(class_words(class))).sum();
+        let ahead: usize = self.ahead().map(of_piece).sum();
+        free + of_piece(self.open.len()) + ahead
+    }
+
+    /// Words that were never taken, by chunk.
+    fn ahead(&self) -> impl Iterator<Item = usize> {
+        let (_, offset) = place(self.next);
+        let mut left = self.words_max.saturating_sub(self.next as usize);
+        let chunks = (self.chunk..CHUNKS_MAX).map(chunk_words);
+        let pieces = chunks.enumerate().map(move |(at, words)| if at == 0 { words - offset } else { words });
+        pieces.map_while(move |words| {
+            let words = words.min(left);
+            left -= words;
+            (words > 0).then_some(words)
+        })
+    }
+
+    /// Words that were never taken.
+    pub(super) fn ahead_words(&self) -> usize {
+        self.words_max.saturating_sub(self.next as usize)
     }
 
     /// Bytes of the blocks that are in use.
@@ -215,12 +279,13 @@ impl Allocator {
         Some(handle)
     }
 
-    fn extend(&mut self, arena: &Arena, words: usize) -> Option<Handle> {
+    /// A block of words that were never taken, all of them before `end`.
+    fn extend(&mut self, arena: &Arena, words: usize, end: usize) -> Option<Handle> {
         loop {
             let (_, offset) = place(self.next);
             let left = chunk_words(self.chunk) - offset;
             let skipped = if words <= left { 0 } else { left };
-            if self.next as usize + skipped + words > self.words_max {
+            if self.next as usize + skipped + words > end {
                 return None;
             }
             if words <= left {
@@ -312,7 +377,7 @@ mod tests {
     #[test]
     fn blocks_do_not_overlap_and_come_back() {
         let arena = Arena::new();
-        let mut allocator = Allocator::new(&arena, WORDS_MAX);
+        let mut allocator = Allocator::new(&arena, WORDS_MAX, 0);
         let sizes = [1, 3, 17, 100, 1_000, 5_000, 70_000, 1 << 20, 7, 64];
         let mut taken = std::collections::BTreeMap::new();
         for round in 0..400 {
@@ -339,7 +404,7 @@ mod tests {
     #[test]
     fn large_blocks_that_came_free_become_small_ones() {
         let arena = Arena::new();
-        let mut allocator = Allocator::new(&arena, WORDS_MAX);
+        let mut allocator = Allocator::new(&arena, WORDS_MAX, 0);
         let large: Vec<_> = (0..40).map(|at| allocator.take(&arena, 10_000 + at * 100).unwrap()).collect();
         let chunks = allocator.chunk_bytes();
         let words: usize = large.iter().map(|(_, words)| words).sum();
@@ -359,7 +424,7 @@ mod tests {
     #[test]
     fn at_the_limit_what_came_free_is_used_to_the_last() {
         let arena = Arena::new();
-        let mut allocator = Allocator::new(&arena, 100_000);
+        let mut allocator = Allocator::new(&arena, 100_000, 0);
         let mut taken = Vec::new();
         while let Some(block) = allocator.take(&arena, 700) {
             taken.push(block);
@@ -372,5 +437,63 @@ mod tests {
         }
         let words: usize = taken.iter().map(|(_, words)| words).sum();
         assert!(words > 85_000, "{words} words");
+    }
+
+    /// Whatever pieces are left, what is said to be sure can be taken, in blocks of any size.
+    #[test]
+    fn what_is_sure_can_be_taken_whatever_came_free() {
+        let arena = Arena::new();
+        let mut seed = 1_u64;
+        let mut below = |end: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % end
+        };
+        for round in 0..24 {
+            let mut allocator = Allocator::new(&arena, 300_000 + round * 40_000, 150_000);
+            let mut taken = Vec::new();
+            let largest = [20, 700, 9_000, 60_000][round % 4];
+            while let Some(block) = allocator.take(&arena, 1 + below(largest)) {
+                taken.push(block);
+            }
+            let share = 1 + below(9);
+            taken.retain(|(handle, words)| {
+                let is_kept = below(10) >= share;
+                if !is_kept {
+                    allocator.give(*handle, *words);
+                }
+                is_kept
+            });
+            let (sure, mut sum) = (allocator.sure_words(), 0);
+            loop {
+                let words = if round % 3 == 0 { SURE_WORDS } else { 1 + below(SURE_WORDS) };
+                let Some((_, words)) = allocator.take(&arena, words) else { break };
+                sum += words;
+            }
+            assert!(sum + SURE_WORDS > sure, "round {round}: {sum} of {sure} words");
+        }
+    }
+
+    #[test]
+    fn what_is_joined_is_as_it_was_before_it_was_cut() {
+        let arena = Arena::new();
+        let mut allocator = Allocator::new(&arena, 1 << 20, 0);
+        let all = allocator.sure_words();
+        let mut taken: Vec<_> =
+            (0..9_000).map(|n| allocator.take(&arena, 1 + n * 7 % 200).unwrap()).collect();
+        let full = allocator.sure_words();
+        let kept = taken.split_off(100);
+        taken.into_iter().for_each(|(handle, words)| allocator.give(handle, words));
+        allocator.join();
+        assert!(allocator.sure_words() < full + 20_000, "what is in use stays");
+        kept.into_iter().for_each(|(handle, words)| allocator.give(handle, words));
+        assert!(allocator.sure_words() < full + 20_000);
+        allocator.join();
+        // But for chunks that were passed, each of which is a piece of its own as before.
+        assert!(
+            allocator.sure_words() + allocator.sure_words() / 8 >= all,
+            "{} {all}",
+            allocator.sure_words()
+        );
+        assert_eq!(allocator.unused_words(), 1 << 20);
     }
 }

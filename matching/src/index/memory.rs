@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::arena::{Allocator, Arena, Handle, WORDS_MAX};
+use super::arena::{Allocator, Arena, Handle, SURE_WORDS, WORDS_MAX};
 use super::epoch::{Epochs, Retired};
 
 /// What readers and the writer share.
@@ -41,13 +41,27 @@ pub(super) struct Memory {
     /// Numbers that may be used again, for whom they belong to.
     pub(super) freed: Vec<Leaving>,
     words_max: usize,
+    /// Words that were given back since free pieces were put together.
+    given_words: usize,
+    /// A large block for which there was no room, and how often there was none.
+    missing_words: usize,
+    missed: usize,
 }
 
 /// After so many retired things the writer looks which of them came free.
 const DRAIN_AT: usize = 64;
 
-/// Words that are kept for changes that must not fail: 64 MiB, or a quarter of all.
+/// Words that are kept for changes that must not fail: 64 MiB, or half of all.
 const RESERVE_WORDS: usize = 1 << 24;
+
+/// Words that a change takes at most: for the blocks that it moves, and for each byte of what is asked
+/// for. Of an entry with many places its copies take most of that.
+const CHANGE_WORDS: usize = 1 << 15;
+const CHANGE_WORDS_EACH: usize = 48;
+
+/// So often something goes on with what it has where there is no room for a larger block. A part of a
+/// table, of that size, has more free slots than that.
+const MISSED_MAX: usize = 256;
 
 impl Memory {
     #[cfg(test)]
@@ -59,8 +73,17 @@ impl Memory {
     pub(super) fn of_bytes(bytes_max: usize) -> Memory {
         let words_max = (bytes_max / 4).min(WORDS_MAX);
         let common = Arc::new(Common { arena: Arena::new(), epochs: Epochs::new() });
-        let allocator = Allocator::new(&common.arena, words_max);
-        Memory { common, allocator, retired: Retired::new(), freed: Vec::new(), words_max }
+        let allocator = Allocator::new(&common.arena, words_max, reserve_of(words_max));
+        Memory {
+            common,
+            allocator,
+            retired: Retired::new(),
+            freed: Vec::new(),
+            words_max,
+            given_words: 0,
+            missing_words: 0,
+            missed: 0,
+        }
     }
 
     pub(super) fn common(&self) -> &Arc<Common> {
@@ -82,6 +105,25 @@ impl Memory {
         }
     }
 
+    /// As `take`, for who can go on without: `None` if a large block would take what is kept for
+    /// blocks that nobody can do without.
+    pub(super) fn take_if_room(&mut self, words: usize) -> Option<(Handle, usize)> {
+        let block = match words {
+            0..=SURE_WORDS => Some(self.take(words)),
+            _ if self.has_room_for(words) => self.allocator.take(&self.common.arena, words),
+            _ => None,
+        };
+        match block {
+            Some(_) if words >= self.missing_words => (self.missing_words, self.missed) = (0, 0),
+            Some(_) => {}
+            None => {
+                self.missing_words = self.missing_words.max(words);
+                self.missed += 1;
+            }
+        }
+        block
+    }
+
     /// Gives back a block that readers may still see.
     pub(super) fn retire(&mut self, handle: Handle, words: usize) {
         self.retire_thing(Leaving::Block { handle, words: words as u32 });
@@ -96,9 +138,12 @@ impl Memory {
 
     /// Looks what came free.
     pub(super) fn drain(&mut self) {
-        let (allocator, freed) = (&mut self.allocator, &mut self.freed);
+        let (allocator, freed, given) = (&mut self.allocator, &mut self.freed, &mut self.given_words);
         self.retired.drain(&self.common.epochs, |thing| match thing {
-            Leaving::Block { handle, words } => allocator.give(handle, words as usize),
+            Leaving::Block { handle, words } => {
+                allocator.give(handle, words as usize);
+                *given += words as usize;
+            }
             number => freed.push(number),
         });
     }
@@ -106,32 +151,114 @@ impl Memory {
     /// Gives back at once a block that no reader has ever seen.
     pub(super) fn give(&mut self, handle: Handle, words: usize) {
         self.allocator.give(handle, words);
+        self.given_words += words;
     }
 
-    /// Whether the reserve is still whole. One change takes little of it.
-    pub(super) fn has_room(&self) -> bool {
-        self.allocator.unused_words() >= self.reserve_words()
+    /// Makes large pieces of small ones, where there is no room and much was given back.
+    pub(super) fn gather(&mut self, bytes: usize) {
+        let unused = self.allocator.unused_words();
+        if self.given_words >= unused / 8 && unused >= reserve_of(self.words_max) && !self.has_room(bytes) {
+            self.allocator.join();
+            self.given_words = 0;
+        }
     }
 
-    /// Whether the reserve stays whole if so many words are taken.
+    /// Whether the reserve is still whole, and there are large pieces enough for an ask of so many
+    /// bytes.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.has(reserve_of(self.words_max), bytes)
+            && (self.missing_words == 0 || self.has_room_for(self.missing_words))
+    }
+
+    /// Whether half of the reserve is still there, and large pieces as for `has_room`.
+    pub(super) fn has_reserve(&self, bytes: usize) -> bool {
+        self.has(reserve_of(self.words_max) / 2, bytes) && self.missed < MISSED_MAX
+    }
+
+    fn has(&self, unused: usize, bytes: usize) -> bool {
+        self.is_far_from_full()
+            || (self.allocator.unused_words() >= unused
+                && self.allocator.sure_words() >= CHANGE_WORDS + CHANGE_WORDS_EACH * bytes)
+    }
+
+    /// Whether nothing needs to be counted: of words ahead more than half is sure.
+    fn is_far_from_full(&self) -> bool {
+        self.allocator.ahead_words() >= 2 * reserve_of(self.words_max) + 4 * SURE_WORDS
+    }
+
+    /// Whether a large block leaves a quarter of the reserve.
     pub(super) fn has_room_for(&self, words: usize) -> bool {
-        self.allocator.unused_words() >= self.reserve_words() + words
-    }
-
-    /// Whether half of the reserve is still there.
-    pub(super) fn has_reserve(&self) -> bool {
-        self.allocator.unused_words() >= self.reserve_words() / 2
+        let kept = reserve_of(self.words_max) / 4;
+        self.is_far_from_full() || self.allocator.sure_words() >= kept + words + words / 8
     }
 
     pub(super) fn bytes_max(&self) -> usize {
         self.words_max.saturating_mul(4)
     }
 
-    fn reserve_words(&self) -> usize {
-        RESERVE_WORDS.min(self.words_max / 4)
-    }
-
     pub(super) fn used_bytes(&self) -> usize {
         self.allocator.used_bytes()
+    }
+}
+
+fn reserve_of(words_max: usize) -> usize {
+    RESERVE_WORDS.min(words_max / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Filter;
+    use crate::index::{Index, bytes_of};
+    use crate::selector::Selector;
+    use crate::topic::TopicFilter;
+
+    /// About as many alternatives as a filter may hold.
+    fn any(part: impl Fn(usize) -> String) -> String {
+        let mut text = String::new();
+        for n in 0.. {
+            let part = part(n);
+            // More would be too many nodes.
+            if text.len() + part.len() > 12_000 {
+                break;
+            }
+            text.push_str(if n == 0 { "" } else { " OR " });
+            text.push_str(&part);
+        }
+        text
+    }
+
+    /// Parts of `count` choices each of which takes a place of its own.
+    fn choices(n: usize, count: usize) -> String {
+        let choice = |at: usize| format!("(a{n} = {at} AND b > {at})");
+        format!("({})", (0..count).map(choice).collect::<Vec<_>>().join(" OR "))
+    }
+
+    #[test]
+    fn a_change_takes_no_more_than_is_sure() {
+        let shapes: [fn(usize) -> String; 7] = [
+            |n| format!("k = {n}"),
+            |n| format!("k{n} != {n}"),
+            |n| format!("(k = {n} AND m = {n} AND n = {n})"),
+            |n| format!("k IN ({n}, {n}1, {n}2, {n}3) OR m IN ({n}, {n}1)"),
+            |n| choices(n, 8),
+            |n| choices(n, 20),
+            |n| choices(n, 30),
+        ];
+        let index: Index<u32> = Index::new();
+        let insert = |text: &str| {
+            let predicate = Some(Filter::parse(text).expect("a filter"));
+            let topic = TopicFilter::parse("t").expect("a topic filter");
+            let selector = Selector { predicate, ..Selector::new(topic) };
+            let (bytes, before) = (bytes_of(&selector), index.write().memory.used_bytes());
+            index.insert(selector, 0);
+            let taken = index.write().memory.used_bytes().saturating_sub(before) / 4;
+            assert!(taken * 2 < CHANGE_WORDS + CHANGE_WORDS_EACH * bytes, "{taken} words for {bytes} bytes");
+        };
+        (0..3_000).for_each(|n| insert(&format!("k = {n} AND m > {n}")));
+        for round in 0..3 {
+            // The second time parts are shared, by now they are.
+            shapes.iter().for_each(|shape| insert(&any(|n| shape(n + round / 2 * 7))));
+        }
     }
 }

@@ -9,7 +9,8 @@
 //! 2. A removed key keeps its slot, with [`GONE`] as its value, until its part is rebuilt.
 //! 3. The table has [`PARTS`] parts, for 250 million keys, that grow on their own: one growth copies
 //!    one part, aside, and swaps it. The one that was is retired. Parts that hold as many keys have
-//!    different sizes, so that they do not all grow at the same time.
+//!    different sizes, so that they do not all grow at the same time. Where there is no memory to grow,
+//!    a part goes on with the slots that it has.
 //!
 //! Keys need not be unique: `find` takes a judge, as hashes of names need one.
 
@@ -213,7 +214,12 @@ impl Parts {
         let is_full = part.live * 100 > buckets.slots() * LIVE_MAX;
         let wanted = if is_full { grown(number, buckets.count) } else { buckets.count };
         let block = (part.block, part.words);
-        let bigger = part.empty(memory, wanted);
+        let Some(bigger) = part.empty(memory, wanted) else {
+            // Slower to look through, but it holds what it has slots for.
+            assert!(part.taken <= buckets.slots(), "a part of a table is full");
+            put(memory.arena(), buckets, key, value);
+            return;
+        };
         part.taken = 1;
         each(memory.arena(), buckets, |key, value| {
             put(memory.arena(), bigger, key, value);
@@ -247,15 +253,15 @@ impl Parts {
 
 impl Part {
     /// Buckets without keys, each on a line of the cache. The memory may have been used before: it
-    /// is cleared.
-    fn empty(&mut self, memory: &mut Memory, count: u32) -> Buckets {
+    /// is cleared. `None`, and nothing changed, if there is no room.
+    fn empty(&mut self, memory: &mut Memory, count: u32) -> Option<Buckets> {
         let words = (count * BUCKET_WORDS) as usize;
-        let (block, size) = memory.take(words + LINE - 1);
+        let (block, size) = memory.take_if_room(words + LINE - 1)?;
         let first = block.next_multiple_of(LINE as u32);
         memory.arena().words(first)[..words].iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.block = block;
         self.words = size;
-        Buckets { first, count }
+        Some(Buckets { first, count })
     }
 }
 

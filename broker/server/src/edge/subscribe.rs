@@ -177,8 +177,8 @@ async fn install_durable(
     let subscription = Subscription { principal: session.info.principal.clone(), name: name.to_owned(), ask };
     let _turn = shared.lock_durable(&subscription.principal, name).await;
     // One that is there already needs no more room.
-    if let Err(full) = shared.index.check_room()
-        && !shared.durables.has(&subscription.principal, name)
+    if let Err(full) = shared.index.check_room(&selector)
+        && shared.durables.find(&subscription.principal, name).is_none()
     {
         return Err(full.into());
     }
@@ -186,7 +186,17 @@ async fn install_durable(
     let Output::Mailbox { id, existed } = output else {
         return Err(Refusal { code: Code::Internal, name: "internal", reason: "no mailbox was made".into() });
     };
-    let durable = shared.ensure_durable(id, &subscription, selector);
+    let durable = match shared.ensure_durable(id, &subscription, selector) {
+        Ok(durable) => durable,
+        Err(full) => {
+            // The room went to others meanwhile. What was not there before leaves no trace.
+            if !existed {
+                let Subscription { principal, name, .. } = subscription;
+                shared.log.command(Command::RemoveSubscription { principal, name }).await?;
+            }
+            return Err(full.into());
+        }
+    };
     let live_side = new_queue(shared, session, channel, Arc::clone(&credit));
     let holder = Holder {
         session: Some(session.info.id),
@@ -245,9 +255,34 @@ async fn try_update(
     let principal = session.info.principal.clone();
     let subscription = Subscription { principal, name: request.durable.clone(), ask: ask.clone() };
     let _turn = shared.lock_durable(&subscription.principal, &request.durable).await;
-    shared.index.check_room()?;
-    if let Output::Mailbox { id, .. } = shared.log.command(Command::UpdateSubscription(subscription)).await? {
-        shared.update_durable(id, ask, selector);
+    let before = shared.durables.find(&subscription.principal, &request.durable).map(|known| known.ask().0);
+    check_room_for_update(shared, before.as_ref(), (&ask, &selector))?;
+    let command = Command::UpdateSubscription(subscription.clone());
+    let Output::Mailbox { id, .. } = shared.log.command(command).await? else { return Ok(()) };
+    if let Err(full) = shared.update_durable(id, ask, selector) {
+        // The room went to others meanwhile: it keeps the filter that it has.
+        if let Some(ask) = before {
+            shared.log.command(Command::UpdateSubscription(Subscription { ask, ..subscription })).await?;
+        }
+        return Err(full.into());
     }
     Ok(())
+}
+
+/// A filter that is no longer than the one in whose place it comes may use what the index keeps for
+/// promised entries: the old one gives its room back.
+fn check_room_for_update(
+    shared: &Shared,
+    before: Option<&Ask>,
+    (ask, selector): (&Ask, &Selector),
+) -> Result<(), IndexFull> {
+    match before {
+        Some(before) if text_bytes(ask) <= text_bytes(before) => shared.index.check_promised(selector),
+        _ => shared.index.check_room(selector),
+    }
+}
+
+fn text_bytes(ask: &Ask) -> usize {
+    let except: usize = ask.except.iter().map(String::len).sum();
+    ask.filter.len() + ask.any_predicate().map_or(0, str::len) + except
 }

@@ -4,22 +4,22 @@
 //! 1. An ask is installed in the index before its version is acknowledged; a durable one is
 //!    flushed before it is installed.
 //! 2. New asks are installed before old ones are withdrawn.
-//! 3. A predicate that cannot be read here widens the ask to its topic filter: a superset is
-//!    safe, since the receiver matches again.
+//! 3. A predicate that cannot be read here widens the ask to its topic filter, and an index that is
+//!    full to all that there is ([`super::installed`]): a superset is safe, since the receiver matches
+//!    again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanal_core::ask::{AskError, parse_ask};
-use fanal_core::home::Ask;
 use fanal_core::interest::{InterestChange, InterestError, PeerInterest};
-use fanal_matching::{IndexFull, Selector};
+use fanal_matching::IndexFull;
 use fanal_protocol::Code;
 use fanal_protocol::control::{
     INTEREST_DURABLE, INTEREST_LIVE, InterestAck, InterestDelta, InterestDigest, InterestEntry,
     InterestResync, InterestSnapshot,
 };
 
+use super::installed::InstallError;
 use super::peer::{Link, Peer};
 use super::send::{self, Window};
 use crate::log::{Command, Output};
@@ -107,7 +107,7 @@ pub(crate) struct InterestInbox {
 
 impl InterestInbox {
     pub(crate) fn new(shared: &Arc<Shared>, peer: &Arc<Peer>, window: &Arc<Window>) -> Self {
-        let installed = peer.with_installed(|installed| installed.keys().cloned().collect::<Vec<_>>());
+        let installed = peer.with_installed(|installed| installed.asks().cloned().collect::<Vec<_>>());
         InterestInbox {
             shared: Arc::clone(shared),
             peer: Arc::clone(peer),
@@ -131,7 +131,13 @@ impl InterestInbox {
         }
     }
 
+    /// Digests come again and again: what was widened for want of room is looked at with each.
     pub(crate) fn on_digest(&mut self, digest: &InterestDigest, link: &Link) {
+        let widened = self.peer.with_installed(|installed| installed.widened());
+        if widened > 0 {
+            narrow(&self.shared, &self.peer);
+            tell_widened(&self.shared, &self.peer, widened);
+        }
         if !self.held.agrees_with(digest) {
             tracing::warn!(peer = self.peer.name, "interest has drifted: asking for a snapshot");
             link.outbox.push(InterestResync { have: digest.version });
@@ -155,13 +161,15 @@ impl InterestInbox {
                 self.change(&mailbox, Vec::new(), remove.to_vec()).await?;
             }
         }
+        let widened = self.peer.with_installed(|installed| installed.widened());
         for entry in change.add {
-            self.shared.index.check_room().map_err(full)?;
-            install(&self.shared, &self.peer, entry);
+            install(&self.shared, &self.peer, entry).map_err(full)?;
         }
         for entry in &change.remove {
             withdraw(&self.shared, &self.peer, entry);
         }
+        narrow(&self.shared, &self.peer);
+        tell_widened(&self.shared, &self.peer, widened);
         if let Some(version) = self.held.version() {
             link.outbox.push(InterestAck { version });
         }
@@ -197,7 +205,8 @@ fn unavailable(error: crate::log::LogError) -> Ending {
     Ending::refused(Code::Unavailable, error.to_string())
 }
 
-/// The link ends, and what the peer asked for comes again with the next one.
+/// Not even a wide ask has room. The link ends, and what the peer asked for comes again with the next
+/// one.
 fn full(error: IndexFull) -> Ending {
     Ending::refused(Code::Unavailable, error.to_string())
 }
@@ -214,46 +223,61 @@ fn resync(error: InterestError, link: &Link) -> Result<(), Ending> {
     }
 }
 
-/// Puts an ask of a peer into the index, unless it is there.
-pub(crate) fn install(shared: &Shared, peer: &Arc<Peer>, entry: InterestEntry) {
-    let selector = match selector(&entry) {
-        Ok(selector) => selector,
-        Err(error) => {
+/// Puts an ask of a peer into the index, unless it is there. Where the index is full, the ask is
+/// widened.
+///
+/// # Errors
+/// [`IndexFull`]: not even a wider one has room; nothing changed.
+pub(crate) fn install(shared: &Shared, peer: &Arc<Peer>, entry: InterestEntry) -> Result<(), IndexFull> {
+    let target = target(peer, entry.class);
+    let ask = InterestEntry { id: 0, ..entry };
+    match peer.with_installed(|installed| installed.install(&shared.index, &target, ask)) {
+        Ok(()) => Ok(()),
+        Err(InstallError::Ask(error)) => {
             tracing::warn!(peer = peer.name, %error, "an ask of the peer cannot be installed");
-            return;
+            Ok(())
         }
-    };
-    let target = match entry.class {
-        INTEREST_DURABLE => Target::PeerDurable(Arc::clone(peer)),
-        _ => Target::PeerLive(Arc::clone(peer)),
-    };
-    peer.with_installed(|installed| {
-        installed
-            .entry(InterestEntry { id: 0, ..entry })
-            .or_insert_with(|| shared.index.insert(selector, target));
-    });
+        Err(InstallError::Full(full)) => Err(full),
+    }
 }
 
-fn selector(entry: &InterestEntry) -> Result<Selector, AskError> {
-    match parse_ask(&entry.filter, entry.predicate.as_deref(), entry.strict.as_deref(), &entry.except) {
-        Err(error @ (AskError::Filter(_) | AskError::TwoPredicates)) => {
-            tracing::warn!(filter = entry.filter, %error, "a peer's predicate cannot be read here: its ask is widened");
-            parse_ask(&entry.filter, None, None, &entry.except).map(|(_, selector): (Ask, _)| selector)
-        }
-        parsed => parsed.map(|(_, selector)| selector),
+fn target(peer: &Arc<Peer>, class: u8) -> Target {
+    match class {
+        INTEREST_DURABLE => Target::PeerDurable(Arc::clone(peer)),
+        _ => Target::PeerLive(Arc::clone(peer)),
     }
 }
 
 fn withdraw(shared: &Shared, peer: &Peer, entry: &InterestEntry) {
-    if let Some(id) = peer.with_installed(|installed| installed.remove(entry)) {
-        shared.index.remove(id);
+    peer.with_installed(|installed| installed.withdraw(&shared.index, entry));
+}
+
+/// Narrows what was widened for want of room, where there is room again.
+fn narrow(shared: &Shared, peer: &Arc<Peer>) {
+    peer.with_installed(|installed| installed.narrow(&shared.index, |class| target(peer, class)));
+}
+
+/// Says once that asks of a peer were widened, and once that none is any more.
+pub(crate) fn tell_widened(shared: &Shared, peer: &Peer, before: usize) {
+    let widened = peer.with_installed(|installed| installed.widened());
+    match (before, widened) {
+        (0, 1..) => {
+            tracing::warn!(
+                peer = peer.name,
+                widened,
+                entries = shared.index.len(),
+                "the subscription index is full: asks of the peer are widened, so that it is sent more than it asks for: raise limits.index_bytes"
+            );
+        }
+        (1.., 0) => tracing::info!(peer = peer.name, "no ask of the peer is widened any more"),
+        _ => {}
     }
 }
 
 /// The link is lost: what the peer asked for its live subscriptions ends.
 pub(crate) fn withdraw_live(shared: &Shared, peer: &Peer) {
     let live = peer.with_installed(|installed| {
-        installed.keys().filter(|entry| entry.class == INTEREST_LIVE).cloned().collect::<Vec<_>>()
+        installed.asks().filter(|entry| entry.class == INTEREST_LIVE).cloned().collect::<Vec<_>>()
     });
     live.iter().for_each(|entry| withdraw(shared, peer, entry));
 }

@@ -5,18 +5,17 @@
 //! 2. Durable interest stays installed while the link is down, so that the mailbox fills; live
 //!    interest ends with the link.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fanal_core::home::Principal;
 use fanal_core::link::{LinkDecision, LinkFacts, decide_link};
-use fanal_matching::EntryId;
 use fanal_protocol::Fingerprint;
-use fanal_protocol::control::{GAP_AT_MOST, InterestEntry};
+use fanal_protocol::control::GAP_AT_MOST;
 use quinn::Connection;
 use tokio::sync::{Notify, watch};
 
+use super::installed::Installed;
 use crate::live::{LiveClass, LiveQueue, LiveQueueParts};
 use crate::mailbox::{Attached, Mailbox};
 use crate::metrics::PeerMetrics;
@@ -68,7 +67,7 @@ struct State {
     link: Option<Arc<Link>>,
     address: Option<String>,
     problem: Option<Problem>,
-    installed: BTreeMap<InterestEntry, EntryId>,
+    installed: Installed,
 }
 
 /// See the module.
@@ -197,10 +196,7 @@ impl Peer {
     }
 
     /// What is installed in the index for this peer.
-    pub(crate) fn with_installed<R>(
-        &self,
-        with: impl FnOnce(&mut BTreeMap<InterestEntry, EntryId>) -> R,
-    ) -> R {
+    pub(crate) fn with_installed<R>(&self, with: impl FnOnce(&mut Installed) -> R) -> R {
         with(&mut self.lock().installed)
     }
 

@@ -68,7 +68,8 @@ impl Writer {
         }
         self.keep_plain(view, handle, next, &others);
         for moving in boxes {
-            self.put_boxed(view, handle, moving);
+            let other = self.put_box(view, handle, moving);
+            debug_assert!(other.is_none(), "there is room for the sets of one chain");
         }
         self.lead(view, owner, block, handle);
         self.retire(block);
@@ -103,18 +104,10 @@ impl Writer {
         }
     }
 
-    /// Puts an entry into its set. Back if it is no box.
+    /// Puts an entry into its set. Back if it is no box, or if there is no room for one more set.
     pub(in super::super) fn put_box(&mut self, view: &View, boxes: Handle, moving: Moving) -> Option<Moving> {
-        if box_of(&moving).is_none() {
-            return Some(moving);
-        }
-        self.put_boxed(view, boxes, moving);
-        None
-    }
-
-    fn put_boxed(&mut self, view: &View, boxes: Handle, moving: Moving) {
-        let Some((sides, bounds)) = box_of(&moving) else { return };
-        let set = self.set_of(boxes, sides);
+        let Some((sides, bounds)) = box_of(&moving) else { return Some(moving) };
+        let Some(set) = self.set_of(boxes, sides) else { return Some(moving) };
         let item = Item { bounds, target: moving.target, from: 0 };
         match self.arena().load(set, ROOT) {
             0 => drop(self.new_chain(view, Owner::Set(set), Kind::Entries, &moving.words())),
@@ -124,24 +117,25 @@ impl Writer {
             }
             root => self.plant(set, root, item),
         }
+        None
     }
 
-    fn set_of(&mut self, boxes: Handle, sides: Sides) -> Handle {
+    fn set_of(&mut self, boxes: Handle, sides: Sides) -> Option<Handle> {
         if let Some(set) = self.sets.0.get(&(boxes, sides)) {
-            return *set;
+            return Some(*set);
         }
+        let place = self.place_for_set(boxes)?;
         let (set, _) = self.memory.take(SET_HEAD + sides.count);
-        let place = self.place_for_set(boxes);
         self.write(set, 0, &[0, boxes, place as u32, sides.count as u32]);
         let attributes: Vec<u32> = sides.as_slice().iter().map(|number| u32::from(*number)).collect();
         self.write(set, SET_HEAD, &attributes);
         self.publish_set(boxes, place, set);
         self.sets.0.insert((boxes, sides), set);
-        set
+        Some(set)
     }
 
     /// Where there is room among the sets.
-    fn place_for_set(&mut self, boxes: Handle) -> usize {
+    fn place_for_set(&mut self, boxes: Handle) -> Option<usize> {
         let sets = self.arena().load(boxes, SETS);
         let words = self.arena().words(sets);
         let used = words[0].load(Ordering::Relaxed) as usize;
@@ -150,12 +144,12 @@ impl Writer {
                 words[SETS_HEAD..SETS_HEAD + used].iter().position(|set| set.load(Ordering::Relaxed) == 0);
             if let Some(hole) = hole {
                 self.change(boxes, HOLES, -1);
-                return hole;
+                return Some(hole);
             }
         }
         let size = words[1].load(Ordering::Relaxed) as usize;
         if SETS_HEAD + used == size {
-            let (copy, copy_size) = self.memory.take(2 * size);
+            let (copy, copy_size) = self.memory.take_if_room(2 * size)?;
             let old: Vec<u32> =
                 self.arena().words(sets)[..size].iter().map(|word| word.load(Ordering::Relaxed)).collect();
             self.write(copy, 0, &old);
@@ -163,7 +157,7 @@ impl Writer {
             self.arena().store(boxes, SETS, copy);
             self.memory.retire(sets, size);
         }
-        used
+        Some(used)
     }
 
     fn publish_set(&mut self, boxes: Handle, place: usize, set: Handle) {

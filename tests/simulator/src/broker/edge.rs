@@ -351,7 +351,7 @@ impl Node {
         };
         let Some(durable) = self.durables.get_mut(&id) else { return };
         durable.version = self.interest.add(interest_entry(ask, INTEREST_DURABLE));
-        if let Some(entry) = self.index.replace(durable.entry, selector) {
+        if let Ok(Some(entry)) = self.index.replace(durable.entry, selector) {
             durable.entry = entry;
         }
         let before = std::mem::replace(&mut durable.ask, ask.clone());
