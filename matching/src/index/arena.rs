@@ -23,18 +23,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The place of a block: the number of its first word. Zero is no block.
 pub(super) type Handle = u32;
 
-/// Words of the first chunk; each later one doubles the arena until chunks have their full size.
-const CHUNK_BITS_MIN: u32 = 10;
-const CHUNK_BITS_MAX: u32 = 20;
-const CHUNKS_SMALL: usize = (CHUNK_BITS_MAX - CHUNK_BITS_MIN) as usize + 1;
-/// 2 billion words in all: the highest bit of a word is free for a mark.
-const CHUNKS_MAX: usize = CHUNKS_SMALL + (1 << (31 - CHUNK_BITS_MAX)) - 1;
+/// Words of the first chunks: an index of few entries takes little memory.
+const SMALL_WORDS: usize = 1 << SMALL_BITS;
+const SMALL_BITS: u32 = 16;
+/// How many these are: as many as one of the later ones has words for.
+const SMALL_COUNT: usize = 1 << (LARGE_BITS - SMALL_BITS);
+/// Words of the later ones.
+const LARGE_WORDS: usize = 1 << LARGE_BITS;
+const LARGE_BITS: u32 = 20;
+/// 2 billion words in all: the highest bit of a word is free for a mark. The first is never made.
+const LARGE_COUNT: usize = 1 << (31 - LARGE_BITS);
+const CHUNKS_MAX: usize = SMALL_COUNT + LARGE_COUNT - 1;
 
 /// The most words that there can be: 8 GiB.
 pub(super) const WORDS_MAX: usize = 1 << 31;
 
 /// The largest block, in words.
-pub(super) const BLOCK_WORDS_MAX: usize = 1 << CHUNK_BITS_MAX;
+pub(super) const BLOCK_WORDS_MAX: usize = LARGE_WORDS;
 
 /// The largest block that a change cannot do without: the text of a constant, of a filter's 16 KiB, is
 /// the longest; no entry stands in more places.
@@ -48,28 +53,49 @@ const OPEN_CLASS_MIN: usize = class_of(4 * CUT_WORDS_MAX);
 /// Words of a line of the cache. A handle that is a multiple of it begins one.
 pub(super) const LINE: usize = 16;
 
+/// Words of a chunk with what it takes to begin on a line.
+const SMALL_SIZE: usize = SMALL_WORDS + LINE;
+const LARGE_SIZE: usize = LARGE_WORDS + LINE;
+
 /// All words. Shared by readers and the writer.
 pub(super) struct Arena {
-    chunks: Box<[OnceLock<Chunk>]>,
+    small: [OnceLock<Chunk<SMALL_SIZE>>; SMALL_COUNT],
+    large: Box<[OnceLock<Chunk<LARGE_SIZE>>; LARGE_COUNT]>,
 }
 
-struct Chunk {
-    words: Box<[AtomicU32]>,
+struct Chunk<const SIZE: usize> {
+    words: Box<[AtomicU32; SIZE]>,
     /// Where the first whole line begins.
     start: usize,
 }
 
-impl Chunk {
-    fn new(words: usize) -> Chunk {
-        let words: Box<[AtomicU32]> = bytemuck::allocation::zeroed_slice_box(words + LINE);
+impl<const SIZE: usize> Chunk<SIZE> {
+    fn new() -> Chunk<SIZE> {
+        let words: Box<[AtomicU32]> = bytemuck::allocation::zeroed_slice_box(SIZE);
         let beyond = words.as_ptr().addr() % (LINE * 4);
-        Chunk { start: (LINE - beyond / 4) % LINE, words }
+        let start = (LINE - beyond / 4) % LINE;
+        match words.try_into() {
+            Ok(words) => Chunk { words, start },
+            Err(_) => unreachable!("it has so many words"),
+        }
+    }
+
+    /// The words from one to the end; what `handle` has beyond the size is the chunk's number. Where
+    /// they begin needs no check: the compiler knows both sizes.
+    #[inline]
+    fn from(&self, handle: Handle) -> &[AtomicU32] {
+        &self.words[handle as usize % (SIZE - LINE) + self.start % LINE..]
     }
 }
 
 impl Arena {
     pub(super) fn new() -> Arena {
-        Arena { chunks: (0..CHUNKS_MAX).map(|_| OnceLock::new()).collect() }
+        // Not on the stack on its way: it is large.
+        let large: Box<[_]> = (0..LARGE_COUNT).map(|_| OnceLock::new()).collect();
+        match large.try_into() {
+            Ok(large) => Arena { small: [const { OnceLock::new() }; SMALL_COUNT], large },
+            Err(_) => unreachable!("there are so many"),
+        }
     }
 
     /// The words from `handle` to the end of its chunk.
@@ -78,10 +104,12 @@ impl Arena {
     /// If no block was ever given out there, which is a fault of this module's callers.
     #[inline]
     pub(super) fn words(&self, handle: Handle) -> &[AtomicU32] {
-        let (chunk, offset) = place(handle);
-        match self.chunks[chunk].get() {
-            Some(chunk) => &chunk.words[chunk.start + offset..],
-            None => &[],
+        let large = (handle >> LARGE_BITS) as usize;
+        if large == 0 {
+            let small = (handle >> SMALL_BITS) as usize;
+            self.small[small % SMALL_COUNT].get().map_or(&[], |chunk| chunk.from(handle))
+        } else {
+            self.large[large % LARGE_COUNT].get().map_or(&[], |chunk| chunk.from(handle))
         }
     }
 
@@ -96,29 +124,24 @@ impl Arena {
     }
 
     fn make_chunk(&self, chunk: usize) {
-        let words = chunk_words(chunk);
-        self.chunks[chunk].get_or_init(|| Chunk::new(words));
+        match chunk.checked_sub(SMALL_COUNT) {
+            None => _ = self.small[chunk].get_or_init(Chunk::new),
+            Some(large) => _ = self.large[large + 1].get_or_init(Chunk::new),
+        }
     }
 }
 
-#[inline]
+/// The number of a handle's chunk, and where it is there.
 fn place(handle: Handle) -> (usize, usize) {
-    if handle >> CHUNK_BITS_MAX == 0 {
-        let chunk = (u32::BITS - (handle >> CHUNK_BITS_MIN).leading_zeros()) as usize;
-        let start = if chunk == 0 { 0 } else { 1 << (CHUNK_BITS_MIN as usize + chunk - 1) };
-        (chunk, handle as usize - start)
-    } else {
-        let chunk = CHUNKS_SMALL - 1 + (handle >> CHUNK_BITS_MAX) as usize;
-        (chunk, (handle & ((1 << CHUNK_BITS_MAX) - 1)) as usize)
+    let (small, large) = (handle as usize >> SMALL_BITS, handle as usize >> LARGE_BITS);
+    match large {
+        0 => (small, handle as usize % SMALL_WORDS),
+        _ => (SMALL_COUNT - 1 + large, handle as usize % LARGE_WORDS),
     }
 }
 
 fn chunk_words(chunk: usize) -> usize {
-    match chunk {
-        0 => 1 << CHUNK_BITS_MIN,
-        1..CHUNKS_SMALL => 1 << (CHUNK_BITS_MIN as usize + chunk - 1),
-        _ => 1 << CHUNK_BITS_MAX,
-    }
+    if chunk < SMALL_COUNT { SMALL_WORDS } else { LARGE_WORDS }
 }
 
 /// Which words are in use. Belongs to the writer.
