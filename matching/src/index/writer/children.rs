@@ -65,7 +65,7 @@ impl Writer {
         }
         self.arena().store(children.place_handle(key.second), 0, 0);
         let live = self.count_live(children.array(), -1);
-        if live * CODES_EACH_MAX < children.count() as u32 && self.memory.has_room() {
+        if live * CODES_EACH_MAX < children.count() as u32 && self.memory.has_room(0) {
             self.give_array_up(view, children);
         }
     }
