@@ -140,10 +140,11 @@ impl Writer {
         }
     }
 
-    /// Gives an inner block an array of these codes, which those of its array are among.
+    /// Gives an inner block an array of these codes, which those of its array are among, if there is
+    /// room for it.
     fn cover(&mut self, view: &View, inner: Handle, codes: RangeInclusive<u32>) {
         let old = Children::of(&view.common.arena, inner);
-        let array = self.new_array(*codes.start(), count_of(&codes));
+        let Some(array) = self.new_array(*codes.start(), count_of(&codes)) else { return };
         let new = Children::with_array(&view.common.arena, inner, array);
         let mut links = Vec::new();
         let mut live = 0;
@@ -167,6 +168,7 @@ impl Writer {
 
     /// Puts the children of an array into the table.
     fn give_array_up(&mut self, view: &View, children: Children<'_>) {
+        let Some(empty) = self.new_array(0, 0) else { return };
         for code in children.codes() {
             let key = Key { first: children.inner(), second: code };
             let child = children.find(view, code);
@@ -174,19 +176,18 @@ impl Writer {
                 self.links.insert(&mut self.memory, &view.links, key, child);
             }
         }
-        let empty = self.new_array(0, 0);
         let links = [LIVE, LINKS].iter().map(|at| self.arena().load(children.array(), *at)).sum();
         self.arena().store(empty, LINKS, links);
         self.lead_to_array(children.inner(), empty);
     }
 
-    fn new_array(&mut self, base: u32, count: u32) -> Handle {
-        let (array, _) = self.memory.take(ARRAY_HEAD + count as usize);
+    fn new_array(&mut self, base: u32, count: u32) -> Option<Handle> {
+        let (array, _) = self.memory.take_if_room(ARRAY_HEAD + count as usize)?;
         self.write(array, 0, &[base, count, 0, 0]);
         // It may have been something else before.
         let words = &self.arena().words(array)[ARRAY_HEAD..ARRAY_HEAD + count as usize];
         words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        array
+        Some(array)
     }
 
     /// Lets an inner block lead to an array rather than to the one that it has.

@@ -12,7 +12,7 @@ use super::{View, Writer};
 use crate::index::arena::Handle;
 use crate::index::blocks::{
     ARRAY, CHAIN_HEAD, CHAIN_OWNER, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind, META, NEXT, Owner,
-    PREVIOUS, REST, meta,
+    PREVIOUS, REST, chain_words, meta,
 };
 use crate::index::entry::NOBODY;
 
@@ -42,17 +42,22 @@ impl Writer {
             return;
         }
         let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
-        let is_ids = meta(self.arena(), block).kind() == Kind::Ids;
         let mut dead = 0;
-        each_placed(&view.common.arena, block, |placed| {
-            if placed.target() == target {
-                placed.target.store(NOBODY, Ordering::Release);
-                dead += placed.words;
-                if !is_ids {
+        if meta(self.arena(), block).kind() == Kind::Ids {
+            let (numbers, _) = chain_words(self.arena(), block);
+            if let Some(place) = numbers.iter().find(|number| number.load(Ordering::Relaxed) == target) {
+                place.store(NOBODY, Ordering::Release);
+                dead = 1;
+            }
+        } else {
+            each_placed(&view.common.arena, block, |placed| {
+                if placed.target() == target {
+                    placed.target.store(NOBODY, Ordering::Release);
+                    dead += placed.words;
                     self.release_entry(view, owner, placed);
                 }
-            }
-        });
+            });
+        }
         let changed = meta(self.arena(), block).add_dead(dead);
         self.arena().words(block)[META].store(changed.0, Ordering::Relaxed);
         self.tidy(view, owner, block);
