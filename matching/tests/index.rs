@@ -217,6 +217,46 @@ fn few_entries_are_found_alike_whether_the_event_is_asked_or_read() {
     assert!(matches > 200, "{matches}");
 }
 
+/// Attributes and constants that come and go below topics with few entries each: their numbers and
+/// their memory become others' all the time.
+#[test]
+fn few_entries_are_found_while_what_they_ask_for_comes_and_goes() {
+    let names: Vec<&'static str> = (0..400).map(|n| &*format!("name{n}").leak()).collect();
+    for seed in 0..if is_long() { 200 } else { 12 } {
+        let mut generator = Generator::new(seed + 5_000_000);
+        let (index, mut model) = (Index::with_seed(seed), Model::default());
+        let filter = |generator: &mut Generator| {
+            // Names go rarely, values all the time.
+            let among = if generator.percent(95) { 4 } else { names.len() };
+            let (name, n) = (names[generator.below(among)], generator.below(40));
+            match generator.below(6) {
+                0 => format!("{name} = {n}"),
+                1 => format!("{name} > {n}"),
+                2 => format!("{name} IN (1, 3)"),
+                3 => format!("{name} IS NULL"),
+                4 => format!("{name} != {n}"),
+                _ => format!("EXISTS {name} AND {name} < {n}"),
+            }
+        };
+        for step in 0..3_000 {
+            if model.entries.len() < 200 || generator.percent(48) {
+                let topic = format!("t/{}", generator.below(60));
+                let selector = filtered(&topic, &filter(&mut generator));
+                let id = index.insert(selector.clone(), step);
+                model.entries.insert(id, (selector, step));
+            } else if let Some(id) = model.pick(&mut generator) {
+                model.entries.remove(&id);
+                assert!(index.remove(id).is_some());
+            }
+            let topic = parse_topic(&format!("t/{}", generator.below(60)));
+            let event: Event =
+                (0..6).map(|_| (generator.pick(&names), Value::Int(generator.below(4) as i64))).collect();
+            let wanted = model.scan(&topic, &event);
+            assert_eq!(found(&index, &mut index.route(&topic), &event), wanted, "seed {seed}, step {step}");
+        }
+    }
+}
+
 /// One with more attributes than an event is expected to have, one named twice, and a core field.
 #[test]
 fn an_event_that_is_asked_gives_the_first_value_of_each_name() {

@@ -147,6 +147,33 @@ fn a_reader_does_not_remember_an_attribute_that_was_forgotten() {
     both.empty();
 }
 
+/// An entry that was removed asks for nothing: what it asked for is another's by now.
+#[test]
+fn what_was_removed_is_not_asked_about() {
+    let index = Index::new();
+    let on = |topic: &str, filter: &str| Selector {
+        topic: TopicFilter::parse(topic).unwrap(),
+        ..filtered(filter)
+    };
+    let find = |topic: &str, event: &Event| {
+        let mut found = Vec::new();
+        index.collect(&mut index.route(&Topic::parse(topic).unwrap()), event, &mut found);
+        found
+    };
+    let gone = index.insert(on("t", "gone = 1"), 0);
+    let staying = ["k = 1", "k = 2"].map(|filter| index.insert(on("t", filter), 0));
+    assert_eq!(index.remove(gone), Some(0));
+    assert_eq!(find("t", &event(&[("k", 1)])), staying[..1]);
+    // So that numbers that came free are given again.
+    for n in 0..300 {
+        let id = index.insert(on("u", &format!("k = {n}")), 0);
+        index.remove(id);
+    }
+    let fresh = index.insert(on("v", "fresh = 1"), 0);
+    assert_eq!(find("v", &event(&[("fresh", 1)])), [fresh]);
+    assert_eq!(find("v", &event(&[("gone", 1)])), []);
+}
+
 /// How long two threads are let at each other.
 fn while_racing(mut change: impl FnMut(usize), read: impl Fn() + Sync) {
     let done = AtomicBool::new(false);

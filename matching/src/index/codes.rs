@@ -25,6 +25,7 @@ use foldhash::fast::FixedState;
 
 use super::arena::{Arena, Handle};
 use super::births::Births;
+use super::clauses::Literal;
 use super::memory::{Leaving, Memory};
 use super::slots::Slots;
 use super::table::{Key, Parts, Table};
@@ -491,8 +492,16 @@ impl Dictionary {
         }
     }
 
+    /// One that was never used. That of literals which always hold is left out.
+    fn next_code(&mut self) -> u32 {
+        if self.codes.len() as u32 == Literal::CODE {
+            self.codes.push(CodeUse::new(0, CodeKind::Derived, Form::Bool));
+        }
+        self.codes.len() as u32
+    }
+
     fn new_code(&mut self, record: u32, code: CodeUse) -> u32 {
-        let number = self.codes_free.pop().unwrap_or(self.codes.len() as u32);
+        let number = self.codes_free.pop().unwrap_or_else(|| self.next_code());
         self.records.codes.get_or_make(number).store(record, Ordering::Release);
         let since = self.traffic.begin(code.kind, number);
         self.births.forget(number);

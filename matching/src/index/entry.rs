@@ -170,25 +170,26 @@ pub(super) fn holds<T: Tests>(words: &[AtomicU32], codes: usize, seen: &Seen, te
 
 /// Whether operations hold, one behind the other.
 pub(super) fn all_hold<T: Tests>(mut words: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
+    let mut are_within = true;
     while let [first, rest @ ..] = words {
         let operation = Operation(first.load(Ordering::Relaxed));
-        // Most are ranges of integers.
+        // Most are ranges of integers, and whether one holds cannot be guessed: the next is looked at
+        // in any case.
         if operation.kind() == INT {
             let (own, next) = rest.split_at(operation.sides());
-            if !number_of(operation, seen).is_some_and(|reading| is_within(operation, own, reading)) {
-                return false;
-            }
+            let Some(reading) = number_of(operation, seen) else { return false };
+            are_within &= is_within(operation, own, reading);
             words = next;
             continue;
         }
         let second = rest.first().map_or(0, |word| word.load(Ordering::Relaxed));
         let (own, next) = rest.split_at(operation.behind(second));
-        if !operation_holds(operation, own, seen, tests) {
+        if !are_within || !operation_holds(operation, own, seen, tests) {
             return false;
         }
         words = next;
     }
-    true
+    are_within
 }
 
 /// Whether an operation holds; `own` are its words.

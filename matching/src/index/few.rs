@@ -5,7 +5,7 @@
 //! 2. Only chains of one block right below the slots of a route: what is divided is not few, and
 //!    only what is divided asks for gates.
 //! 3. An entry is held against the event code by code; the first that is not true ends it, and
-//!    nothing behind it is asked for. What the event is asked for is known for certain, also of codes
+//!    nothing behind it is asked for, and of one that was removed nothing at all. What the event is asked for is known for certain, also of codes
 //!    that came meanwhile.
 //!
 //! Not here: events that are looked at for the traffic and for unknown comparisons. They are read
@@ -79,15 +79,15 @@ pub(super) fn find<A: Attributes + ?Sized>(
     mut found: impl FnMut(u32),
 ) {
     let mut inquiry = view.vocabulary.ask(&view.common.arena, event, seen);
-    let mut meet = |inquiry: &mut Inquiry<'_, '_, A>, target: &AtomicU32, is_several: bool| {
-        let target = target.load(Ordering::Acquire);
-        if target != NOBODY && (!is_several || inquiry.seen.mark(target)) {
+    let mut meet = |inquiry: &mut Inquiry<'_, '_, A>, target: u32, is_several: bool| {
+        if !is_several || inquiry.seen.mark(target) {
             found(target);
         }
     };
     for Chain { words, used, kind } in few {
         if *kind == Kind::Clauses {
             clauses::each_entry(words, *used, |target, literals, last| {
+                let Some(target) = live(target) else { return };
                 let holds = clauses::hold(literals, |literal| match literal.has(Literal::NOT) {
                     true => !literal.is_absent() || !inquiry.has(literal.code()),
                     false => inquiry.has(literal.code()),
@@ -100,6 +100,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
             continue;
         }
         each_row(&words[CHAIN_HEAD..used.end()], |target, head, entry| {
+            let Some(target) = live(target) else { return };
             let (codes, operations) = entry.split_at(head.codes());
             let mut codes = codes.iter().map(|code| code.load(Ordering::Relaxed));
             if !head.is_always()
@@ -110,6 +111,12 @@ pub(super) fn find<A: Attributes + ?Sized>(
             }
         });
     }
+}
+
+/// The target, unless it was removed: then its codes may be another's, and nothing may be asked
+/// about them.
+fn live(target: &AtomicU32) -> Option<u32> {
+    Some(target.load(Ordering::Acquire)).filter(|target| *target != NOBODY)
 }
 
 /// Whether operations hold. The event is asked for what they are about.

@@ -144,6 +144,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
         0 => found(Hit::One(target)),
         _ => lists.push(target & !IS_LIST),
     };
+    view.vocabulary.renew(seen);
     if !seen.is_sampled()
         && let Some(few) = few::few(arena, slots)
     {

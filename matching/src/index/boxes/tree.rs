@@ -56,7 +56,7 @@ impl Writer {
         }
         let (boxes, others): (Vec<Moving>, Vec<Moving>) =
             self.entries(block).iter().map(Writer::moving).partition(|moving| box_of(moving).is_some());
-        let is_long = self.arena().load(block, 0) as usize > CHAIN_WORDS_MAX / 4 * 3;
+        let is_long = self.used(block).words() > CHAIN_WORDS_MAX / 4 * 3;
         let groups: HashSet<Sides> = boxes.iter().filter_map(box_of).map(|(sides, _)| sides).collect();
         if boxes.len() < BOXES_AT || (!is_long && boxes.len() < GROUP * groups.len()) {
             return false;

@@ -38,14 +38,19 @@ struct Listed<'e> {
 const LISTED_MAX: usize = 32;
 
 impl Vocabulary {
-    /// Begins to ask an event. Nothing is known of it yet.
+    /// Lets a reader forget names that may be another's by now. Before it loads the entries that it is
+    /// going to ask for: one that leaves meanwhile forgets its names later, and the reader them then.
+    pub(in crate::index) fn renew(&self, seen: &mut Seen) {
+        seen.known.renew(self.forgotten.load(Ordering::Acquire));
+    }
+
+    /// Begins to ask an event, for entries that were loaded after `renew`. Nothing is known of it yet.
     pub(in crate::index) fn ask<'r, 'e, A: Attributes + ?Sized>(
         &'r self,
         arena: &'r Arena,
         event: &'e A,
         seen: &'r mut Seen,
     ) -> Inquiry<'r, 'e, A> {
-        seen.known.renew(self.forgotten.load(Ordering::Acquire));
         Inquiry {
             vocabulary: self,
             arena,

@@ -138,7 +138,7 @@ impl Writer {
     }
 
     /// What is used of a block of a chain.
-    pub(super) fn used(&self, block: Handle) -> Used {
+    pub(in crate::index) fn used(&self, block: Handle) -> Used {
         Used(self.arena().load(block, 0))
     }
 
@@ -291,8 +291,12 @@ impl Writer {
         let mut literals = std::mem::take(&mut self.literals);
         literals.clear();
         let with = match clauses::write_all(entries.iter().chain([row]), &mut literals) {
-            // The row is counted apart.
-            Some(count) => (Kind::Clauses, CHAIN_HEAD + literals.len() + count),
+            Some(count) => {
+                let with_row = literals.len();
+                clauses::write(row, &mut literals);
+                let row_words = literals.len() - with_row;
+                (Kind::Clauses, CHAIN_HEAD + with_row - row_words + count - 1)
+            }
             None => (Kind::Entries, CHAIN_HEAD + entries.0.len()),
         };
         self.literals = literals;
