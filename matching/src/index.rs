@@ -326,8 +326,15 @@ impl<D: Clone + Send + Sync> Index<D> {
     /// Takes an entry out; `leaving` says what comes free with it.
     fn take(&self, id: EntryId, leaving: Leaving) -> Option<Arc<Entry<D>>> {
         let mut writer = self.write();
+        writer.fetch(id.0);
         self.recycle(&mut writer);
-        let entry = self.entries.get(id.0)?.swap(None)?;
+        let entry = self.entries.get(id.0)?;
+        simd::prefetch_any(entry);
+        // Who has an entry has a number.
+        if entry.load().is_some() {
+            writer.fetch_block(id.0);
+        }
+        let entry = entry.swap(None)?;
         let place = writer.slot_of(id.0);
         writer.remove(&self.view, id.0);
         if let Some((slot, is_always)) = place {

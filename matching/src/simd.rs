@@ -102,6 +102,15 @@ pub(crate) fn prefetch(word: &AtomicU32) {
     std::hint::black_box(word.load(Ordering::Relaxed));
 }
 
+/// As [`prefetch`], of the first line of anything; nothing where the processor offers nothing.
+#[inline]
+pub(crate) fn prefetch_any<T>(thing: &T) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(thing);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = thing;
+}
+
 #[inline(always)]
 fn each(
     columns: &[Column],
@@ -329,10 +338,10 @@ mod x86 {
     }
 
     #[inline]
-    pub(super) fn prefetch(word: &AtomicU32) {
+    pub(super) fn prefetch<T>(thing: &T) {
         // SAFETY: a hint, which reads and writes nothing.
         unsafe {
-            asm!("prefetcht0 [{}]", in(reg) word.as_ptr(), options(nostack, preserves_flags, readonly));
+            asm!("prefetcht0 [{}]", in(reg) std::ptr::from_ref(thing), options(nostack, preserves_flags, readonly));
         }
     }
 

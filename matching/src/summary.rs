@@ -240,19 +240,21 @@ impl Summary {
 
     /// Widens until the budget is kept, if there is a way. `new` is the ask that came last.
     fn make_room(&mut self, new: &Arc<Ask>) {
-        let (mut stage, mut misses) = (0, 0);
+        let (mut stage, mut misses, mut is_whole) = (0, 0, false);
         while self.is_over() {
             if self.withdraw_stale() || (self.is_out_of_pairs() && self.join_neighbour(new)) {
                 continue;
             }
             let Some(step) = self.plan.pop_front() else {
-                let Some(used) = self.make_plan(stage) else { return };
-                // Unless a step of this plan succeeds, the next plan begins with the next means.
-                stage = used + 1;
+                let Some(used) = self.make_plan(stage, is_whole) else { return };
+                // Unless a step of this plan succeeds, the next plan has all that these means offer,
+                // and the one after it begins with the next means.
+                let is_next = is_whole || used < plan::TOPICS;
+                (stage, is_whole) = if is_next { (used + 1, false) } else { (used, true) };
                 continue;
             };
             if self.take_step(step) {
-                (stage, misses) = (0, 0);
+                (stage, misses, is_whole) = (0, 0, false);
             } else {
                 misses += 1;
                 if misses % MISSES_MAX == 0 {

@@ -18,6 +18,7 @@ use super::arena::Arena;
 use super::blocks::LIST_FINGERPRINT;
 use super::entry::{IS_LIST, NOBODY};
 use super::fingerprint::Fingerprint;
+use crate::simd;
 
 const PART_BITS: u32 = 10;
 const BUCKET: usize = 10;
@@ -87,6 +88,21 @@ impl Equals {
             part.buckets[bucket].targets[slot] = list;
         }
         self.forget(entry);
+    }
+
+    /// Asks the memory for what taking an entry out reads first,
+    pub(super) fn fetch(&self, entry: u32) {
+        if let Some(Some(page)) = self.pages.get(entry as usize / PAGE) {
+            simd::prefetch_any(&page.fingerprints[entry as usize % PAGE]);
+        }
+    }
+
+    /// and for what it reads then.
+    pub(super) fn fetch_bucket(&self, arena: &Arena, entry: u32) {
+        if let Some(fingerprint) = self.fingerprint(arena, entry) {
+            let part = &self.parts[part_of(fingerprint)];
+            part.buckets.get(part.home(tag_of(fingerprint))).inspect(|bucket| simd::prefetch_any(*bucket));
+        }
     }
 
     /// Takes a target out; nothing happens if it is not in.

@@ -197,5 +197,6 @@ pub(super) fn beginnings(topic: &str) -> impl Iterator<Item = &str> {
     let none = (!topic.starts_with('$')).then_some("");
     let ends = literal.match_indices('/').map(|(at, _)| at).chain([literal.len()]);
     let is_rest_alone = topic == "#";
-    none.into_iter().chain(ends.filter(move |_| !is_rest_alone).map(move |end| &literal[..end]))
+    // A first level that is empty has no name of its own here: it is among all.
+    none.into_iter().chain(ends.filter(move |end| !is_rest_alone && *end > 0).map(move |end| &literal[..end]))
 }

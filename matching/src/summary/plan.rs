@@ -32,7 +32,7 @@ type Offer = (Step, usize);
 /// The means, the mildest first.
 const COVERED: usize = 0;
 const PAIRS: usize = 1;
-const TOPICS: usize = 2;
+pub(super) const TOPICS: usize = 2;
 const BEGINNINGS: usize = 3;
 
 /// What now has one entry: an exact ask, or a cell by one of its asks.
@@ -61,11 +61,11 @@ impl Group {
 
 impl Summary {
     /// Plans with the first means from `stage` on that offers a step, and with harsher ones behind
-    /// it as long as the plan frees few entries: making a plan costs more than to use a step. Which
-    /// one was the first; `None` if none offers any.
-    pub(super) fn make_plan(&mut self, stage: usize) -> Option<usize> {
+    /// it as long as the plan frees few entries: making a plan costs more than to use a step. A whole
+    /// plan has all that they offer. Which one was the first; `None` if none offers any.
+    pub(super) fn make_plan(&mut self, stage: usize, is_whole: bool) -> Option<usize> {
         let groups = self.groups();
-        let wanted = self.len() / FREED_PART + 1;
+        let wanted = if is_whole { usize::MAX } else { self.len() / FREED_PART + 1 };
         let (mut first, mut freed) = (None, 0);
         self.has_many_pairs = false;
         for stage in stage..=BEGINNINGS {

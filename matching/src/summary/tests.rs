@@ -60,8 +60,10 @@ impl Probe {
 fn entries_match_what_is_asked_at_each_moment() {
     let (mut widened, mut narrowed) = (0, 0);
     let seeds = if std::env::var_os("FANAL_LONG").is_some() { 3_000 } else { 60 };
-    // 1971: an entry that two cells held did not go with the first of them.
-    for seed in (0..seeds).chain([1_971]) {
+    // 1971: an entry that two cells held did not go with the first of them. 717, 1173: a topic filter
+    // that begins with `/`, and `#` beside a `$…`, were counted twice among all; nothing but a step that
+    // frees no entry was planned, and the budget was exceeded.
+    for seed in (0..seeds).chain([1_971, 717, 1_173]) {
         let mut generator = Generator::new(seed);
         let budget = 2 + generator.below(14);
         let mut summary = Summary::new(budget, usize::MAX);

@@ -9,6 +9,7 @@ use super::Writer;
 use crate::index::arena::Handle;
 use crate::index::blocks::{Kind, LIST_HOME, Meta};
 use crate::index::entry::{IS_GATE, IS_LIST};
+use crate::simd;
 
 /// `home` leads to a block of several.
 pub(super) const IS_SEVERAL: u32 = 0x8000_0000;
@@ -48,6 +49,13 @@ impl Homes {
 
     pub(super) fn get(&self, number: u32) -> u32 {
         self.pages[number as usize / PAGE][number as usize % PAGE]
+    }
+
+    /// Asks the memory for the home of a number, if there is one.
+    pub(super) fn fetch(&self, number: u32) {
+        if let Some(page) = self.pages.get(number as usize / PAGE) {
+            simd::prefetch_any(&page[number as usize % PAGE]);
+        }
     }
 
     pub(super) fn set(&mut self, number: u32, home: u32) {

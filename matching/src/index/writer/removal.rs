@@ -9,15 +9,35 @@ use super::chains::{Placed, each_placed};
 use super::division::parts;
 use super::homes::IS_SEVERAL;
 use super::{View, Writer};
-use crate::index::arena::Handle;
+use crate::index::arena::{Handle, LINE};
 use crate::index::blocks::{
     ARRAY, CHAIN_HEAD, CHAIN_OWNER, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind, META, NEXT, Owner,
     PREVIOUS, REST, chain_words, meta,
 };
 use crate::index::entry::NOBODY;
+use crate::simd;
+
+/// Lines of a block that are asked for before it is known how many it has.
+const FETCHED: usize = 4;
 
 /// Removal.
 impl Writer {
+    /// Asks the memory for what taking a number out reads first,
+    pub(in crate::index) fn fetch(&self, number: u32) {
+        self.homes.fetch(number);
+        self.equals.fetch(number);
+    }
+
+    /// and for what it reads then: so that it waits for few lines one after the other.
+    pub(in crate::index) fn fetch_block(&self, number: u32) {
+        let home = self.homes.get(number);
+        if home != 0 && home & IS_SEVERAL == 0 {
+            let block = self.arena().words(home);
+            block.iter().step_by(LINE).take(FETCHED).for_each(simd::prefetch);
+        }
+        self.equals.fetch_bucket(self.arena(), number);
+    }
+
     pub(super) fn remove_target(&mut self, view: &View, target: u32) {
         let home = self.home(target);
         if home & IS_SEVERAL == 0 {
