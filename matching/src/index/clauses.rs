@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use smallvec::SmallVec;
 
 use super::blocks::{CHAIN_HEAD, Used};
-use super::entry::{ANY, CODE, ENTRY_HEAD, Head, NOT, Operation, SOME};
+use super::entry::{ANY, CODE, ENTRY_HEAD, Head, NOT, Operation, SOME, each_top};
 use super::seen::Seen;
 use crate::simd;
 use crate::simd::literals::{AT_ONCE, Across, Entries};
@@ -136,16 +136,6 @@ fn write_operation(operation: Operation, own: &[u32], literals: &mut Vec<u32>) -
         literals[start] |= one_of;
     }
     Some(own.iter().all(|code| *code < Literal::CODE))
-}
-
-/// Calls `see` with each operation and all its words.
-fn each_top(mut words: &[u32], mut see: impl FnMut(Operation, &[u32])) {
-    while let [first, rest @ ..] = words {
-        let operation = Operation(*first);
-        let (own, next) = words.split_at(1 + operation.behind(rest.first().copied().unwrap_or(0)));
-        see(operation, own);
-        words = next;
-    }
 }
 
 /// Whether a row can be written in literals, and without operations.

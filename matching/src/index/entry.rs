@@ -300,22 +300,28 @@ fn one_holds<T: Tests>(own: &[AtomicU32], seen: &Seen, tests: &T) -> bool {
     false
 }
 
-/// Calls `see` for each operation with its words, also for those within `EITHER`: the writer's
-/// way to what an entry uses.
-pub(super) fn each_operation(mut words: &[u32], see: &mut impl FnMut(Operation, &[u32])) {
+/// Calls `see` with each operation and all its words; `EITHER` is one.
+pub(super) fn each_top(mut words: &[u32], mut see: impl FnMut(Operation, &[u32])) {
     while let [first, rest @ ..] = words {
         let operation = Operation(*first);
-        let (own, next) = rest.split_at(operation.behind(rest.first().copied().unwrap_or(0)));
-        if operation.kind() == EITHER {
-            let mut alternatives = &own[1..];
-            while let [count, rest @ ..] = alternatives {
-                let (alternative, next) = rest.split_at(*count as usize);
-                each_operation(alternative, see);
-                alternatives = next;
-            }
-        } else {
-            see(operation, own);
-        }
+        let (own, next) = words.split_at(1 + operation.behind(rest.first().copied().unwrap_or(0)));
+        see(operation, own);
         words = next;
     }
+}
+
+/// Calls `see` for each operation with the words behind its first, also for those within `EITHER`: the
+/// writer's way to what an entry uses.
+pub(super) fn each_operation(words: &[u32], see: &mut impl FnMut(Operation, &[u32])) {
+    each_top(words, |operation, words| {
+        if operation.kind() != EITHER {
+            return see(operation, &words[1..]);
+        }
+        let mut alternatives = &words[2..];
+        while let [count, rest @ ..] = alternatives {
+            let (alternative, next) = rest.split_at(*count as usize);
+            each_operation(alternative, see);
+            alternatives = next;
+        }
+    });
 }

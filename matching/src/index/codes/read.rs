@@ -59,7 +59,7 @@ struct Lookup<'e> {
 impl Vocabulary {
     /// Sets what is true of the event. `O(attributes × lengths of prefixes in use)`.
     pub(in crate::index) fn read<A: Attributes + ?Sized>(&self, arena: &Arena, event: &A, seen: &mut Seen) {
-        seen.known.renew(self.forgotten.load(Ordering::Acquire));
+        self.renew(seen);
         let mut reader = Reader { vocabulary: self, arena, seen, met: 0, lookups: ArrayVec::new() };
         let core = self.core_fields.load(Ordering::Acquire);
         if core != 0 {

@@ -292,10 +292,8 @@ impl Writer {
         literals.clear();
         let with = match clauses::write_all(entries.iter().chain([row]), &mut literals) {
             Some(count) => {
-                let with_row = literals.len();
-                clauses::write(row, &mut literals);
-                let row_words = literals.len() - with_row;
-                (Kind::Clauses, CHAIN_HEAD + with_row - row_words + count - 1)
+                let words = CHAIN_HEAD + literals.len() + count;
+                (Kind::Clauses, words - self.words_of(Kind::Clauses, row))
             }
             None => (Kind::Entries, CHAIN_HEAD + entries.0.len()),
         };
