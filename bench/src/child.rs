@@ -29,32 +29,38 @@ pub(crate) fn binary(told: Option<PathBuf>) -> Outcome<PathBuf> {
 pub(crate) struct BrokerChild {
     child: Child,
     pub(crate) credentials: Credentials,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl BrokerChild {
-    /// Starts a broker and waits until it is ready.
+    /// Starts a broker with its data in a directory of its own here, and waits until it is ready.
     pub(crate) fn start(fanal: &Path) -> Outcome<Self> {
-        let data = tempfile::tempdir_in(".")?;
-        let mut child = Command::new(fanal)
-            .args(["serve", "--name", "bench", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
-            .arg(data.path())
-            .env("FANAL_LOG", std::env::var_os("FANAL_LOG").unwrap_or_else(|| "warn".into()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut ready)?;
-        match Credentials::from_data_dir(data.path()) {
-            Ok(credentials) if ready.starts_with("ready ") => {
-                Ok(BrokerChild { child, credentials, _data: data })
-            }
-            _ => {
-                child.kill()?;
-                child.wait()?;
-                Err("the broker does not become ready".into())
-            }
-        }
+        BrokerChild::start_in(fanal, Path::new("."))
+    }
+
+    /// As [`BrokerChild::start`], with its data in a directory of its own in `dir`.
+    pub(crate) fn start_in(fanal: &Path, dir: &Path) -> Outcome<Self> {
+        let data = tempfile::tempdir_in(dir)?;
+        let (child, credentials) = serve(fanal, data.path())?;
+        Ok(BrokerChild { child, credentials, data })
+    }
+
+    /// Stops the process and starts another with the same data; waits until it is ready.
+    pub(crate) fn restart(&mut self, fanal: &Path) -> Outcome<()> {
+        self.stop()?;
+        (self.child, self.credentials) = serve(fanal, self.data.path())?;
+        Ok(())
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    fn stop(&mut self) -> std::io::Result<()> {
+        // It has not been waited for, so that its id is still its own.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        self.child.wait().map(drop)
     }
 
     /// User and system CPU time so far, in seconds.
@@ -70,8 +76,27 @@ impl BrokerChild {
 
 impl Drop for BrokerChild {
     fn drop(&mut self) {
-        // It has not been waited for, so that its id is still its own.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let _ = self.child.wait();
+        // Where waiting fails there is nothing more to be done.
+        let _ = self.stop();
+    }
+}
+
+fn serve(fanal: &Path, data: &Path) -> Outcome<(Child, Credentials)> {
+    let mut child = Command::new(fanal)
+        .args(["serve", "--name", "bench", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .env("FANAL_LOG", std::env::var_os("FANAL_LOG").unwrap_or_else(|| "warn".into()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut ready)?;
+    match Credentials::from_data_dir(data) {
+        Ok(credentials) if ready.starts_with("ready ") => Ok((child, credentials)),
+        _ => {
+            child.kill()?;
+            child.wait()?;
+            Err("the broker does not become ready".into())
+        }
     }
 }

@@ -4,11 +4,13 @@
 //! subscribers share this one. Windows are closed: at most so many events are in flight, released
 //! by the slowest subscriber, so that a run without loss is the only run there is.
 //!
+//! `fanal-bench store` measures durability: acks per second, backlogs, memory, start-up.
 //! `fanal-bench match` measures matching alone, in this process and without a broker.
 
 mod child;
 mod load;
 mod match_args;
+mod store;
 mod table;
 
 use std::path::PathBuf;
@@ -54,6 +56,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What durability costs: acks, backlogs, memory, start-up; beside others.
+    Store(store::StoreArgs),
     /// One event against very many subscriptions: generated workloads, engines side by side.
     Match(match_args::MatchArgs),
     /// Matches events while valgrind counts instructions; for tests.
@@ -74,6 +78,13 @@ async fn main() -> ExitCode {
                 Ok(fanal) => table::run(&fanal, &cells, seconds, runs.max(1), json).await,
                 Err(error) => Err(error),
             }
+        }
+        Command::Store(args) => {
+            let run = args.run(
+                #[cfg(feature = "rivals")]
+                heap,
+            );
+            run.await
         }
         Command::Match(args) => args.run(heap),
         Command::Instructions(args) => args.run(),
