@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use crate::format::BATCH_HEADER;
 use crate::id::{EventIndex, MailboxId, MailboxSequence, RemovalIndex};
-use crate::record::{self, EventMark};
+use crate::record::{self, EventMark, Transfer};
 
 /// Events, entries, acks, mailboxes and state records that one flush makes durable: after a crash
 /// all of them are there or none. Made by [`crate::Store::batch`].
@@ -64,6 +64,27 @@ impl Batch {
         self.records += 1;
         record::put_remove(&mut self.bytes, mailbox);
         self.next_removal()
+    }
+
+    /// Moves the entries with these sequences to the end of mailbox `to`: the events stay where
+    /// they lie. What has sequence `range.start() + n` gets `first + n` there; `first` must not be
+    /// below what comes next in `to`, and what comes next then lies beyond all of the range. Sequences
+    /// that are not there, and a `from` that is not there, are passed over. How many moved stands in
+    /// [`crate::Committed`]; `None`: the range is empty, and nothing was added.
+    pub fn transfer(
+        &mut self,
+        from: MailboxId,
+        range: RangeInclusive<u64>,
+        to: MailboxId,
+        first: MailboxSequence,
+    ) -> Option<RemovalIndex> {
+        if range.is_empty() {
+            return None;
+        }
+        self.records += 1;
+        let transfer = Transfer { from, first: *range.start(), last: *range.end(), to, to_first: first.0 };
+        record::put_transfer(&mut self.bytes, &transfer);
+        Some(self.next_removal())
     }
 
     fn next_removal(&mut self) -> RemovalIndex {

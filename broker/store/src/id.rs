@@ -37,8 +37,8 @@ pub struct MailboxSequence(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventIndex(pub u32);
 
-/// Which removal of a batch, from 0 in the order of the calls of [`crate::Batch::acked`] and
-/// [`crate::Batch::remove_mailbox`].
+/// Which removal of a batch, from 0 in the order of the calls of [`crate::Batch::acked`],
+/// [`crate::Batch::remove_mailbox`] and [`crate::Batch::transfer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemovalIndex(pub u32);
 

@@ -108,6 +108,11 @@ impl Mailbox {
         true
     }
 
+    /// Numbers below `next` are not given to entries any more.
+    pub(crate) fn raise_next(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
     /// Adds an entry of a checkpoint, below `next`; false when it does not rise.
     pub(crate) fn restore(&mut self, entry: LiveEntry) -> bool {
         let rises = self.slots.back().is_none_or(|last| last.sequence() < entry.sequence.0);
@@ -126,14 +131,14 @@ impl Mailbox {
 
     /// Removes the entries from `first` to `last`, telling `freed` of each. O(log entries + removed),
     /// amortised.
-    pub(crate) fn ack(&mut self, first: u64, last: u64, freed: &mut dyn FnMut(Position)) {
+    pub(crate) fn ack(&mut self, first: u64, last: u64, freed: &mut dyn FnMut(LiveEntry)) {
         let start = self.slots.partition_point(|slot| slot.sequence() < first);
         for slot in self.slots.range_mut(start..) {
             if slot.sequence() > last {
                 break;
             }
             if slot.is_live() {
-                freed(Position(slot.position()));
+                freed(slot.entry());
                 self.events -= 1;
                 self.bytes -= u64::from(slot.0[4]);
                 slot.set_position(0);

@@ -10,7 +10,7 @@ use crate::error::InvalidBatch;
 use crate::format::BATCH_HEADER;
 use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::index::{Index, Mailbox, locked};
-use crate::record::{LiveEntry, Record, Records, Scratch};
+use crate::record::{LiveEntry, Record, Records, Scratch, Transfer};
 use crate::varint::Malformed;
 
 /// See the module.
@@ -76,12 +76,13 @@ impl Ledger {
         match *record {
             Record::Event { body } => self.add_event(body.len() as u32, &scratch.entries, position),
             Record::Acked { mailbox, first, last } => return Some(self.ack(mailbox, first, last)),
+            Record::Transfer(transfer) => return Some(self.transfer(&transfer)),
             Record::CreateMailbox(mailbox) => {
                 self.index.create(mailbox, MailboxSequence(1));
             }
             Record::RemoveMailbox(mailbox) => {
                 let removed = self.index.remove(mailbox);
-                return Some(removed.map_or(0, |removed| self.free(&removed, 0, u64::MAX)));
+                return Some(removed.map_or(0, |removed| self.free(&removed, 0, u64::MAX, &mut |_| {})));
             }
             _ => {}
         }
@@ -91,12 +92,30 @@ impl Ledger {
     fn add_event(&mut self, bytes: u32, entries: &[(MailboxId, MailboxSequence)], position: Position) {
         for &(mailbox, sequence) in entries {
             let entry = LiveEntry { sequence, position, bytes };
-            let known = self.index.get(mailbox);
-            // Its creation may be in a damaged batch: what is intact is kept all the same.
-            let mailbox = known.unwrap_or_else(|| self.index.create(mailbox, MailboxSequence(1)));
-            let fits = locked(&mailbox).push(entry);
+            let fits = locked(&self.known_or_new(mailbox)).push(entry);
             self.count(fits, position);
         }
+    }
+
+    /// The creation of a mailbox may be in a damaged batch: what is intact is kept all the same.
+    fn known_or_new(&self, mailbox: MailboxId) -> Arc<Mutex<Mailbox>> {
+        let known = self.index.get(mailbox);
+        known.unwrap_or_else(|| self.index.create(mailbox, MailboxSequence(1)))
+    }
+
+    fn transfer(&mut self, transfer: &Transfer) -> u64 {
+        let mut moved = Vec::new();
+        if let Some(from) = self.index.get(transfer.from) {
+            self.free(&from, transfer.first, transfer.last, &mut |entry| moved.push(entry));
+        }
+        let to = self.known_or_new(transfer.to);
+        for entry in &moved {
+            let sequence = MailboxSequence(transfer.to_first + (entry.sequence.0 - transfer.first));
+            let fits = locked(&to).push(LiveEntry { sequence, ..*entry });
+            self.count(fits, entry.position);
+        }
+        locked(&to).raise_next(transfer.last_there().map_or(u64::MAX, |last| last.saturating_add(1)));
+        moved.len() as u64
     }
 
     /// Adds an entry of a checkpoint.
@@ -114,16 +133,24 @@ impl Ledger {
     }
 
     fn ack(&mut self, mailbox: MailboxId, first: u64, last: u64) -> u64 {
-        self.index.get(mailbox).map_or(0, |mailbox| self.free(&mailbox, first, last))
+        self.index.get(mailbox).map_or(0, |mailbox| self.free(&mailbox, first, last, &mut |_| {}))
     }
 
-    fn free(&mut self, mailbox: &Mutex<Mailbox>, first: u64, last: u64) -> u64 {
+    /// Takes the live entries from `first` to `last` out, telling `each`; how many.
+    fn free(
+        &mut self,
+        mailbox: &Mutex<Mailbox>,
+        first: u64,
+        last: u64,
+        each: &mut dyn FnMut(LiveEntry),
+    ) -> u64 {
         let segment_bytes = self.segment_bytes;
         let (live, emptied) = (&mut self.live, &mut self.emptied);
         let mut freed = 0;
-        locked(mailbox).ack(first, last, &mut |position| {
+        locked(mailbox).ack(first, last, &mut |entry| {
             freed += 1;
-            let segment = position.segment(segment_bytes);
+            each(entry);
+            let segment = entry.position.segment(segment_bytes);
             if let Some(count) = live.get_mut(&segment) {
                 *count -= 1;
                 if *count == 0 {
@@ -200,18 +227,29 @@ impl Check<'_> {
                 *self.next(mailbox) = None;
                 Ok(())
             }
+            Record::Transfer(transfer) => self.transfer(&transfer),
             _ => Ok(()),
         }
     }
 
     fn entry(&mut self, mailbox: MailboxId, got: MailboxSequence) -> Result<(), InvalidBatch> {
+        self.entries(mailbox, got, got.0)
+    }
+
+    fn transfer(&mut self, transfer: &Transfer) -> Result<(), InvalidBatch> {
+        let last = transfer.last_there().unwrap_or(u64::MAX);
+        self.entries(transfer.to, MailboxSequence(transfer.to_first), last)
+    }
+
+    /// Entries from `got` to `last`.
+    fn entries(&mut self, mailbox: MailboxId, got: MailboxSequence, last: u64) -> Result<(), InvalidBatch> {
         match self.next(mailbox) {
             None => Err(InvalidBatch::UnknownMailbox(mailbox)),
-            Some(next) if got.0 < *next || got.0 == u64::MAX => {
+            Some(next) if got.0 < *next || last == u64::MAX => {
                 Err(InvalidBatch::SequenceNotRising { mailbox, next: MailboxSequence(*next), got })
             }
             Some(next) => {
-                *next = got.0 + 1;
+                *next = last + 1;
                 Ok(())
             }
         }

@@ -21,6 +21,7 @@ const CHECKPOINT_MAILBOX: u8 = 8;
 const CHECKPOINT_ENTRIES: u8 = 9;
 const CHECKPOINT_END: u8 = 10;
 const KNOWN_DAMAGE: u8 = 11;
+const TRANSFER: u8 = 12;
 
 /// Most bytes of an event record before its body: kind, length, checksum.
 pub(crate) const EVENT_HEAD_MAX: usize = 1 + 10 + 4;
@@ -61,6 +62,26 @@ pub(crate) enum Record<'a> {
         from: Position,
         to: Position,
     },
+    Transfer(Transfer),
+}
+
+/// Live entries of a range that go to the end of another mailbox. Their numbers keep their
+/// distances, so that both mailboxes are known before it is known what lives in the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    pub(crate) from: MailboxId,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) to: MailboxId,
+    /// Number there of what is `first` here.
+    pub(crate) to_first: u64,
+}
+
+impl Transfer {
+    /// Number there of what is `last` here; none beyond the last number.
+    pub(crate) fn last_there(self) -> Option<u64> {
+        self.to_first.checked_add(self.last - self.first)
+    }
 }
 
 /// What a complete checkpoint must add up to.
@@ -215,6 +236,15 @@ pub(crate) fn put_known_damage(out: &mut Vec<u8>, from: Position, to: Position) 
     put(out, to.0);
 }
 
+pub(crate) fn put_transfer(out: &mut Vec<u8>, transfer: &Transfer) {
+    out.push(TRANSFER);
+    put(out, transfer.from.0);
+    put(out, transfer.first);
+    put(out, transfer.last - transfer.first);
+    put(out, transfer.to.0);
+    put(out, transfer.to_first);
+}
+
 fn put_bytes(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     out.push(kind);
     put(out, bytes.len() as u64);
@@ -270,6 +300,7 @@ impl<'a> Records<'a> {
             KNOWN_DAMAGE => {
                 Record::KnownDamage { from: Position(cursor.varint()?), to: Position(cursor.varint()?) }
             }
+            TRANSFER => return self.read_transfer(),
             _ => return Err(Malformed),
         })
     }
@@ -297,6 +328,15 @@ impl<'a> Records<'a> {
         let first = self.cursor.varint()?;
         let last = first.checked_add(self.cursor.varint()?).ok_or(Malformed)?;
         Ok(Record::Acked { mailbox, first, last })
+    }
+
+    fn read_transfer(&mut self) -> Result<Record<'a>, Malformed> {
+        let from = MailboxId(self.cursor.varint()?);
+        let first = self.cursor.varint()?;
+        let last = first.checked_add(self.cursor.varint()?).ok_or(Malformed)?;
+        let to = MailboxId(self.cursor.varint()?);
+        let to_first = self.cursor.varint()?;
+        Ok(Record::Transfer(Transfer { from, first, last, to, to_first }))
     }
 
     fn read_live(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {

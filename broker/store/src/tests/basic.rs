@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::simulated::SimulatedDisk;
-use crate::{Housekeeping, MailboxId, MailboxSequence, Options, Store, StoreId};
+use crate::{CommitError, Housekeeping, MailboxId, MailboxSequence, Options, Store, StoreId};
 
 pub(super) fn small() -> Options {
     Options {
@@ -46,4 +46,75 @@ fn the_writer_can_move_to_its_thread_and_readers_are_shared() {
     is_send::<Store>();
     is_send::<crate::Batch>();
     is_shared::<crate::Reader>();
+}
+
+const FROM: MailboxId = MailboxId(1);
+const TO: MailboxId = MailboxId(2);
+
+/// A store whose mailbox 1 holds `events`, numbered from 1; mailbox 2 is empty.
+fn two_mailboxes(disk: &SimulatedDisk, events: u64) -> Store {
+    let (mut store, _) = Store::open_on(Arc::new(disk.clone()), small(), StoreId(7)).unwrap();
+    let mut batch = store.batch();
+    batch.create_mailbox(FROM);
+    batch.create_mailbox(TO);
+    for sequence in 1..=events {
+        batch.event(&[format!("event {sequence}").as_bytes()], &[(FROM, MailboxSequence(sequence))]);
+    }
+    store.commit(batch).unwrap();
+    store
+}
+
+#[test]
+fn what_is_transferred_keeps_its_place_in_the_log_and_its_distances() {
+    let disk = SimulatedDisk::new();
+    let mut store = two_mailboxes(&disk, 6);
+    let before = store.reader().entries(FROM, MailboxSequence(1), 10);
+    let mut batch = store.batch();
+    batch.acked(FROM, 3..=3);
+    let moved = batch.transfer(FROM, 2..=5, TO, MailboxSequence(11)).unwrap();
+    batch.event(&[b"later"], &[(TO, MailboxSequence(15))]);
+    let committed = store.commit(batch).unwrap();
+    assert_eq!(committed.removed[moved.0 as usize], 3);
+    let check = |store: &Store| {
+        let reader = store.reader();
+        let left: Vec<u64> = reader.entries(FROM, MailboxSequence(1), 10).iter().map(|(s, _)| s.0).collect();
+        assert_eq!(left, [1, 6]);
+        let there = reader.entries(TO, MailboxSequence(1), 10);
+        let read = |position| String::from_utf8(reader.read(position).unwrap().to_vec()).unwrap();
+        let there: Vec<_> = there.iter().map(|(at, position)| (at.0, read(*position))).collect();
+        let wanted = [(11, "event 2"), (13, "event 4"), (14, "event 5"), (15, "later")];
+        assert_eq!(there, wanted.map(|(at, body)| (at, body.to_owned())));
+    };
+    check(&store);
+    let moved: Vec<_> = store.reader().entries(TO, MailboxSequence(1), 3).iter().map(|(_, at)| *at).collect();
+    assert_eq!(moved, [before[1].1, before[3].1, before[4].1]);
+    drop(store);
+    let (store, _) = Store::open_on(Arc::new(disk), small(), StoreId(7)).unwrap();
+    check(&store);
+}
+
+#[test]
+fn a_transfer_of_nothing_still_uses_up_its_numbers() {
+    let mut store = two_mailboxes(&SimulatedDisk::new(), 1);
+    let mut batch = store.batch();
+    batch.transfer(MailboxId(99), 5..=9, TO, MailboxSequence(1)).unwrap();
+    assert_eq!(store.commit(batch).unwrap().removed, [0]);
+    assert_eq!(store.reader().mailbox(TO).unwrap().next, MailboxSequence(6));
+}
+
+#[test]
+fn a_transfer_that_does_not_fit_changes_nothing() {
+    let mut store = two_mailboxes(&SimulatedDisk::new(), 3);
+    type Case = (std::ops::RangeInclusive<u64>, u64, u64);
+    let cases: [Case; 3] = [(1..=3, 99, 1), (1..=3, 2, 0), (0..=u64::MAX, 2, 1)];
+    for (range, to, first) in cases {
+        let mut batch = store.batch();
+        batch.transfer(FROM, range, MailboxId(to), MailboxSequence(first)).unwrap();
+        assert!(matches!(store.commit(batch), Err(CommitError::Invalid(_))), "to {to} from {first}");
+        assert_eq!(store.reader().mailbox(FROM).unwrap().events, 3);
+    }
+    let mut batch = store.batch();
+    batch.transfer(FROM, 1..=3, TO, MailboxSequence(4)).unwrap();
+    batch.event(&[b"below"], &[(TO, MailboxSequence(6))]);
+    assert!(matches!(store.commit(batch), Err(CommitError::Invalid(_))));
 }

@@ -40,6 +40,8 @@ pub(super) enum Action {
     Remove(u64),
     Event(Vec<u8>, Vec<(u64, u64)>),
     Acked(u64, u64, u64),
+    /// From mailbox, first, last, to mailbox, first there.
+    Transfer(u64, u64, u64, u64, u64),
     State(Vec<u8>),
 }
 
@@ -65,7 +67,8 @@ impl Model {
             0 | 1 => Action::Create(self.next_box + 1),
             2 if self.boxes.len() > 3 => Action::Remove(self.any_box(dice)),
             3 | 4 => Action::State(format!("{}", self.next_state).into_bytes()),
-            5..=9 if !self.boxes.is_empty() => self.draw_ack(dice),
+            5..=8 if !self.boxes.is_empty() => self.draw_ack(dice),
+            9 if !self.boxes.is_empty() => self.draw_transfer(dice),
             _ => self.draw_event(dice),
         };
         self.apply(&action);
@@ -82,6 +85,14 @@ impl Model {
         let mailbox = &self.boxes[&id];
         let first = mailbox.entries.keys().next().copied().unwrap_or(1) + dice.below(3);
         Action::Acked(id, first, first + dice.below(8))
+    }
+
+    /// The other mailbox may be the same one.
+    fn draw_transfer(&mut self, dice: &mut Dice) -> Action {
+        let Action::Acked(from, first, last) = self.draw_ack(dice) else { unreachable!() };
+        let to = self.any_box(dice);
+        let to_first = self.boxes[&to].next + dice.below(2);
+        Action::Transfer(from, first, last, to, to_first)
     }
 
     fn draw_event(&mut self, dice: &mut Dice) -> Action {
@@ -107,6 +118,9 @@ impl Model {
                 let before = count(&model, id);
                 model.apply(action);
                 removed.push((before - count(&model, id)) as u64);
+            } else if let Action::Transfer(from, first, last, ..) = action {
+                removed.push(model.boxes[from].entries.range(first..=last).count() as u64);
+                model.apply(action);
             } else {
                 model.apply(action);
             }
@@ -133,6 +147,16 @@ impl Model {
             Action::Acked(id, first, last) => {
                 let mailbox = self.boxes.get_mut(id).unwrap();
                 mailbox.entries.retain(|sequence, _| sequence < first || sequence > last);
+            }
+            Action::Transfer(from, first, last, to, to_first) => {
+                let from = self.boxes.get_mut(from).unwrap();
+                let all = std::mem::take(&mut from.entries).into_iter();
+                let (moved, kept): (BTreeMap<_, _>, _) =
+                    all.partition(|(at, _)| (first..=last).contains(&at));
+                from.entries = kept;
+                let to = self.boxes.get_mut(to).unwrap();
+                to.entries.extend(moved.into_iter().map(|(at, body)| (to_first + at - first, body)));
+                to.next = to_first + last - first + 1;
             }
             Action::State(bytes) => {
                 self.next_state += 1;
@@ -220,6 +244,9 @@ fn add(batch: &mut crate::Batch, action: &Action) {
         }
         Action::Acked(id, first, last) => {
             batch.acked(MailboxId(*id), *first..=*last);
+        }
+        Action::Transfer(from, first, last, to, to_first) => {
+            batch.transfer(MailboxId(*from), *first..=*last, MailboxId(*to), MailboxSequence(*to_first));
         }
         Action::State(bytes) => batch.state(bytes),
     }
