@@ -239,6 +239,9 @@ fn open_store(config: &Config) -> Result<(Store, Home, Recovery), StartError> {
     };
     let new_id = fanal_store::StoreId(rand::random());
     let (store, recovery) = Store::open(&config.data.join("store"), options, new_id)?;
+    if let Some(upgrade) = &recovery.report.upgraded {
+        tracing::warn!(%upgrade, "store upgraded");
+    }
     if recovery.report.is_clean() {
         tracing::info!(report = %recovery.report, "store recovered");
     } else {

@@ -7,7 +7,7 @@
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,11 +35,14 @@ pub trait Disk: Send + Sync + 'static {
     fn lock(&self) -> Result<Box<dyn Send + Sync>, LockRefused>;
     /// Names of the files in a folder; none when there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
-    /// Makes an empty file, in place of one of that name.
+    /// Makes an empty file, in place of one of that name, whose other names keep theirs.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
     /// Opens a file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
-    /// Renames a file, in place of one of the new name.
+    /// Gives a file a second name, which must not be taken. An error where the file system has no
+    /// hard links.
+    fn link(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Renames a file, in place of one of the new name; or a folder, to a name that is not taken.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a name.
     fn remove(&self, name: &str) -> io::Result<()>;
@@ -59,6 +62,9 @@ pub trait File: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// How many names the file has. One with more than one is never written over: a backup by hard
+    /// links shares it.
+    fn links(&self) -> io::Result<u64>;
     /// True when the length is 0.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -83,10 +89,7 @@ impl RealDisk {
 
     fn open_with(&self, name: &str, create: bool) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).write(true);
-        if create {
-            options.create(true).truncate(true);
-        }
+        options.read(true).write(true).create_new(create);
         Ok(Arc::new(RealFile(options.open(self.root.join(name))?)))
     }
 }
@@ -159,11 +162,19 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        match self.remove(name) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
         self.open_with(name, true)
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         self.open_with(name, false)
+    }
+
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::hard_link(self.root.join(from), self.root.join(to))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -236,6 +247,10 @@ impl File for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.nlink())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {

@@ -5,6 +5,7 @@
 
 use crate::disk::{Disk, LockRefused};
 use crate::error::OpenError;
+use crate::format::FORMAT_VERSION;
 use crate::id::{Position, StoreId};
 use crate::keeper::spare_number;
 use crate::ledger::Ledger;
@@ -19,6 +20,12 @@ use crate::segments::{segment_index, segment_name};
 pub(crate) struct Listing {
     pub(crate) names: Vec<String>,
     pub(crate) segments: Vec<(u64, String)>,
+}
+
+impl Listing {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|there| there == name)
+    }
 }
 
 pub(crate) fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Send + Sync>, OpenError> {
@@ -62,6 +69,7 @@ pub(crate) fn load_meta(
         Loaded::Missing => {
             report.created = true;
             Ok(Meta {
+                version: FORMAT_VERSION,
                 store: new_id,
                 serial: 0,
                 segment_bytes: options.segment_bytes,
@@ -222,7 +230,7 @@ pub(crate) fn tidy_files(
 }
 
 fn spare_is_whole(disk: &dyn Disk, name: &str, segment_bytes: u64) -> Result<bool, OpenError> {
-    let bytes = disk.open(name).and_then(|file| file.len());
-    let bytes = bytes.map_err(|e| io_error(disk, name, "open", e))?;
-    Ok(bytes == segment_bytes)
+    // A spare is written over: one that a copy by hard links shares is none.
+    let whole = disk.open(name).and_then(|file| Ok(file.len()? == segment_bytes && file.links()? == 1));
+    whole.map_err(|e| io_error(disk, name, "open", e))
 }

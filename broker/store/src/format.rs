@@ -16,8 +16,11 @@ use crc32c::{crc32c, crc32c_append};
 
 use crate::id::{Position, StoreId};
 
-/// Version of all of this; raised when a reader of the old one would misread.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Version of all of this; raised when a reader of the old one would misread. 1: record kinds up to
+/// 11; 2: up to 16.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The oldest version that is still read. A segment keeps the version that it was begun with.
+pub(crate) const FORMAT_VERSION_OLDEST: u32 = 1;
 /// Where the first batch of a segment lies.
 pub(crate) const DATA_START: u64 = 4096;
 /// Where the second copy of the segment header lies.
@@ -78,6 +81,11 @@ impl Salt {
     }
 }
 
+/// Whether this program reads what was written in `version`.
+pub(crate) fn is_known_version(version: u32) -> bool {
+    (FORMAT_VERSION_OLDEST..=FORMAT_VERSION).contains(&version)
+}
+
 /// A new generation for segment `index`: its lower half cannot repeat, its upper half cannot be
 /// foreseen.
 pub(crate) fn new_generation(random: u64, index: u64) -> u64 {
@@ -87,6 +95,8 @@ pub(crate) fn new_generation(random: u64, index: u64) -> u64 {
 /// The head of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    /// Format version of the segment.
+    pub(crate) version: u32,
     pub(crate) store: StoreId,
     pub(crate) index: u64,
     pub(crate) generation: u64,
@@ -120,7 +130,7 @@ impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER] {
         let mut out = [0u8; SEGMENT_HEADER];
         out[0..8].copy_from_slice(&SEGMENT_MAGIC);
-        out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[8..12].copy_from_slice(&self.version.to_le_bytes());
         out[16..32].copy_from_slice(&self.store.0.to_le_bytes());
         let numbers = [
             self.index,
@@ -147,13 +157,14 @@ impl SegmentHeader {
         if bytes[0..8] != SEGMENT_MAGIC || u32_at(bytes, 12) != checksum {
             return Err(HeaderFault::Broken);
         }
-        match u32_at(bytes, 8) {
-            FORMAT_VERSION => {}
-            version => return Err(HeaderFault::UnknownVersion(version)),
+        let version = u32_at(bytes, 8);
+        if !is_known_version(version) {
+            return Err(HeaderFault::UnknownVersion(version));
         }
         let low = u128::from(u64_at(bytes, 16));
         let high = u128::from(u64_at(bytes, 24));
         Ok(SegmentHeader {
+            version,
             store: StoreId(high << 64 | low),
             index: u64_at(bytes, 32),
             generation: u64_at(bytes, 40),

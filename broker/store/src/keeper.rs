@@ -4,7 +4,8 @@
 //! into it moves no metadata. Invariants:
 //! 1. A file is called `spare-N.new` only once it is fully written and flushed.
 //! 2. A recycled segment loses its name durably before a byte of it is overwritten.
-//! 3. That no spare can be made for lack of space is an answer; any other failure stops the store.
+//! 3. A file that has a second name (a backup by hard links) is removed, never overwritten.
+//! 4. That no spare can be made for lack of space is an answer; any other failure stops the store.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -200,6 +201,7 @@ impl Shared {
     }
 
     fn retire(&self, name: &str, recycle: bool) {
+        let recycle = recycle && !self.is_shared(name);
         let spare = self.new_name();
         let done = if recycle {
             self.disk.rename(name, &spare).and_then(|()| self.disk.sync_folder(""))
@@ -214,6 +216,11 @@ impl Shared {
                 shelf.failure = Some(self.cause("take back", name, source));
             }
         }
+    }
+
+    /// Whether a backup may have the file too.
+    fn is_shared(&self, name: &str) -> bool {
+        !self.disk.open(name).and_then(|file| file.links()).is_ok_and(|links| links == 1)
     }
 
     fn new_name(&self) -> String {

@@ -45,6 +45,7 @@ pub mod simulated;
 mod store;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod varint;
 
 pub use batch::Batch;
@@ -57,3 +58,4 @@ pub use reader::Reader;
 pub use recovery::Recovery;
 pub use report::{DamagedRegion, RecoveryReport, UnprovenTail};
 pub use store::{Committed, Stats, Store};
+pub use upgrade::Upgrade;

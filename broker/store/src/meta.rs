@@ -12,7 +12,7 @@ use crc32c::{crc32c, crc32c_append};
 
 use crate::disk::{Disk, File};
 use crate::error::OpenError;
-use crate::format::FORMAT_VERSION;
+use crate::format::{FORMAT_VERSION, is_known_version};
 use crate::id::StoreId;
 
 /// The copies, in the order in which they are written.
@@ -24,6 +24,8 @@ const META_BYTES: usize = 72;
 /// What is known of a store without reading its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
+    /// Format version of the directory: no segment has a higher one.
+    pub(crate) version: u32,
     pub(crate) store: StoreId,
     /// Raised with each write; the higher of two intact copies counts.
     pub(crate) serial: u64,
@@ -52,7 +54,7 @@ impl Meta {
     fn encode(&self) -> [u8; META_BYTES] {
         let mut out = [0u8; META_BYTES];
         out[0..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[8..12].copy_from_slice(&self.version.to_le_bytes());
         out[16..32].copy_from_slice(&self.store.0.to_le_bytes());
         let numbers = [
             self.serial,
@@ -74,7 +76,7 @@ impl Meta {
             return Err(Fault::Broken);
         }
         let version = number_at(bytes, 8) as u32;
-        if version != FORMAT_VERSION {
+        if !is_known_version(version) {
             return Err(Fault::UnknownVersion(version));
         }
         let checksum = crc32c_append(crc32c(&bytes[0..12]), &bytes[16..]);
@@ -83,6 +85,7 @@ impl Meta {
         }
         let low = u128::from(number_at(bytes, 16));
         Ok(Meta {
+            version,
             store: StoreId(u128::from(number_at(bytes, 24)) << 64 | low),
             serial: number_at(bytes, 32),
             segment_bytes: number_at(bytes, 40),
@@ -108,6 +111,7 @@ impl Meta {
             let there = disk.open(name).and_then(|file| Ok((file.len()?, file)));
             if let Ok((bytes, file)) = there
                 && bytes == META_BYTES as u64
+                && file.links()? == 1
             {
                 file.write_at(&self.encode(), 0)?;
                 return file.sync_data();

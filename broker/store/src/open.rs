@@ -1,7 +1,7 @@
 //! Opening: recovery's findings made durable, in an order that any crash may interrupt.
 //!
 //! Order: read everything (nothing is changed before that, so that a refusal leaves no trace) →
-//! metadata with the raised counter → copies in quarantine → fresh segment that begins with the
+//! backup of an older format → metadata with the raised counter → copies in quarantine → fresh segment that begins with the
 //! unproven-but-intact tail → the old end is cut off → spares. A crash after any step leaves a
 //! directory from which the next open arrives at the same state.
 
@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use crate::disk::Disk;
 use crate::error::{CommitError, OpenError, StopCause};
 use crate::findings::{
-    empty, keep_damaged_meta, list, load_meta, new_damage, note_findings, open_segments, quarantine,
+    Listing, empty, keep_damaged_meta, list, load_meta, new_damage, note_findings, open_segments, quarantine,
     take_lock, tidy_files,
 };
 use crate::format::{
-    ALIGN, BATCH_HEADER, BatchHeader, DATA_START, Salt, SegmentHeader, new_generation, seal_batch,
+    ALIGN, BATCH_HEADER, BatchHeader, DATA_START, FORMAT_VERSION, Salt, SegmentHeader, new_generation,
+    seal_batch,
 };
 use crate::id::{Position, StoreId};
 use crate::install::install;
@@ -27,6 +28,7 @@ use crate::recovery::{LogFile, Recovered, Recovery, io_error, read_tail_batch, r
 use crate::report::RecoveryReport;
 use crate::segments::{Segment, Table};
 use crate::store::{Checkpoints, Counters, Fullness, Store};
+use crate::upgrade::{Upgrade, back_up, backups};
 
 /// Number of the first segment of a store.
 const FIRST_SEGMENT: u64 = 1;
@@ -59,6 +61,7 @@ impl Store {
         report.epoch_raised = !news.is_empty();
         meta.recovery_epoch += u64::from(report.epoch_raised);
         meta.start_counter += 1;
+        upgrade(&*disk, &listing, &files, &mut meta, &mut report)?;
         keep_damaged_meta(&*disk, &mut report)?;
         meta.write(&*disk)?;
         quarantine(&*disk, &mut report, &recovered, meta.segment_bytes)?;
@@ -77,6 +80,25 @@ impl Store {
         opening.cut_old_end(cut, &report)?;
         opening.finish(active, offset, recovered, news, report)
     }
+}
+
+/// Makes a backup of a directory of an older format; the version is durable with the metadata.
+fn upgrade(
+    disk: &dyn Disk,
+    listing: &Listing,
+    files: &[LogFile],
+    meta: &mut Meta,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    if meta.version < FORMAT_VERSION {
+        let (from, to) = (meta.version, FORMAT_VERSION);
+        let folder = (!files.is_empty()).then(|| back_up(disk, listing, files, from)).transpose()?;
+        let backup = folder.map(|folder| disk.root().join(folder));
+        report.upgraded = Some(Upgrade { from, to, backup });
+        meta.version = to;
+    }
+    report.backups = backups(disk)?.into_iter().map(|folder| disk.root().join(folder)).collect();
+    Ok(())
 }
 
 /// An open under way, everything read.
@@ -111,6 +133,7 @@ impl Opening {
         }
         let first = recovered.walk.tail.first();
         let header = SegmentHeader {
+            version: self.meta.version,
             store: self.meta.store,
             index,
             generation: new_generation(self.disk.random(), index),
@@ -199,7 +222,7 @@ impl Opening {
     }
 
     /// Cuts the old last segment where the fresh one continues, unless what lies behind could not
-    /// be copied aside.
+    /// be copied aside, or the file has a second name: what lies behind is void all the same.
     fn cut_old_end(&mut self, end: Position, report: &RecoveryReport) -> Result<(), OpenError> {
         let uncopied = report.unproven.as_ref().is_some_and(|tail| tail.copied_to.is_none());
         let segment_bytes = self.meta.segment_bytes;
@@ -210,7 +233,8 @@ impl Opening {
             return Ok(());
         }
         let offset = end.offset(segment_bytes);
-        if offset < old.bytes {
+        let is_shared = old.file.links().map_err(|e| io_error(&*self.disk, &old.name, "read", e))? > 1;
+        if offset < old.bytes && !is_shared {
             let cut = old.file.set_len(offset).and_then(|()| old.file.sync_data());
             cut.map_err(|e| io_error(&*self.disk, &old.name, "cut", e))?;
             old.bytes = offset;

@@ -3,6 +3,7 @@
 //! A full disk is no reason not to start: then the copy is left out, and so is the cut.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::disk::Disk;
@@ -36,23 +37,32 @@ fn copy_bytes(disk: &dyn Disk, name: &str, from: u64, to: u64, copy: &str) -> io
     }
     disk.create_folder(FOLDER)?;
     disk.sync_folder("")?;
-    let target = disk.create(copy)?;
-    let mut buffer = vec![0u8; CHUNK.min((to - from) as usize)];
-    let mut done = 0;
-    while from + done < to {
-        let wanted = buffer.len().min((to - from - done) as usize);
-        let got = source.read_at(&mut buffer[..wanted], from + done)?;
-        if got == 0 {
-            break;
-        }
-        target.write_at(&buffer[..got], done)?;
-        done += got as u64;
-    }
-    target.sync_data()?;
+    let done = copy_range(disk, name, from..to, copy)?;
     disk.sync_folder(FOLDER)?;
     Ok(done)
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Copies a range of a file, as much of it as is there, into a new file and flushes that; not its
+/// folder. How many bytes there were.
+pub(crate) fn copy_range(disk: &dyn Disk, name: &str, range: Range<u64>, copy: &str) -> io::Result<u64> {
+    let source = disk.open(name)?;
+    let end = range.end.min(source.len()?);
+    let target = disk.create(copy)?;
+    let mut buffer = vec![0u8; CHUNK.min(end.saturating_sub(range.start) as usize)];
+    let mut at = range.start;
+    while at < end {
+        let wanted = buffer.len().min((end - at) as usize);
+        let got = source.read_at(&mut buffer[..wanted], at)?;
+        if got == 0 {
+            break;
+        }
+        target.write_at(&buffer[..got], at - range.start)?;
+        at += got as u64;
+    }
+    target.sync_data()?;
+    Ok(at - range.start)
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

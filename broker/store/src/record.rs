@@ -251,10 +251,14 @@ fn put_bytes(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// The highest kind of record in format version 1.
+const KIND_MAX_VERSION_1: u8 = KNOWN_DAMAGE;
+
 /// The records of a body, in order.
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
     cursor: Cursor<'a>,
+    kind_max: u8,
 }
 
 impl<'a> Records<'a> {
@@ -262,8 +266,15 @@ impl<'a> Records<'a> {
         Records::starting_at(body, 0)
     }
 
+    /// The records of a batch in a segment of format `version`: a kind that came later is an
+    /// unknown one there.
+    pub(crate) fn of_version(body: &'a [u8], version: u32) -> Records<'a> {
+        let kind_max = if version == 1 { KIND_MAX_VERSION_1 } else { u8::MAX };
+        Records { kind_max, ..Records::new(body) }
+    }
+
     fn starting_at(body: &'a [u8], at: usize) -> Records<'a> {
-        Records { cursor: Cursor::new(body, at) }
+        Records { cursor: Cursor::new(body, at), kind_max: u8::MAX }
     }
 
     /// The next record and its offset in the body; lists go to `scratch`.
@@ -278,7 +289,11 @@ impl<'a> Records<'a> {
 
     fn read(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
         let cursor = &mut self.cursor;
-        Ok(match cursor.byte()? {
+        let kind = cursor.byte()?;
+        if kind > self.kind_max {
+            return Err(Malformed);
+        }
+        Ok(match kind {
             EVENT => return self.read_event(scratch),
             ACKED => return self.read_acked(),
             CREATE => Record::CreateMailbox(MailboxId(cursor.varint()?)),

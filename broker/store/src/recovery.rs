@@ -111,6 +111,7 @@ fn infer_header(head: &[u8], index: u64, store: StoreId, segment_bytes: u64) -> 
     let position = Position::new(index, DATA_START, segment_bytes);
     let generation = claimed_generation(first, position, store)?;
     Some(SegmentHeader {
+        version: FORMAT_VERSION,
         store,
         index,
         generation,
@@ -276,8 +277,12 @@ fn read_file(
     };
     let unknown = |_| OpenError::Damaged {
         path: disk.root().join(&file.name),
-        what: "an intact batch holds a record of unknown kind (a newer program wrote it?)".into(),
+        what: format!(
+            "an intact batch of format version {} holds a record of a kind that this version does not have",
+            file.header.version
+        ),
     };
+    replay.version = file.header.version;
     walk.stretch(&stretch, replay).map_err(unknown)
 }
 
@@ -324,6 +329,8 @@ struct Replay {
     /// The state is complete.
     is_based: bool,
     segment_bytes: u64,
+    /// Format version of the segment being read.
+    version: u32,
     scratch: Scratch,
 }
 
@@ -338,6 +345,7 @@ impl Replay {
             bytes_since_checkpoint: 0,
             is_based: false,
             segment_bytes,
+            version: FORMAT_VERSION,
             scratch: Scratch::default(),
         }
     }
@@ -404,7 +412,7 @@ impl Sink for Replay {
         self.bytes_since_checkpoint += batch.bytes as u64;
         let position = batch.header.position;
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut records = Records::new(batch.body);
+        let mut records = Records::of_version(batch.body, self.version);
         while let Some((at, record)) = records.next(&mut scratch)? {
             match record {
                 _ if is_checkpoint => self.on_checkpoint_record(&record, &scratch, position),

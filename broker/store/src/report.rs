@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::id::Position;
+use crate::upgrade::Upgrade;
 
 /// Damage before the durable mark: what was flushed cannot be read. It is copied aside, what is
 /// intact around it is kept.
@@ -72,6 +73,10 @@ pub struct RecoveryReport {
     pub entries_misfit: u64,
     /// The recovery epoch was raised because of the damage.
     pub epoch_raised: bool,
+    /// The directory had an older format version.
+    pub upgraded: Option<Upgrade>,
+    /// Backups that this or an earlier upgrade made; they stay until a person removes them.
+    pub backups: Vec<PathBuf>,
 }
 
 impl RecoveryReport {
@@ -129,8 +134,18 @@ impl fmt::Display for RecoveryReport {
         if self.epoch_raised {
             write!(f, "; the recovery epoch was raised")?;
         }
+        match &self.upgraded {
+            Some(upgrade) => write!(f, "; {upgrade}")?,
+            None if self.backups.is_empty() => {}
+            None => write!(f, "; the backup of an upgrade lies in {}", list_paths(&self.backups))?,
+        }
         Ok(())
     }
+}
+
+fn list_paths(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
 }
 
 fn write_damage(f: &mut fmt::Formatter<'_>, region: &DamagedRegion) -> fmt::Result {

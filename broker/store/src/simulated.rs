@@ -1,8 +1,8 @@
 //! A disk in memory that forgets what was not flushed, for tests and simulators.
 //!
 //! It models: bytes durable by sector of 512 and only after a flush of their file; names durable
-//! only after a flush of their folder; a crash at any operation; errors of writes and flushes; a
-//! full disk. After a failed flush the bytes read as written but are no longer to be flushed, as
+//! only after a flush of their folder; files with several names; a crash at any operation; errors of
+//! writes and flushes; a full disk. After a failed flush the bytes read as written but are no longer to be flushed, as
 //! Linux does. Switches make it lie about flushes, to prove that tests notice.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,8 @@ pub struct Faults {
     pub skip_file_flush: bool,
     /// Flushes of folders say yes and do nothing.
     pub skip_folder_flush: bool,
+    /// Files cannot have a second name.
+    pub no_links: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -53,6 +55,7 @@ enum NameChange {
     Set(String, usize),
     Remove(String),
     Rename(String, String, usize),
+    RenameFolder(String, String),
 }
 
 #[derive(Debug, Default)]
@@ -127,7 +130,9 @@ impl SimulatedDisk {
         let state = self.state();
         let picked = |change: &&NameChange| match change {
             NameChange::Set(name, _) | NameChange::Remove(name) => concerns(name),
-            NameChange::Rename(from, to, _) => concerns(from) || concerns(to),
+            NameChange::Rename(from, to, _) | NameChange::RenameFolder(from, to) => {
+                concerns(from) || concerns(to)
+            }
         };
         let of = |inode: &Inode| inode.dirty.len() + usize::from(inode.length_is_dirty);
         let files = state.names.iter().filter(|(name, _)| concerns(name));
@@ -173,15 +178,21 @@ impl SimulatedDisk {
         state.durable_names.remove(name);
     }
 
-    /// A disk with the same files, sharing nothing.
+    /// A disk with the same files, all of it durable, that shares nothing with this one.
     pub fn copy(&self) -> SimulatedDisk {
         let copy = SimulatedDisk::new();
-        for name in self.names() {
-            if let Some(bytes) = self.contents(&name) {
-                copy.overwrite(&name, bytes);
-            }
+        {
+            let (from, mut to) = (self.state(), copy.state());
+            let durable = |inode: &Inode| Inode {
+                bytes: inode.bytes.clone(),
+                durable: inode.bytes.clone(),
+                ..Inode::default()
+            };
+            to.inodes = from.inodes.iter().map(durable).collect();
+            to.names = from.names.clone();
+            to.durable_names = from.names.clone();
+            to.random = from.random;
         }
-        copy.state().random = self.state().random;
         copy
     }
 }
@@ -256,7 +267,18 @@ fn apply(names: &mut BTreeMap<String, usize>, change: &NameChange) {
             names.remove(from);
             names.insert(to.clone(), *inode);
         }
+        NameChange::RenameFolder(from, to) => {
+            for name in names_within(names, from) {
+                if let Some(inode) = names.remove(&name) {
+                    names.insert(format!("{to}{}", &name[from.len()..]), inode);
+                }
+            }
+        }
     }
+}
+
+fn names_within(names: &BTreeMap<String, usize>, folder: &str) -> Vec<String> {
+    names.keys().filter(|name| folder_of(name) == folder).cloned().collect()
 }
 
 impl Inode {
@@ -360,7 +382,8 @@ impl Disk for SimulatedDisk {
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let state = self.state();
         let within = state.names.keys().filter(|name| folder_of(name) == folder);
-        Ok(within.cloned().collect())
+        let prefix = if folder.is_empty() { 0 } else { folder.len() + 1 };
+        Ok(within.map(|name| name[prefix..].to_owned()).collect())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -383,12 +406,31 @@ impl Disk for SimulatedDisk {
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode, life }))
     }
 
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        if state.faults.no_links {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.names.insert(to.into(), inode);
+        state.changes.push(NameChange::Set(to.into(), inode));
+        Ok(())
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
-        let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.names.insert(to.into(), inode);
-        state.changes.push(NameChange::Rename(from.into(), to.into(), inode));
+        let change = match state.names.get(from) {
+            Some(&inode) => NameChange::Rename(from.into(), to.into(), inode),
+            None if names_within(&state.names, from).is_empty() => return Err(io::ErrorKind::NotFound.into()),
+            None => NameChange::RenameFolder(from.into(), to.into()),
+        };
+        apply(&mut state.names, &change);
+        state.changes.push(change);
         Ok(())
     }
 
@@ -410,7 +452,7 @@ impl Disk for SimulatedDisk {
         for change in changes {
             let name = match &change {
                 NameChange::Set(name, _) | NameChange::Remove(name) => name,
-                NameChange::Rename(_, to, _) => to,
+                NameChange::Rename(_, to, _) | NameChange::RenameFolder(_, to) => to,
             };
             if folder_of(name) == folder {
                 apply(&mut state.durable_names, &change);
@@ -476,6 +518,11 @@ impl File for SimulatedFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.state()?.inodes[self.inode].bytes.len() as u64)
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        let state = self.state()?;
+        Ok(state.names.values().filter(|&&inode| inode == self.inode).count() as u64)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {

@@ -396,6 +396,7 @@ impl Store {
             return Err(self.full("no segment is ready".into()));
         };
         let header = SegmentHeader {
+            version: self.meta.version,
             store: self.meta.store,
             index: self.next_index,
             generation: new_generation(self.disk.random(), self.next_index),

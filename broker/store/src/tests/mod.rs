@@ -7,3 +7,4 @@ mod faults;
 mod model;
 mod real;
 mod reclaim;
+mod upgrade;
