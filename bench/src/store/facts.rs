@@ -29,11 +29,12 @@ pub(crate) fn drain_log(dir: &Path, backlog: u64) -> Outcome<f64> {
     let begun = Instant::now();
     let (mut from, mut read) = (MailboxSequence(1), 0u64);
     loop {
-        let entries = reader.entries(MAILBOX, from, READ_ENTRIES);
-        let Some((last, _)) = entries.last() else { break };
+        let entries = reader.entries_within(MAILBOX, from, READ_ENTRIES, u64::MAX);
+        let Some((last, ..)) = entries.last() else { break };
         from = MailboxSequence(last.0 + 1);
-        for (_, position) in entries {
-            read += u64::from(reader.read(position)?.len() == EVENT_BYTES);
+        let wanted: Vec<_> = entries.iter().map(|&(_, position, bytes)| (position, bytes)).collect();
+        for event in reader.read_all(&wanted) {
+            read += u64::from(event?.len() == EVENT_BYTES);
         }
     }
     counted(read, backlog, begun)

@@ -107,6 +107,15 @@ impl Event {
     /// # Errors
     /// [`EventRecordError`].
     pub fn decode(record: &Bytes) -> Result<Event, EventRecordError> {
+        Event::decode_after(record, None)
+    }
+
+    /// As [`Event::decode`]; topic and origin are shared with the event read before where they are the
+    /// same, as they mostly are in a backlog.
+    ///
+    /// # Errors
+    /// [`EventRecordError`].
+    pub fn decode_after(record: &Bytes, before: Option<&Event>) -> Result<Event, EventRecordError> {
         let mut cursor = Cursor { bytes: record, at: 0 };
         match cursor.number()? {
             RECORD_VERSION => {}
@@ -116,12 +125,19 @@ impl Event {
         let (sequence, accepted_at) = (cursor.number()?, cursor.number()?);
         let deadline = cursor.number()?.checked_sub(1);
         let (recovery_epoch, counter) = (cursor.number()?, cursor.number()?);
-        let store = StoreId(cursor.array()?);
+        let epoch = Epoch { store: StoreId(cursor.array()?), recovery_epoch, counter };
         let authority = Fingerprint(cursor.array()?);
-        let publisher = PublisherId { name: cursor.text()?.to_owned(), authority };
-        let topic = Arc::from(cursor.text()?);
-        let epoch = Epoch { store, recovery_epoch, counter };
-        let origin = Arc::new(Origin { publisher, epoch });
+        let (name, topic) = (cursor.text()?, cursor.text()?);
+        let origin = before.map(|event| &event.origin).filter(|origin| {
+            let publisher = &origin.publisher;
+            origin.epoch == epoch && publisher.authority == authority && publisher.name == name
+        });
+        let origin = origin.map_or_else(
+            || Arc::new(Origin { publisher: PublisherId { name: name.to_owned(), authority }, epoch }),
+            Arc::clone,
+        );
+        let shared = before.map(|event| &event.topic).filter(|before| &***before == topic);
+        let topic = shared.map_or_else(|| Arc::from(topic), Arc::clone);
         let body = record.slice(cursor.at..);
         Ok(Event { topic, origin, sequence, class, accepted_at, deadline, body })
     }
@@ -204,6 +220,35 @@ mod tests {
     fn a_record_reads_back_equal() {
         for event in [event(), Event { deadline: None, class: Class::BestEffort, ..event() }] {
             assert_eq!(Event::decode(&record(&event).into()).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn what_is_shared_with_the_event_before_is_equal() {
+        let before = event();
+        let other = |change: fn(&mut Event)| {
+            let mut event = event();
+            change(&mut event);
+            event
+        };
+        let renamed = |event: &mut Event| {
+            let publisher = PublisherId { name: "tills".into(), ..event.origin.publisher.clone() };
+            event.origin = Arc::new(Origin { publisher, epoch: event.origin.epoch });
+        };
+        let reopened = |event: &mut Event| {
+            let epoch = Epoch { counter: 301, ..event.origin.epoch };
+            event.origin = Arc::new(Origin { publisher: event.origin.publisher.clone(), epoch });
+        };
+        for (event, topic, origin) in [
+            (other(|event| event.sequence = 1), true, true),
+            (other(|event| event.topic = "orders/us".into()), false, true),
+            (other(renamed), true, false),
+            (other(reopened), true, false),
+        ] {
+            let read = Event::decode_after(&record(&event).into(), Some(&before)).unwrap();
+            assert_eq!(read, event);
+            assert_eq!(Arc::ptr_eq(&read.topic, &before.topic), topic);
+            assert_eq!(Arc::ptr_eq(&read.origin, &before.origin), origin);
         }
     }
 

@@ -26,7 +26,9 @@ const HOT_BYTES_MAX: usize = 8 << 20;
 /// Above this an event gets memory of its own, so that it does not keep its read buffer alive.
 const HOT_DETACH_ABOVE_BYTES: usize = 256 << 10;
 /// Entries read from the disk at once.
-const COLD_ENTRIES_MAX: usize = 256;
+const COLD_ENTRIES_MAX: usize = 1024;
+/// Bytes of events read from the disk at once: a turn of its own size, since each costs a change of threads.
+const COLD_BYTES_MAX: u64 = 256 << 10;
 
 /// Whose mailbox it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +109,8 @@ pub(crate) struct Entry {
 pub(crate) enum Source {
     /// In memory.
     Hot(Arc<Event>),
-    /// On the disk.
-    Cold(Position),
+    /// On the disk, so many bytes.
+    Cold(Position, u32),
 }
 
 struct State {
@@ -231,7 +233,7 @@ impl Mailbox {
                 out.push(Entry { sequence, attempt, charged, source: Source::Hot(event) });
             }
         } else {
-            state.take_cold(&self.reader, self.id, bytes_max, &mut credit, out);
+            state.take_cold(&self.reader, self.id, &mut credit, out);
         }
         Some(credit.is_open() && state.delivery.is_behind())
     }
@@ -302,12 +304,11 @@ impl State {
         &mut self,
         reader: &Reader,
         id: MailboxId,
-        bytes_max: usize,
         credit: &mut fanal_core::Credit,
         out: &mut Vec<Entry>,
     ) {
         let next = MailboxSequence(self.delivery.next());
-        let bytes_max = credit.bytes_left().min(bytes_max as u64);
+        let bytes_max = credit.bytes_left().min(COLD_BYTES_MAX);
         let entries = reader.entries_within(fanal_store::MailboxId(id.0), next, COLD_ENTRIES_MAX, bytes_max);
         if entries.is_empty() {
             // Everything up to the tail was acked, expired or dropped meanwhile.
@@ -321,7 +322,7 @@ impl State {
             let charged = u64::from(bytes);
             credit.charge(charged);
             let attempt = self.delivery.on_started(sequence.0);
-            out.push(Entry { sequence: sequence.0, attempt, charged, source: Source::Cold(position) });
+            out.push(Entry { sequence: sequence.0, attempt, charged, source: Source::Cold(position, bytes) });
         }
     }
 }

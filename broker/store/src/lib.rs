@@ -38,6 +38,7 @@ mod reader;
 mod record;
 mod recovery;
 mod report;
+mod runs;
 mod scan;
 mod segments;
 #[cfg(any(test, feature = "simulation"))]

@@ -295,7 +295,7 @@ async fn read_entries(shared: &Arc<Shared>, entries: Vec<Entry>) -> Result<Vec<T
     for Entry { sequence, attempt, source, .. } in entries {
         match source {
             Source::Hot(event) => out.push(TurnEntry { sequence, attempt, outcome: Outcome::Event(event) }),
-            Source::Cold(position) => cold.push((sequence, attempt, position)),
+            Source::Cold(position, bytes) => cold.push(ColdEntry { sequence, attempt, position, bytes }),
         }
     }
     if !cold.is_empty() {
@@ -306,12 +306,22 @@ async fn read_entries(shared: &Arc<Shared>, entries: Vec<Entry>) -> Result<Vec<T
     Ok(out)
 }
 
-fn read_cold(reader: &Reader, entries: Vec<(u64, Option<u32>, Position)>) -> Result<Vec<TurnEntry>, Ending> {
-    let mut out = Vec::with_capacity(entries.len());
-    for (sequence, attempt, position) in entries {
-        let outcome = match reader.read(position) {
-            Ok(record) => match Event::decode(&record) {
-                Ok(event) => Outcome::Event(Arc::new(event)),
+/// An entry whose event is on the disk.
+struct ColdEntry {
+    sequence: u64,
+    attempt: Option<u32>,
+    position: Position,
+    bytes: u32,
+}
+
+fn read_cold(reader: &Reader, entries: Vec<ColdEntry>) -> Result<Vec<TurnEntry>, Ending> {
+    let wanted: Vec<_> = entries.iter().map(|entry| (entry.position, entry.bytes)).collect();
+    let mut out: Vec<TurnEntry> = Vec::with_capacity(entries.len());
+    let mut before: Option<Arc<Event>> = None;
+    for (ColdEntry { sequence, attempt, .. }, read) in entries.into_iter().zip(reader.read_all(&wanted)) {
+        let outcome = match read {
+            Ok(record) => match Event::decode_after(&record, before.as_deref()) {
+                Ok(event) => Outcome::Event(Arc::clone(before.insert(Arc::new(event)))),
                 Err(error) => {
                     tracing::error!(sequence, %error, "an event in the store cannot be decoded");
                     Outcome::Damaged

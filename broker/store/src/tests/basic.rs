@@ -118,3 +118,38 @@ fn a_transfer_that_does_not_fit_changes_nothing() {
     batch.event(&[b"below"], &[(TO, MailboxSequence(6))]);
     assert!(matches!(store.commit(batch), Err(CommitError::Invalid(_))));
 }
+
+#[test]
+fn events_read_together_are_what_each_is_by_itself() {
+    let disk = SimulatedDisk::new();
+    let (mut store, _) = Store::open_on(Arc::new(disk.clone()), small(), StoreId(7)).unwrap();
+    let mut batch = store.batch();
+    batch.create_mailbox(FROM);
+    store.commit(batch).unwrap();
+    // Sizes around a page, so that some lie far apart and segments change in between.
+    for sequence in 1..=200u64 {
+        let mut batch = store.batch();
+        let body = vec![sequence as u8; (sequence as usize * 37) % 3_000];
+        batch.event(&[&body], &[(FROM, MailboxSequence(sequence))]);
+        store.commit(batch).unwrap();
+    }
+    let reader = store.reader();
+    let entries = reader.entries_within(FROM, MailboxSequence(1), usize::MAX, u64::MAX);
+    assert_eq!(entries.len(), 200);
+    let mut wanted: Vec<_> = entries.iter().map(|&(_, position, bytes)| (position, bytes)).collect();
+    // Backwards and twice as well; a size that is wrong changes nothing.
+    wanted.extend(wanted.clone().into_iter().rev());
+    wanted.extend(entries.iter().map(|&(_, position, bytes)| (position, bytes / 2)));
+    // A place without an event.
+    wanted.push((crate::Position(entries[0].1.0 + 1), 10));
+    let together = reader.read_all(&wanted);
+    for ((position, _), read) in wanted.iter().zip(&together) {
+        match (reader.read(*position), read) {
+            (Ok(alone), Ok(read)) => assert_eq!(alone, read),
+            (alone, read) => {
+                assert_eq!(alone.unwrap_err().to_string(), read.as_ref().unwrap_err().to_string())
+            }
+        }
+    }
+    assert!(together.last().unwrap().is_err());
+}
