@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use crate::format::BATCH_HEADER;
 use crate::id::{EventIndex, MailboxId, MailboxSequence, RemovalIndex};
 use crate::record::{self, EventMark, Transfer};
+use crate::sets::Wide;
 
 /// Events, entries, acks, mailboxes and state records that one flush makes durable: after a crash
 /// all of them are there or none. Made by [`crate::Store::batch`].
@@ -16,6 +17,11 @@ pub struct Batch {
     pub(crate) bytes: Vec<u8>,
     pub(crate) records: u32,
     pub(crate) events: Vec<EventMark>,
+    /// Events with so many destinations that their set may be worth a definition.
+    pub(crate) wide: Vec<Wide>,
+    wide_from: usize,
+    /// Events that refer to a set.
+    pub(crate) referring: u32,
     removals: u32,
     /// Whether it may use the segments kept in reserve: it stores no event and makes no mailbox.
     pub(crate) is_essential: bool,
@@ -26,7 +32,26 @@ impl Batch {
     pub(crate) fn in_buffer(mut buffer: Vec<u8>) -> Batch {
         buffer.clear();
         buffer.resize(BATCH_HEADER, 0);
-        Batch { bytes: buffer, records: 0, events: Vec::new(), removals: 0, is_essential: true }
+        Batch {
+            bytes: buffer,
+            records: 0,
+            events: Vec::new(),
+            wide: Vec::new(),
+            wide_from: usize::MAX,
+            referring: 0,
+            removals: 0,
+            is_essential: true,
+        }
+    }
+
+    /// The batch with events from so many destinations on marked as wide.
+    pub(crate) fn wide_from(self, destinations: usize) -> Batch {
+        Batch { wide_from: destinations, ..self }
+    }
+
+    /// What is said of it beside its records.
+    pub(crate) fn bare(&self) -> Batch {
+        Batch { removals: self.removals, is_essential: self.is_essential, ..Batch::in_buffer(Vec::new()) }
     }
 
     /// Adds an event, its bytes being `parts` one after the other, stored once however many
@@ -35,6 +60,13 @@ impl Batch {
         self.is_essential = false;
         self.records += 1;
         let mark = record::put_event(&mut self.bytes, BATCH_HEADER, parts, entries);
+        if entries.len() >= self.wide_from {
+            self.wide.push(Wide {
+                event: self.events.len() as u32,
+                list: mark.list_at,
+                end: (self.bytes.len() - BATCH_HEADER) as u32,
+            });
+        }
         self.events.push(mark);
         EventIndex(self.events.len() as u32 - 1)
     }

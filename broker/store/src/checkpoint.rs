@@ -5,7 +5,7 @@
 
 use crate::batch::Batch;
 use crate::error::CommitError;
-use crate::format::{FLAG_CHECKPOINT, batch_bytes, segment_capacity};
+use crate::format::{FLAG_CHECKPOINT, segment_capacity};
 use crate::id::{MailboxSequence, Position};
 use crate::index::locked;
 use crate::record::{
@@ -104,8 +104,8 @@ impl CheckpointWriter<'_> {
 
     fn flush(&mut self) -> Result<Position, CommitError> {
         let batch = std::mem::replace(&mut self.batch, Batch::in_buffer(Vec::new()));
-        self.bytes += batch_bytes(batch.len_bytes()) as u64;
-        let Appended { position, buffer, .. } = self.store.append(batch, FLAG_CHECKPOINT)?;
+        let Appended { position, bytes, buffer, .. } = self.store.append(batch, FLAG_CHECKPOINT)?;
+        self.bytes += bytes;
         self.begin.get_or_insert(position);
         self.batch = Batch::in_buffer(buffer);
         Ok(position)

@@ -111,6 +111,7 @@ pub(crate) fn open_segments(
 pub(crate) fn empty(meta: &Meta) -> Recovered {
     Recovered {
         ledger: Ledger::new(meta.segment_bytes),
+        sets: Default::default(),
         state: Vec::new(),
         walk: Default::default(),
         checkpoints: (Position(0), Position(0)),
@@ -136,6 +137,7 @@ pub(crate) fn note_findings(
     report.checkpoint_fell_back = recovered.fell_back;
     report.batches = recovered.walk.batches;
     report.entries_misfit = recovered.ledger.misfits;
+    report.events_unresolved = recovered.ledger.unresolved;
     let path = |index: u64| disk.root().join(segment_name(index));
     for (index, entries) in recovered.ledger.live() {
         if !listing.segments.iter().any(|(there, _)| *there == index) {

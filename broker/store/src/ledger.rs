@@ -11,6 +11,7 @@ use crate::format::BATCH_HEADER;
 use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::index::{Index, Mailbox, locked};
 use crate::record::{LiveEntry, Record, Records, Scratch, Transfer};
+use crate::sets::SetTable;
 use crate::varint::Malformed;
 
 /// See the module.
@@ -23,6 +24,8 @@ pub(crate) struct Ledger {
     emptied: bool,
     /// Entries that did not fit the mailbox, which only damage can bring about.
     pub(crate) misfits: u64,
+    /// Events whose destinations cannot be told, which only damage can bring about.
+    pub(crate) unresolved: u64,
     scratch: Scratch,
 }
 
@@ -34,6 +37,7 @@ impl Ledger {
             segment_bytes,
             emptied: false,
             misfits: 0,
+            unresolved: 0,
             scratch: Scratch::default(),
         }
     }
@@ -48,6 +52,11 @@ impl Ledger {
         self.live.iter().map(|(index, count)| (*index, *count))
     }
 
+    /// The definitions of the segment that was written last.
+    pub(crate) fn sets(&self) -> &SetTable {
+        &self.scratch.sets
+    }
+
     /// Whether a segment lost its last live entry since the last call.
     pub(crate) fn take_emptied(&mut self) -> bool {
         std::mem::take(&mut self.emptied)
@@ -57,6 +66,7 @@ impl Ledger {
     /// out. State and checkpoint records change nothing here. O(records + entries).
     pub(crate) fn apply_body(&mut self, body: &[u8], batch: Position) -> Result<Vec<u64>, Malformed> {
         let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.sets.enter(batch.segment(self.segment_bytes));
         let mut records = Records::new(body);
         let mut removed = Vec::new();
         while let Some((at, record)) = records.next(&mut scratch)? {
@@ -75,6 +85,7 @@ impl Ledger {
     ) -> Option<u64> {
         match *record {
             Record::Event { body } => self.add_event(body.len() as u32, &scratch.entries, position),
+            Record::Unresolved { .. } => self.unresolved += 1,
             Record::Acked { mailbox, first, last } => return Some(self.ack(mailbox, first, last)),
             Record::Transfer(transfer) => return Some(self.transfer(&transfer)),
             Record::CreateMailbox(mailbox) => {

@@ -41,6 +41,7 @@ mod report;
 mod runs;
 mod scan;
 mod segments;
+mod sets;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulated;
 mod store;

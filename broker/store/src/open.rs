@@ -15,7 +15,7 @@ use crate::findings::{
     take_lock, tidy_files,
 };
 use crate::format::{
-    ALIGN, BATCH_HEADER, BatchHeader, DATA_START, FORMAT_VERSION, Salt, SegmentHeader, new_generation,
+    ALIGN, BATCH_HEADER, BatchHeader, DATA_START, FORMAT_VERSION, SegmentHeader, batch_bytes, new_generation,
     seal_batch,
 };
 use crate::id::{Position, StoreId};
@@ -24,9 +24,11 @@ use crate::keeper::{Keeper, MakeError};
 use crate::meta::Meta;
 use crate::options::Options;
 use crate::record::{put_known_damage, reseal_events};
-use crate::recovery::{LogFile, Recovered, Recovery, io_error, read_tail_batch, recover};
+use crate::recovery::{LogFile, Recovered, Recovery, TailBody, io_error, read_tail_batch, recover};
 use crate::report::RecoveryReport;
+use crate::scan::TailBatch;
 use crate::segments::{Segment, Table};
+use crate::sets::{SetBook, missing_sets};
 use crate::store::{Checkpoints, Counters, Fullness, Store};
 use crate::upgrade::{Upgrade, back_up, backups};
 
@@ -123,11 +125,15 @@ impl Opening {
     ) -> Result<(Segment, u64), OpenError> {
         let index = self.next_index;
         let begin = Position::new(index, DATA_START, self.meta.segment_bytes);
-        if !recovered.walk.tail.is_empty() {
-            recovered.ledger.relocate(cut, begin);
+        let tail = self.read_tail(recovered)?;
+        let preface = self.preface(&tail, recovered)?;
+        let preface_bytes: usize = preface.iter().map(|batch| batch_bytes(batch.body.len())).sum();
+        if !tail.is_empty() {
+            let moved = Position(begin.0 + preface_bytes as u64);
+            recovered.ledger.relocate(cut, moved);
             for checkpoint in [&mut recovered.checkpoints.0, &mut recovered.checkpoints.1] {
                 if *checkpoint >= cut {
-                    *checkpoint = Position(checkpoint.0 - cut.0 + begin.0);
+                    *checkpoint = Position(checkpoint.0 - cut.0 + moved.0);
                 }
             }
         }
@@ -145,46 +151,61 @@ impl Opening {
             segment_bytes: self.meta.segment_bytes,
             file_bytes: self.meta.segment_bytes,
         };
-        let payload = self.rewrite_tail(recovered, &header.salt(), begin, report)?;
+        report.batches_rewritten += tail.len() as u64;
+        let payload = self.rewrite(preface.into_iter().chain(tail), &header, recovered)?;
         let (spare, file_bytes) = self.take_spare(payload.len() as u64)?;
         let header = SegmentHeader { file_bytes, ..header };
         let segment = install(&*self.disk, &spare, &header, &payload).map_err(|e| stopped(&e))?;
         Ok((segment, DATA_START + payload.len() as u64))
     }
 
-    /// The tail's batches as they will lie from `begin` on. They keep their lengths, so that all
-    /// positions move alike.
-    fn rewrite_tail(
-        &self,
-        recovered: &mut Recovered,
-        salt: &Salt,
-        begin: Position,
-        report: &mut RecoveryReport,
-    ) -> Result<Vec<u8>, OpenError> {
-        let mut payload = Vec::new();
-        let mut chain = recovered.walk.tail.first().map_or(recovered.walk.chain(), |b| b.chain);
-        for batch in std::mem::take(&mut recovered.walk.tail) {
-            let file = self
-                .files
-                .last()
-                .filter(|file| file.header.index == batch.position.segment(self.meta.segment_bytes));
+    /// The bodies of the tail's batches.
+    fn read_tail(&self, recovered: &Recovered) -> Result<Vec<TailBody>, OpenError> {
+        let read = |batch: &TailBatch| {
+            let segment = batch.position.segment(self.meta.segment_bytes);
+            let file = self.files.last().filter(|file| file.header.index == segment);
             let read = file.map(|file| read_tail_batch(&*self.disk, file, batch.position));
-            let Some((mut body, records, flags)) = read.transpose()?.flatten() else {
-                return Err(self.unreadable("the last batch reads differently each time"));
-            };
+            let read = read.transpose()?.flatten();
+            read.ok_or_else(|| self.unreadable("the last batch reads differently each time"))
+        };
+        recovered.walk.tail.iter().map(read).collect()
+    }
+
+    /// What the tail refers to in the segment that it leaves, in two copies: the loss of one batch
+    /// must not take the tail's destinations with it.
+    fn preface(&self, tail: &[TailBody], recovered: &Recovered) -> Result<Vec<TailBody>, OpenError> {
+        let missing = missing_sets(tail.iter().map(|batch| &batch.body[..]), &recovered.sets);
+        let missing = missing.map_err(|_| self.unreadable("the last batch holds unknown records"))?;
+        let batch = missing.map(|(body, records)| TailBody { body, records, flags: 0 });
+        Ok(batch.map_or(Vec::new(), |batch| vec![batch.clone(), batch]))
+    }
+
+    /// Batches as they will lie in the segment with `header`. They keep their lengths, so that all
+    /// positions in the tail move alike.
+    fn rewrite(
+        &self,
+        batches: impl Iterator<Item = TailBody>,
+        header: &SegmentHeader,
+        recovered: &mut Recovered,
+    ) -> Result<Vec<u8>, OpenError> {
+        let begin = Position::new(header.index, DATA_START, self.meta.segment_bytes);
+        let salt = header.salt();
+        let mut payload = Vec::new();
+        let (mut number, mut chain) = (header.first_number, header.chain);
+        for TailBody { mut body, records, flags } in batches {
             let position = Position(begin.0 + payload.len() as u64);
             let body_offset = position.offset(self.meta.segment_bytes) + BATCH_HEADER as u64;
-            let resealed = reseal_events(&mut body, body_offset, salt);
+            let resealed = reseal_events(&mut body, body_offset, &salt);
             resealed.map_err(|_| self.unreadable("the last batch holds unknown records"))?;
             let mut bytes = vec![0u8; BATCH_HEADER];
             bytes.extend_from_slice(&body);
-            let header =
-                BatchHeader { position, number: batch.number, durable_end: begin, records, chain, flags };
-            chain = seal_batch(&mut bytes, &header, salt);
+            // The segment gets its name only once all of this is durable: `install`.
+            let header = BatchHeader { position, number, durable_end: position, records, chain, flags };
+            chain = seal_batch(&mut bytes, &header, &salt);
+            number += 1;
             payload.extend_from_slice(&bytes);
-            report.batches_rewritten += 1;
         }
-        recovered.walk.set_chain(chain);
+        recovered.walk.go_on(number, chain);
         Ok(payload)
     }
 
@@ -288,6 +309,7 @@ impl Opening {
                 bytes: 0,
             },
             disk: self.disk,
+            sets: SetBook::new(self.options.set_bytes_max, recovered.sets.next_number()),
             options: self.options,
             meta: self.meta,
             table,

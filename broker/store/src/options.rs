@@ -14,6 +14,12 @@ pub struct Options {
     pub reserve_segments: usize,
     /// Most bytes of segments that the store makes, as though the disk ended there. Default none.
     pub bytes_max: Option<u64>,
+    /// An event with so many destinations or more has their set logged once, where it repeats
+    /// (at least 2). Default 8.
+    pub set_destinations_min: usize,
+    /// Memory for the sets of one segment, 16 bytes a destination; what does not fit is logged with
+    /// each event. Default 16 MiB.
+    pub set_bytes_max: usize,
     /// Who makes and recycles segments. Default [`Housekeeping::Thread`].
     pub housekeeping: Housekeeping,
 }
@@ -36,6 +42,7 @@ impl Options {
         self.segment_bytes = bytes - bytes % PAGE;
         self.reserve_segments = self.reserve_segments.clamp(1, 64);
         self.checkpoint_after_bytes = self.checkpoint_after_bytes.max(PAGE);
+        self.set_destinations_min = self.set_destinations_min.max(2);
         self
     }
 }
@@ -47,6 +54,8 @@ impl Default for Options {
             checkpoint_after_bytes: 128 << 20,
             reserve_segments: 2,
             bytes_max: None,
+            set_destinations_min: 8,
+            set_bytes_max: 16 << 20,
             housekeeping: Housekeeping::Thread,
         }
     }

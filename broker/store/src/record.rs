@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use crate::format::Salt;
 use crate::id::{MailboxId, MailboxSequence, Position};
+use crate::sets::{Destinations, Exception, SetTable, resolve};
 use crate::varint::{Cursor, Malformed, put, unzigzag, zigzag};
 
 const EVENT: u8 = 1;
@@ -22,6 +23,8 @@ const CHECKPOINT_ENTRIES: u8 = 9;
 const CHECKPOINT_END: u8 = 10;
 const KNOWN_DAMAGE: u8 = 11;
 const TRANSFER: u8 = 12;
+const SET: u8 = 13;
+const EVENT_SET: u8 = 14;
 
 /// Most bytes of an event record before its body: kind, length, checksum.
 pub(crate) const EVENT_HEAD_MAX: usize = 1 + 10 + 4;
@@ -63,6 +66,14 @@ pub(crate) enum Record<'a> {
         to: Position,
     },
     Transfer(Transfer),
+    /// A set of destinations; it stands in [`Scratch::sets`] from now on.
+    Set,
+    /// An event whose entries were to be found by a definition that cannot be read.
+    Unresolved {
+        body: &'a [u8],
+        /// The definition.
+        set: u64,
+    },
 }
 
 /// Live entries of a range that go to the end of another mailbox. Their numbers keep their
@@ -107,6 +118,17 @@ pub(crate) struct LiveEntry {
 pub(crate) struct Scratch {
     pub(crate) entries: Vec<(MailboxId, MailboxSequence)>,
     pub(crate) live: Vec<LiveEntry>,
+    /// Definitions of the segment that is read: not of one record, but of all before it.
+    pub(crate) sets: SetTable,
+    exceptions: Vec<Exception>,
+}
+
+/// What stands in place of entries: a definition, and how the event differs from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SetReference {
+    pub(crate) number: u64,
+    pub(crate) ordinal: u64,
+    pub(crate) exceptions: Vec<Exception>,
 }
 
 /// Where an event's checksum lies in a body, and its value before sealing.
@@ -117,6 +139,21 @@ pub(crate) struct EventMark {
     /// Offset of the checksum in the body.
     checksum_at: u32,
     checksum: u32,
+    /// Offset of the entries in the body.
+    pub(crate) list_at: u32,
+}
+
+impl EventMark {
+    /// The mark once what lay at `old` of the body lies at `new`.
+    pub(crate) fn moved(&self, old: usize, new: usize) -> EventMark {
+        let moved = |at: u32| (at as usize + new - old) as u32;
+        EventMark {
+            at: moved(self.at),
+            checksum_at: moved(self.checksum_at),
+            list_at: moved(self.list_at),
+            ..*self
+        }
+    }
 }
 
 /// Appends an event to `out`, whose body begins at `body_start`.
@@ -137,12 +174,13 @@ pub(crate) fn put_event(
         checksum = crc32c::crc32c_append(checksum, part);
         out.extend_from_slice(part);
     }
+    let list_at = (out.len() - body_start) as u32;
     put(out, entries.len() as u64);
     for (mailbox, sequence) in entries {
         put(out, mailbox.0);
         put(out, sequence.0);
     }
-    EventMark { at: at as u32, checksum_at: checksum_at as u32, checksum }
+    EventMark { at: at as u32, checksum_at: checksum_at as u32, checksum, list_at }
 }
 
 /// Writes an event's checksum into `body` for a body that begins at `body_offset` of its segment.
@@ -161,16 +199,62 @@ pub(crate) fn reseal_events(body: &mut [u8], body_offset: u64, salt: &Salt) -> R
         let mut reader = Records::starting_at(body, at);
         let record = reader.next(&mut scratch)?;
         let end = reader.cursor.at();
-        if let Some((_, Record::Event { body: event })) = record {
+        if let Some((_, Record::Event { body: event } | Record::Unresolved { body: event, .. })) = record {
             let mut cursor = Cursor::new(body, at + 1);
             cursor.varint()?;
-            let mark =
-                EventMark { at: at as u32, checksum_at: cursor.at() as u32, checksum: crc32c::crc32c(event) };
-            seal_event(body, &mark, body_offset, salt);
+            let checksum_at = cursor.at() as u32;
+            let checksum = crc32c::crc32c(event);
+            seal_event(
+                body,
+                &EventMark { at: at as u32, checksum_at, checksum, list_at: 0 },
+                body_offset,
+                salt,
+            );
         }
         at = end;
     }
     Ok(())
+}
+
+/// The entries that lie at `at` of a body.
+pub(crate) fn read_entries(body: &[u8], at: usize) -> Result<Vec<(MailboxId, MailboxSequence)>, Malformed> {
+    let mut entries = Vec::new();
+    Records::starting_at(body, at).read_entries(&mut entries)?;
+    Ok(entries)
+}
+
+/// Makes an event record whose entries were left out one that refers to a set.
+pub(crate) fn turn_into_set_event(record: &mut [u8]) {
+    if let Some(kind) = record.first_mut() {
+        *kind = EVENT_SET;
+    }
+}
+
+/// Appends what refers to a set, in place of entries.
+pub(crate) fn put_set_reference(out: &mut Vec<u8>, reference: &SetReference) {
+    put(out, reference.number);
+    put(out, reference.ordinal);
+    put(out, reference.exceptions.len() as u64);
+    let mut at = 0;
+    for exception in &reference.exceptions {
+        put(out, (exception.first - at) as u64);
+        put(out, exception.count as u64);
+        put(out, exception.more);
+        at = exception.first + exception.count;
+    }
+}
+
+/// Appends a definition: mailboxes and bases as differences to the one before.
+pub(crate) fn put_set(out: &mut Vec<u8>, number: u64, set: &Destinations) {
+    out.push(SET);
+    put(out, number);
+    put(out, set.len() as u64);
+    let (mut mailbox, mut base) = (0u64, 0u64);
+    for (id, at) in set {
+        put(out, id.0.wrapping_sub(mailbox));
+        put(out, zigzag(at.wrapping_sub(base) as i64));
+        (mailbox, base) = (id.0, *at);
+    }
 }
 
 pub(crate) fn put_acked(out: &mut Vec<u8>, mailbox: MailboxId, range: &RangeInclusive<u64>) {
@@ -295,6 +379,8 @@ impl<'a> Records<'a> {
         }
         Ok(match kind {
             EVENT => return self.read_event(scratch),
+            EVENT_SET => return self.read_set_event(scratch),
+            SET => return self.read_set(scratch),
             ACKED => return self.read_acked(),
             CREATE => Record::CreateMailbox(MailboxId(cursor.varint()?)),
             REMOVE => Record::RemoveMailbox(MailboxId(cursor.varint()?)),
@@ -326,16 +412,62 @@ impl<'a> Records<'a> {
     }
 
     fn read_event(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
+        let body = self.read_event_body()?;
+        scratch.entries.clear();
+        self.read_entries(&mut scratch.entries)?;
+        Ok(Record::Event { body })
+    }
+
+    fn read_event_body(&mut self) -> Result<&'a [u8], Malformed> {
         let count = self.cursor.varint()?;
         self.cursor.u32()?;
-        let body = self.cursor.take(count)?;
-        scratch.entries.clear();
+        self.cursor.take(count)
+    }
+
+    fn read_entries(&mut self, entries: &mut Vec<(MailboxId, MailboxSequence)>) -> Result<(), Malformed> {
         for _ in 0..self.cursor.varint()? {
             let mailbox = MailboxId(self.cursor.varint()?);
             let sequence = MailboxSequence(self.cursor.varint()?);
-            scratch.entries.push((mailbox, sequence));
+            entries.push((mailbox, sequence));
+        }
+        Ok(())
+    }
+
+    fn read_set_event(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
+        let body = self.read_event_body()?;
+        let set = self.cursor.varint()?;
+        let ordinal = self.cursor.varint()?;
+        scratch.exceptions.clear();
+        let mut at = 0usize;
+        for _ in 0..self.cursor.varint()? {
+            let first = at.checked_add(self.index()?).ok_or(Malformed)?;
+            let count = self.index()?;
+            scratch.exceptions.push(Exception { first, count, more: self.cursor.varint()? });
+            at = first.checked_add(count).ok_or(Malformed)?;
+        }
+        scratch.entries.clear();
+        match scratch.sets.get(set) {
+            Some(found) => resolve(found, ordinal, &scratch.exceptions, &mut scratch.entries),
+            None => return Ok(Record::Unresolved { body, set }),
         }
         Ok(Record::Event { body })
+    }
+
+    fn index(&mut self) -> Result<usize, Malformed> {
+        usize::try_from(self.cursor.varint()?).map_err(|_| Malformed)
+    }
+
+    fn read_set(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
+        let number = self.cursor.varint()?;
+        let mut set = Vec::new();
+        let (mut mailbox, mut base) = (0u64, 0u64);
+        for _ in 0..self.cursor.varint()? {
+            mailbox = mailbox.wrapping_add(self.cursor.varint()?);
+            base = base.wrapping_add(unzigzag(self.cursor.varint()?) as u64);
+            set.push((MailboxId(mailbox), base));
+        }
+        scratch.sets.define(number, set);
+        Ok(Record::Set)
     }
 
     fn read_acked(&mut self) -> Result<Record<'a>, Malformed> {
@@ -384,7 +516,7 @@ pub(crate) struct EventHead {
 /// Reads the head of an event record from its first bytes.
 pub(crate) fn read_event_head(bytes: &[u8]) -> Result<EventHead, Malformed> {
     let mut cursor = Cursor::new(bytes, 0);
-    if cursor.byte()? != EVENT {
+    if !matches!(cursor.byte()?, EVENT | EVENT_SET) {
         return Err(Malformed);
     }
     let body_bytes = cursor.varint()?;

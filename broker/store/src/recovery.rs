@@ -20,6 +20,7 @@ use crate::ledger::{Ledger, record_position};
 use crate::record::{CheckpointTotals, Record, Records, Scratch};
 use crate::report::RecoveryReport;
 use crate::scan::{Damage, Sink, Stretch, Walk};
+use crate::sets::SetTable;
 use crate::varint::Malformed;
 
 /// What an open found.
@@ -128,6 +129,8 @@ fn infer_header(head: &[u8], index: u64, store: StoreId, segment_bytes: u64) -> 
 /// What the log says.
 pub(crate) struct Recovered {
     pub(crate) ledger: Ledger,
+    /// Definitions of the last segment.
+    pub(crate) sets: SetTable,
     pub(crate) state: Vec<Vec<u8>>,
     pub(crate) walk: Walk,
     /// The last complete checkpoint and the one before it, 0 for none.
@@ -160,6 +163,7 @@ pub(crate) fn recover(
         if replay.is_based {
             let checkpoints = last_two(&replay.complete, hints);
             return Ok(Recovered {
+                sets: replay.scratch.sets,
                 ledger: replay.ledger,
                 state: replay.state,
                 walk,
@@ -286,18 +290,30 @@ fn read_file(
     walk.stretch(&stretch, replay).map_err(unknown)
 }
 
+/// The body of a batch that is to be written anew.
+#[derive(Clone, Debug)]
+pub(crate) struct TailBody {
+    pub(crate) body: Vec<u8>,
+    pub(crate) records: u32,
+    pub(crate) flags: u32,
+}
+
 /// The body of an intact batch, to be written anew.
 pub(crate) fn read_tail_batch(
     disk: &dyn Disk,
     file: &LogFile,
     position: Position,
-) -> Result<Option<(Vec<u8>, u32, u32)>, OpenError> {
+) -> Result<Option<TailBody>, OpenError> {
     let offset = position.offset(file.header.segment_bytes);
     let mut bytes = vec![0u8; file.bytes.saturating_sub(offset) as usize];
     let got = file.file.read_at(&mut bytes, offset);
     let got = got.map_err(|source| io_error(disk, &file.name, "read", source))?;
     let batch = read_batch(&bytes[..got], position, &file.salt());
-    Ok(batch.map(|batch| (batch.body.to_vec(), batch.header.records, batch.header.flags)))
+    Ok(batch.map(|batch| TailBody {
+        body: batch.body.to_vec(),
+        records: batch.header.records,
+        flags: batch.header.flags,
+    }))
 }
 
 pub(crate) fn io_error(
@@ -412,6 +428,7 @@ impl Sink for Replay {
         self.bytes_since_checkpoint += batch.bytes as u64;
         let position = batch.header.position;
         let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.sets.enter(position.segment(self.segment_bytes));
         let mut records = Records::of_version(batch.body, self.version);
         while let Some((at, record)) = records.next(&mut scratch)? {
             match record {

@@ -71,6 +71,8 @@ pub struct RecoveryReport {
     pub meta_repaired: Vec<PathBuf>,
     /// Entries that did not fit their mailbox (only damage brings that about).
     pub entries_misfit: u64,
+    /// Events whose destinations stood in batches that are all damaged.
+    pub events_unresolved: u64,
     /// The recovery epoch was raised because of the damage.
     pub epoch_raised: bool,
     /// The directory had an older format version.
@@ -89,6 +91,7 @@ impl RecoveryReport {
             && self.headers_repaired.is_empty()
             && self.meta_repaired.is_empty()
             && self.entries_misfit == 0
+            && self.events_unresolved == 0
             && !self.checkpoint_fell_back
     }
 
@@ -130,6 +133,9 @@ impl fmt::Display for RecoveryReport {
         }
         if self.entries_misfit > 0 {
             write!(f, "; {} entries did not fit their mailbox", self.entries_misfit)?;
+        }
+        if self.events_unresolved > 0 {
+            write!(f, "; DAMAGE: the destinations of {} events cannot be read", self.events_unresolved)?;
         }
         if self.epoch_raised {
             write!(f, "; the recovery epoch was raised")?;

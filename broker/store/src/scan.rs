@@ -85,8 +85,9 @@ impl Walk {
         self.chain.unwrap_or(0)
     }
 
-    /// States what the next batch's `chain` shows, after the tail was written anew.
-    pub(crate) fn set_chain(&mut self, chain: u32) {
+    /// States what the next batch shows, after the tail was written anew.
+    pub(crate) fn go_on(&mut self, number: u64, chain: u32) {
+        self.next_number = Some(number);
         self.chain = Some(chain);
     }
 

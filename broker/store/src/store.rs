@@ -27,6 +27,7 @@ use crate::reader::Reader;
 use crate::record::seal_event;
 use crate::recovery::Recovery;
 use crate::segments::{Segment, Table, segment_name};
+use crate::sets::SetBook;
 
 /// Segments taken back after one commit at most, so that none waits long.
 const RECLAIM_PER_COMMIT: usize = 4;
@@ -49,6 +50,7 @@ pub struct Store {
     pub(crate) chain: u32,
     pub(crate) table: Arc<Table>,
     pub(crate) ledger: Ledger,
+    pub(crate) sets: SetBook,
     pub(crate) keeper: Keeper,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) fullness: Fullness,
@@ -87,6 +89,7 @@ pub(crate) struct Counters {
     pub(crate) flushes: u64,
     pub(crate) batches: u64,
     pub(crate) events: u64,
+    pub(crate) events_by_set: u64,
     pub(crate) bytes_written: u64,
     pub(crate) checkpoints: u64,
     pub(crate) reclaimed: u64,
@@ -111,6 +114,8 @@ pub(crate) struct Appended {
     pub(crate) positions: Vec<Position>,
     /// How many entries each removal in it took out.
     pub(crate) removed: Vec<u64>,
+    /// Bytes that the batch takes.
+    pub(crate) bytes: u64,
     /// Its buffer.
     pub(crate) buffer: Vec<u8>,
 }
@@ -130,6 +135,8 @@ pub struct Stats {
     pub batches: u64,
     /// Events written.
     pub events: u64,
+    /// Of those, how many refer to a set of destinations that was logged before.
+    pub events_by_set: u64,
     /// Bytes written into the log.
     pub bytes_written: u64,
     /// Complete checkpoints written.
@@ -170,7 +177,7 @@ impl Store {
     /// An empty batch.
     pub fn batch(&self) -> Batch {
         let mut kept = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        Batch::in_buffer(std::mem::take(&mut kept))
+        Batch::in_buffer(std::mem::take(&mut kept)).wide_from(self.options.set_destinations_min)
     }
 
     /// A view for other threads.
@@ -192,9 +199,8 @@ impl Store {
         }
         let checked = self.ledger.validate(&batch.bytes[BATCH_HEADER..]);
         checked.map_err(|_| self.own_fault("check"))??;
-        let bytes = batch_bytes(batch.len_bytes()) as u64;
         let events = batch.events.len() as u64;
-        let Appended { positions, removed, buffer, .. } = self.append(batch, 0)?;
+        let Appended { positions, removed, buffer, bytes, .. } = self.append(batch, 0)?;
         self.counters.events += events;
         self.checkpoints.bytes_since += bytes;
         if buffer.capacity() <= BUFFER_KEPT_MAX {
@@ -231,6 +237,7 @@ impl Store {
     /// As [`Store::commit`]; on an error the checkpoint before stays in force.
     pub fn checkpoint(&mut self, state: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), CommitError> {
         self.check_alive()?;
+        self.sets.forget();
         let written = checkpoint::write(self, state)?;
         self.checkpoints = Checkpoints {
             last: written.begin,
@@ -256,6 +263,7 @@ impl Store {
             flushes: self.counters.flushes,
             batches: self.counters.batches,
             events: self.counters.events,
+            events_by_set: self.counters.events_by_set,
             bytes_written: self.counters.bytes_written,
             checkpoints: self.counters.checkpoints,
             reclaimed: self.counters.reclaimed,
@@ -309,13 +317,14 @@ impl Store {
     }
 
     /// Writes, flushes and applies a batch.
-    pub(crate) fn append(&mut self, mut batch: Batch, flags: u32) -> Result<Appended, CommitError> {
+    pub(crate) fn append(&mut self, batch: Batch, flags: u32) -> Result<Appended, CommitError> {
         let bytes = batch_bytes(batch.len_bytes()) as u64;
         let limit = segment_capacity(self.segment_bytes());
         if bytes > limit {
             return Err(CommitError::BatchTooLarge { got: bytes, limit });
         }
-        self.make_room(bytes, batch.is_essential)?;
+        let mut batch = self.place(batch)?;
+        let bytes = batch_bytes(batch.len_bytes()) as u64;
         let position = self.end();
         let body_bytes = batch.len_bytes();
         let checksum = self.seal(&mut batch, position, flags);
@@ -329,12 +338,33 @@ impl Store {
         self.counters.flushes += 1;
         self.counters.batches += 1;
         self.counters.bytes_written += bytes;
+        self.counters.events_by_set += u64::from(batch.referring);
         let body = &batch.bytes[BATCH_HEADER..BATCH_HEADER + body_bytes];
         let applied = self.ledger.apply_body(body, position);
         let removed = applied.map_err(|_| self.own_fault("apply"))?;
         let place = |mark: &crate::record::EventMark| record_position(position, mark.at as usize);
         let positions = batch.events.iter().map(place).collect();
-        Ok(Appended { position, positions, removed, buffer: batch.bytes })
+        Ok(Appended { position, positions, removed, bytes, buffer: batch.bytes })
+    }
+
+    /// Makes room for a batch; the batch as it goes there, its sets in place of lists where they
+    /// repeat.
+    fn place(&mut self, batch: Batch) -> Result<Batch, CommitError> {
+        let encoded = self.encode_sets(&batch);
+        let here = self.active.index;
+        let bytes = |batch: &Batch| batch_bytes(batch.len_bytes()) as u64;
+        self.make_room(bytes(encoded.as_ref().unwrap_or(&batch)), batch.is_essential)?;
+        if self.active.index == here {
+            return Ok(encoded.unwrap_or(batch));
+        }
+        // Nothing is defined in the new segment.
+        let room = segment_capacity(self.active.bytes);
+        let encoded = self.encode_sets(&batch).filter(|encoded| bytes(encoded) <= room);
+        Ok(encoded.unwrap_or(batch))
+    }
+
+    fn encode_sets(&mut self, batch: &Batch) -> Option<Batch> {
+        self.sets.encode(batch, self.ledger.sets(), self.active.index)
     }
 
     fn seal(&self, batch: &mut Batch, position: Position, flags: u32) -> u32 {

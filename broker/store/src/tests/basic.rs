@@ -11,7 +11,9 @@ pub(super) fn small() -> Options {
         checkpoint_after_bytes: 32 << 10,
         reserve_segments: 2,
         bytes_max: None,
+        set_destinations_min: 2,
         housekeeping: Housekeeping::Inline,
+        ..Options::default()
     }
 }
 

@@ -7,4 +7,5 @@ mod faults;
 mod model;
 mod real;
 mod reclaim;
+mod sets;
 mod upgrade;

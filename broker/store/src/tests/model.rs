@@ -99,10 +99,12 @@ impl Model {
         let bytes = if dice.below(4) == 0 { dice.below(5000) } else { dice.below(400) };
         let mark = dice.below(256) as u8;
         let body = (0..bytes).map(|at| mark ^ at as u8).collect();
+        // Half go to all, so that sets repeat; a few numbers are passed over.
+        let to_all = dice.below(2) == 0;
         let mut entries = Vec::new();
         for (id, mailbox) in &self.boxes {
-            if dice.below(2) == 0 {
-                entries.push((*id, mailbox.next + dice.below(2)));
+            if to_all || dice.below(2) == 0 {
+                entries.push((*id, mailbox.next + u64::from(dice.below(6) == 0)));
             }
         }
         Action::Event(body, entries)

@@ -139,9 +139,8 @@ impl Broker {
         let options = Options {
             segment_bytes: SEGMENT_BYTES,
             checkpoint_after_bytes: 24 << 10,
-            reserve_segments: 2,
-            bytes_max: None,
             housekeeping: Housekeeping::Inline,
+            ..Options::default()
         };
         let id = fanal_store::StoreId(u128::from(ctx.random.draw()) << 64 | u128::from(ctx.random.draw()));
         let opened = Store::open_on(Arc::new(self.disk.clone()), options, id);
