@@ -17,7 +17,7 @@ use fanal_core::home::Subscription;
 use fanal_core::{Home, MailboxId};
 use fanal_matching::IndexFull;
 use fanal_protocol::{Incarnation, StoreId};
-use fanal_store::{Options, Recovery, Store};
+use fanal_store::{Disk, Options, RealDisk, Recovery, Store};
 use quinn::{Endpoint, VarInt};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -61,7 +61,8 @@ impl Broker {
         check_peers(&config)?;
         check_limits(&config)?;
         let sockets = Sockets::take(config.listen, config.admin)?;
-        std::fs::create_dir_all(&config.data)
+        RealDisk::new(&config.data)
+            .create_root()
             .map_err(|source| StartError::Data { path: config.data.clone(), source })?;
         let (store, home, recovery) = open_store(&config)?;
         let trust = Trust::open_or_create(&config.ca, &config.name, &config.data)?;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use fanal_protocol::tls::{Authority, ExpectBroker, ProveKeyOnly, Side, identify, provider};
 use fanal_protocol::{ALPN_CLIENT, ALPN_PEER, Role};
+use fanal_store::{Disk, RealDisk};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -326,7 +327,7 @@ fn given_chain(
 
 /// Makes the CA unless another broker did in the meantime, or finishes one that a crash left.
 fn make_ca(ca_dir: &Path) -> Result<(), TrustError> {
-    fs::create_dir_all(ca_dir).map_err(io_error("make the CA's directory", ca_dir))?;
+    RealDisk::new(ca_dir).create_root().map_err(io_error("make the CA's directory", ca_dir))?;
     let _lock = lock(ca_dir)?;
     let (certificate, key) = (ca_dir.join(CA_CERTIFICATE), ca_dir.join(CA_KEY));
     let making = ca_dir.join(CA_MAKING);

@@ -27,7 +27,7 @@ pub enum LockRefused {
 pub trait Disk: Send + Sync + 'static {
     /// The directory, for messages.
     fn root(&self) -> &Path;
-    /// Makes the directory, durably, if it is not there.
+    /// Makes the directory and those above it, where they are not there; its name is durable then.
     fn create_root(&self) -> io::Result<()>;
     /// Makes a folder in the directory, if it is not there.
     fn create_folder(&self, folder: &str) -> io::Result<()>;
@@ -100,6 +100,15 @@ impl Disk for RealDisk {
     }
 
     fn create_root(&self) -> io::Result<()> {
+        if self.root.is_dir() {
+            // Whoever made it may have ended before its name was flushed. Where the parent may not be
+            // opened it was somebody else, whose business that is.
+            let _ = sync_path(parent_of(&self.root));
+            return Ok(());
+        }
+        if self.root.exists() {
+            return Err(io::Error::from(io::ErrorKind::NotADirectory));
+        }
         let mut missing = Vec::new();
         let mut at = self.root.as_path();
         while !at.as_os_str().is_empty() && !at.exists() {
