@@ -233,10 +233,13 @@ fn check_peers(config: &Config) -> Result<(), StartError> {
 }
 
 fn open_store(config: &Config) -> Result<(Store, Home, Recovery), StartError> {
+    let defaults = Options::default();
     let options = Options {
         segment_bytes: config.limits.segment_bytes,
+        // Small segments would be read and kept by the hundred.
+        checkpoint_after_bytes: defaults.checkpoint_after_bytes.min(2 * config.limits.segment_bytes),
         bytes_max: config.limits.store_bytes,
-        ..Options::default()
+        ..defaults
     };
     let new_id = fanal_store::StoreId(rand::random());
     let (store, recovery) = Store::open(&config.data.join("store"), options, new_id)?;
