@@ -123,13 +123,24 @@ impl Spec {
     /// # Panics
     /// When it does not become ready.
     pub fn start(self) -> Broker {
+        let name = self.name.clone();
+        self.attempt().unwrap_or_else(|ended| panic!("broker {name} is not ready; stderr:\n{}", ended.stderr))
+    }
+
+    /// Starts it and waits until it is ready, or has given up.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// When it does neither.
+    pub fn attempt(self) -> Result<Broker, Finished> {
         let process = cli::start(self.args());
         let Some(ready) = process.stdout.find(Ready::parse) else {
-            let stderr = process.stderr.so_far().join("\n");
-            panic!("broker {} is not ready; stderr:\n{stderr}", self.name);
+            return Err(process.finish());
         };
         assert_eq!(ready.name, self.name);
-        Broker { spec: self, process, ready, is_paused: false, excuse: None }
+        Ok(Broker { spec: self, process, ready, is_paused: false, excuse: None })
     }
 
     /// Starts one that must not become ready; how it ended.
@@ -243,9 +254,16 @@ impl Broker {
 
     /// Starts it again after its end: same data, same QUIC port, so that peers and clients find it.
     pub fn restart(&mut self) {
+        *self = self.again().start();
+    }
+
+    /// To start it again after its end, as [`Broker::restart`] does.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn again(&mut self) -> Spec {
         assert!(self.process.has_ended(), "restart of a broker that runs");
-        let spec = Spec { listen: self.ready.listen, ..self.spec.clone() };
-        *self = spec.start();
+        Spec { listen: self.ready.listen, ..self.spec.clone() }
     }
 
     /// SIGKILL, and started again.

@@ -17,6 +17,7 @@ pub mod broker;
 pub mod cli;
 pub mod dashboard;
 pub mod flights;
+pub mod ground;
 pub mod http;
 pub mod island;
 pub mod papers;

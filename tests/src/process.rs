@@ -145,6 +145,11 @@ impl Process {
         Process { what, pid, exited: watch(child), status: None, stdin, stdout, stderr }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Writes to its stdin from a thread and closes it.
     pub fn feed(&mut self, bytes: Vec<u8>) {
         if let Some(mut stdin) = self.stdin.take() {

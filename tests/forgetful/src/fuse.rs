@@ -238,12 +238,12 @@ impl Filesystem for Answers {
     }
 
     fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        let done = self.change(Operation::Flush, node, |tree| tree.flush(node.0));
+        let done = self.disk.flush(self.life, Operation::Flush, node.0);
         answer!(done, reply, |()| reply.ok());
     }
 
     fn fsyncdir(&self, _: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        let done = self.change(Operation::FlushFolder, node, |tree| tree.flush(node.0));
+        let done = self.disk.flush(self.life, Operation::FlushFolder, node.0);
         answer!(done, reply, |()| reply.ok());
     }
 

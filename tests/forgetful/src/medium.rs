@@ -44,9 +44,17 @@ impl Operation {
 pub struct Cut {
     /// At this operation, counted from 0 over the disk's life; reads do not count.
     pub at: u64,
+    /// At the first one of this kind from there on.
+    pub kind: Option<Operation>,
     /// That operation was still carried out, and nobody was told. A write that was not may have
     /// reached the disk all the same, like all that was not flushed.
     pub is_late: bool,
+}
+
+impl Cut {
+    fn meets(&self, number: u64, operation: Operation) -> bool {
+        self.at <= number && self.kind.is_none_or(|kind| kind == operation)
+    }
 }
 
 /// One failure to come.
@@ -65,6 +73,8 @@ struct Medium {
     faults_met: u64,
     operations: u64,
     cut: Option<Cut>,
+    /// Flushes of this kind say yes and do nothing.
+    lie: Option<Operation>,
     is_off: bool,
     /// Raised when the disk is shown anew: who came by an older mount is not answered.
     life: u64,
@@ -90,6 +100,7 @@ impl Disk {
             faults_met: 0,
             operations: 0,
             cut: None,
+            lie: None,
             is_off: false,
             life: 0,
         })))
@@ -104,7 +115,7 @@ impl Disk {
         self.medium().operations
     }
 
-    /// The power goes at an operation to come. One that is past means the next.
+    /// The power goes at an operation to come; where that is past, at the next.
     pub fn cut_at(&self, cut: Cut) {
         self.medium().cut = Some(cut);
     }
@@ -144,6 +155,12 @@ impl Disk {
     pub fn fail_reads(&self, name_end: &str, range: Range<u64>) {
         let fault = Fault { operation: Operation::Read, name_end: name_end.into(), range, is_single: false };
         self.medium().faults.push(fault);
+    }
+
+    /// Flushes of this kind say yes and do nothing from now on, through all cuts: a control for
+    /// tests, which must notice.
+    pub fn lie(&self, flush: Operation) {
+        self.medium().lie = Some(flush);
     }
 
     /// No failures any more.
@@ -210,7 +227,7 @@ impl Disk {
         medium.check(life)?;
         let number = medium.operations;
         medium.operations += 1;
-        if let Some(cut) = medium.cut.filter(|cut| cut.at <= number) {
+        if let Some(cut) = medium.cut.filter(|cut| cut.meets(number, operation)) {
             medium.is_off = true;
             if cut.is_late || !operation.is_flush() {
                 // Nobody is told how it went.
@@ -225,6 +242,12 @@ impl Disk {
             return Err(Errno::EIO);
         }
         act(&mut medium.tree)
+    }
+
+    /// Flushes a file or a directory.
+    pub(crate) fn flush(&self, life: u64, operation: Operation, node: u64) -> Result<(), Errno> {
+        let lies = self.medium().lie == Some(operation);
+        self.change(life, operation, node, |tree| if lies { Ok(()) } else { tree.flush(node) })
     }
 
     /// What is in a file, whatever the power; `None` without such a file.

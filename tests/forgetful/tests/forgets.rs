@@ -126,7 +126,7 @@ fn from_the_cut_on_everything_fails_and_changes_nothing() {
     flush_folder(place.dir.path());
     file.write_all_at(&[2; 512], 0).unwrap();
     // The next operation is the flush.
-    place.disk.cut_at(Cut { at: place.disk.operations(), is_late: false });
+    place.disk.cut_at(Cut { at: place.disk.operations(), kind: None, is_late: false });
     assert!(file.sync_data().is_err() && place.disk.is_cut());
     assert!(file.write_all_at(&[3; 512], 0).is_err());
     assert!(file.sync_all().is_err());
@@ -137,7 +137,7 @@ fn from_the_cut_on_everything_fails_and_changes_nothing() {
     assert!(file.read_at(&mut [0; 1], 0).is_err(), "a file of before is no use");
     let file = OpenOptions::new().write(true).open(place.path("a")).unwrap();
     file.write_all_at(&[4; 512], 0).unwrap();
-    place.disk.cut_at(Cut { at: place.disk.operations(), is_late: true });
+    place.disk.cut_at(Cut { at: place.disk.operations(), kind: None, is_late: true });
     assert!(file.sync_data().is_err());
     place.remount(Loss::Cut);
     assert_eq!(fs::read(place.path("a")).unwrap(), [4; 512], "it was carried out, and nobody was told");
