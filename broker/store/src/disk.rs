@@ -79,17 +79,39 @@ pub trait File: Send + Sync {
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
+    is_read_only: bool,
 }
 
 impl RealDisk {
     /// The disk for `root`, which need not be there yet.
     pub fn new(root: &Path) -> RealDisk {
-        RealDisk { root: root.to_path_buf() }
+        RealDisk { root: root.to_path_buf(), is_read_only: false }
+    }
+
+    /// The disk for `root`, which is only looked at: everything that would change it is refused, and
+    /// the lock is taken without a trace (not at all where no store was ever opened).
+    pub fn read_only(root: &Path) -> RealDisk {
+        RealDisk { root: root.to_path_buf(), is_read_only: true }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.is_read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+
+    /// Takes the lock for reading along.
+    fn lock_unnamed(&self) -> Result<Box<dyn Send + Sync>, LockRefused> {
+        let mut file = match fs::File::open(self.root.join("LOCK")) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Box::new(())),
+            Err(e) => return Err(LockRefused::Io(e)),
+        };
+        take(&mut file)?;
+        Ok(Box::new(file))
     }
 
     fn open_with(&self, name: &str, create: bool) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).write(true).create_new(create);
+        options.read(true).write(!self.is_read_only).create_new(create);
         Ok(Arc::new(RealFile(options.open(self.root.join(name))?)))
     }
 }
@@ -100,6 +122,7 @@ impl Disk for RealDisk {
     }
 
     fn create_root(&self) -> io::Result<()> {
+        self.check_writable()?;
         if self.root.is_dir() {
             // Whoever made it may have ended before its name was flushed. Where the parent may not be
             // opened it was somebody else, whose business that is.
@@ -129,10 +152,14 @@ impl Disk for RealDisk {
     }
 
     fn create_folder(&self, folder: &str) -> io::Result<()> {
+        self.check_writable()?;
         fs::create_dir_all(self.root.join(folder))
     }
 
     fn lock(&self) -> Result<Box<dyn Send + Sync>, LockRefused> {
+        if self.is_read_only {
+            return self.lock_unnamed();
+        }
         let mut file = fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -140,13 +167,7 @@ impl Disk for RealDisk {
             .truncate(false)
             .open(self.root.join("LOCK"))
             .map_err(LockRefused::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(LockRefused::InUse { pid: holder(&mut file) });
-            }
-            Err(fs::TryLockError::Error(e)) => return Err(LockRefused::Io(e)),
-        }
+        take(&mut file)?;
         write_pid(&mut file).map_err(LockRefused::Io)?;
         Ok(Box::new(file))
     }
@@ -183,14 +204,17 @@ impl Disk for RealDisk {
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check_writable()?;
         fs::hard_link(self.root.join(from), self.root.join(to))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check_writable()?;
         fs::rename(self.root.join(from), self.root.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.check_writable()?;
         fs::remove_file(self.root.join(name))
     }
 
@@ -213,6 +237,14 @@ fn parent_of(path: &Path) -> &Path {
 
 fn sync_path(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
+}
+
+fn take(file: &mut fs::File) -> Result<(), LockRefused> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(fs::TryLockError::WouldBlock) => Err(LockRefused::InUse { pid: holder(file) }),
+        Err(fs::TryLockError::Error(e)) => Err(LockRefused::Io(e)),
+    }
 }
 
 fn holder(file: &mut fs::File) -> u32 {

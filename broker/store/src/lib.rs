@@ -20,8 +20,10 @@
 //! `store` is the writer. What a mailbox is for, topics, limits and sessions are not here.
 
 mod batch;
+mod check;
 mod checkpoint;
 mod disk;
+mod dump;
 mod error;
 mod findings;
 mod format;
@@ -37,27 +39,36 @@ mod quarantine;
 mod reader;
 mod record;
 mod recovery;
+mod repair;
 mod report;
 mod runs;
+mod salvage;
 mod scan;
 mod segments;
 mod sets;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulated;
 mod store;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod upgrade;
 mod varint;
 
 pub use batch::Batch;
+pub use check::{
+    CheckedDamage, CheckedFile, CheckedMailbox, CheckedSegment, Checkup, FileState, Identity, check, check_on,
+};
 pub use disk::{Disk, File, LockRefused, RealDisk};
+pub use dump::{Dumped, See, dump, dump_on};
 pub use error::{CommitError, InvalidBatch, OpenError, ReadError, StopCause};
 pub use id::{EventIndex, MailboxId, MailboxSequence, Position, RemovalIndex, StoreId};
 pub use index::MailboxStats;
 pub use options::{Housekeeping, Options};
 pub use reader::Reader;
 pub use recovery::Recovery;
+pub use repair::{Raised, Repaired, raise_epoch, raise_epoch_on, repair, repair_on};
 pub use report::{DamagedRegion, RecoveryReport, UnprovenTail};
 pub use store::{Committed, Stats, Store};
+pub use survey::{Counts, Progress, Watch};
 pub use upgrade::Upgrade;

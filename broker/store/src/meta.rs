@@ -126,6 +126,30 @@ impl Meta {
     }
 }
 
+/// What one copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetaCopy {
+    Intact(Meta),
+    Damaged,
+    UnknownVersion(u32),
+    Missing,
+}
+
+/// What each copy is, in the order of [`META_NAMES`]. Changes nothing.
+pub(crate) fn inspect(disk: &dyn Disk, names: &[String]) -> Result<[MetaCopy; 2], OpenError> {
+    let mut copies = [MetaCopy::Missing; 2];
+    for (name, copy) in META_NAMES.iter().zip(&mut copies) {
+        if names.iter().any(|there| there == name) {
+            *copy = match Meta::decode(&read_all(disk, name)?) {
+                Ok(meta) => MetaCopy::Intact(meta),
+                Err(Fault::Broken) => MetaCopy::Damaged,
+                Err(Fault::UnknownVersion(version)) => MetaCopy::UnknownVersion(version),
+            };
+        }
+    }
+    Ok(copies)
+}
+
 /// Reads both copies. Changes nothing.
 pub(crate) fn load(disk: &dyn Disk, names: &[String]) -> Result<Loaded, OpenError> {
     let mut found: Option<Meta> = None;

@@ -50,15 +50,18 @@ impl Store {
         let options = options.in_range();
         disk.create_root().map_err(|e| io_error(&*disk, "", "create", e))?;
         let lock = take_lock(&*disk)?;
-        let listing = list(&*disk)?;
-        let mut report = RecoveryReport::default();
-        let mut meta = load_meta(&*disk, &listing, &options, new_id, &mut report)?;
-        let files = open_segments(&*disk, &listing, &meta, &mut report)?;
-        let mut recovered = match files.is_empty() {
-            true => empty(&meta),
-            false => recover(&*disk, &files, meta.segment_bytes)?,
-        };
-        note_findings(&*disk, &listing, &files, &mut recovered, &mut report);
+        let found = look(&*disk, &options, new_id)?;
+        Store::settle(disk, options, lock, found)
+    }
+
+    /// Makes what was found in a directory durable as a store that goes on.
+    pub(crate) fn settle(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        lock: Box<dyn Send + Sync>,
+        found: Found,
+    ) -> Result<(Store, Recovery), OpenError> {
+        let Found { listing, mut meta, files, mut recovered, mut report } = found;
         let news = new_damage(&recovered, meta.segment_bytes);
         report.epoch_raised = !news.is_empty();
         meta.recovery_epoch += u64::from(report.epoch_raised);
@@ -82,6 +85,29 @@ impl Store {
         opening.cut_old_end(cut, &report)?;
         opening.finish(active, offset, recovered, news, report)
     }
+}
+
+/// A directory as it was read.
+pub(crate) struct Found {
+    pub(crate) listing: Listing,
+    pub(crate) meta: Meta,
+    pub(crate) files: Vec<LogFile>,
+    pub(crate) recovered: Recovered,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Reads a directory and decides what it is. Changes nothing.
+pub(crate) fn look(disk: &dyn Disk, options: &Options, new_id: StoreId) -> Result<Found, OpenError> {
+    let listing = list(disk)?;
+    let mut report = RecoveryReport::default();
+    let meta = load_meta(disk, &listing, options, new_id, &mut report)?;
+    let files = open_segments(disk, &listing, &meta, &mut report)?;
+    let mut recovered = match files.is_empty() {
+        true => empty(&meta),
+        false => recover(disk, &files, meta.segment_bytes)?,
+    };
+    note_findings(disk, &listing, &files, &mut recovered, &mut report);
+    Ok(Found { listing, meta, files, recovered, report })
 }
 
 /// Makes a backup of a directory of an older format; the version is durable with the metadata.
@@ -247,7 +273,8 @@ impl Opening {
     fn cut_old_end(&mut self, end: Position, report: &RecoveryReport) -> Result<(), OpenError> {
         let uncopied = report.unproven.as_ref().is_some_and(|tail| tail.copied_to.is_none());
         let segment_bytes = self.meta.segment_bytes;
-        let Some(old) = self.files.last_mut().filter(|_| !uncopied) else {
+        // Without a header its first batch is all that tells what the file is.
+        let Some(old) = self.files.last_mut().filter(|old| !uncopied && !old.is_inferred) else {
             return Ok(());
         };
         if end.segment(segment_bytes) != old.header.index {

@@ -183,7 +183,7 @@ pub(crate) fn recover(
     })
 }
 
-fn last_two(complete: &[Position], hints: (Position, Position)) -> (Position, Position) {
+pub(crate) fn last_two(complete: &[Position], hints: (Position, Position)) -> (Position, Position) {
     match *complete {
         [] => (Position(0), Position(0)),
         [.., before, last] => (last, before),
@@ -238,7 +238,7 @@ fn read_from(
 }
 
 /// Indexes of segments between two files that the log went through and that are not there.
-fn missing(before: Option<&LogFile>, file: &LogFile, segment_bytes: u64) -> Range<u64> {
+pub(crate) fn missing(before: Option<&LogFile>, file: &LogFile, segment_bytes: u64) -> Range<u64> {
     let last = if file.is_inferred {
         file.header.index - 1
     } else {
@@ -334,24 +334,24 @@ struct Pending {
 }
 
 /// Builds the state from intact batches.
-struct Replay {
-    ledger: Ledger,
-    state: Vec<Vec<u8>>,
+pub(crate) struct Replay {
+    pub(crate) ledger: Ledger,
+    pub(crate) state: Vec<Vec<u8>>,
     pending: Option<Pending>,
     /// First batches of the complete checkpoints.
-    complete: Vec<Position>,
-    known_damage: Vec<(Position, Position)>,
-    bytes_since_checkpoint: u64,
+    pub(crate) complete: Vec<Position>,
+    pub(crate) known_damage: Vec<(Position, Position)>,
+    pub(crate) bytes_since_checkpoint: u64,
     /// The state is complete.
-    is_based: bool,
+    pub(crate) is_based: bool,
     segment_bytes: u64,
     /// Format version of the segment being read.
-    version: u32,
-    scratch: Scratch,
+    pub(crate) version: u32,
+    pub(crate) scratch: Scratch,
 }
 
 impl Replay {
-    fn new(segment_bytes: u64) -> Replay {
+    pub(crate) fn new(segment_bytes: u64) -> Replay {
         Replay {
             ledger: Ledger::new(segment_bytes),
             state: Vec::new(),

@@ -44,6 +44,8 @@ pub(crate) struct Stretch<'a> {
 pub(crate) trait Sink {
     type Error;
     fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Self::Error>;
+    /// A broken region between batches, before what comes behind it.
+    fn on_damage(&mut self, _damage: &Damage, _on: &Stretch<'_>) {}
 }
 
 /// An intact batch from the mark on.
@@ -132,7 +134,12 @@ impl Walk {
                     sink.on_batch(&batch)?;
                     Step::GoOn(at + batch.bytes as u64)
                 }
-                None => self.on_broken(on, at),
+                None => {
+                    let known = self.damage.len();
+                    let step = self.on_broken(on, at);
+                    self.damage[known..].iter().for_each(|damage| sink.on_damage(damage, on));
+                    step
+                }
             };
             match step {
                 Step::GoOn(next) => at = next,

@@ -48,14 +48,14 @@ pub(crate) struct Exception {
 }
 
 /// The definitions of one segment, as far as it was read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SetTable {
     segment: u64,
     sets: BTreeMap<u64, Defined>,
     destinations: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Defined {
     set: Arc<Destinations>,
     copies: u32,

@@ -8,4 +8,5 @@ mod model;
 mod real;
 mod reclaim;
 mod sets;
+mod tools;
 mod upgrade;

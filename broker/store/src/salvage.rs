@@ -1,0 +1,164 @@
+//! Events of damaged batches that can still be told for certain.
+//!
+//! A batch that one flipped bit has broken still holds its other events, each with a checksum of its
+//! own. What the batch says of destinations has none, so that it must be confirmed otherwise.
+//!
+//! Invariants:
+//! 1. Only an event whose own checksum is right at its place is taken.
+//! 2. It is taken into a mailbox that there is at the end of the log, under a sequence that was not
+//!    given out before the damage, that no intact batch has used or acked, and that leaves no hole:
+//!    below what came after the damage, or next in order.
+//! 3. What a complete checkpoint behind the damage does not name was acked.
+
+use std::collections::BTreeMap;
+
+use crate::format::{ALIGN, BATCH_HEADER, Salt};
+use crate::id::{MailboxId, MailboxSequence, Position};
+use crate::index::locked;
+use crate::ledger::{Ledger, record_position};
+use crate::record::{LiveEntry, Record, Records, Scratch, event_is_intact, read_event_head};
+use crate::sets::SetTable;
+
+/// Entries that damage has taken and that are looked for.
+#[derive(Debug, Default)]
+pub(crate) struct Salvage {
+    candidates: BTreeMap<MailboxId, BTreeMap<u64, LiveEntry>>,
+    /// The next sequence that a mailbox had at the last damage, until it is seen again.
+    expected: BTreeMap<MailboxId, u64>,
+    /// Sequences that no intact batch names although later ones are.
+    missing: BTreeMap<MailboxId, u64>,
+    /// Entries that were taken in, by [`Salvage::finish`].
+    pub(crate) taken: BTreeMap<MailboxId, u64>,
+}
+
+impl Salvage {
+    /// Looks for events in a damaged region, which begins at `begin` and `offset` of its segment.
+    /// `tails`: the next sequence of each mailbox; `sets`: the definitions that hold there.
+    pub(crate) fn on_damage(
+        &mut self,
+        bytes: &[u8],
+        begin: Position,
+        offset: u64,
+        salt: &Salt,
+        tails: Vec<(MailboxId, MailboxSequence)>,
+        sets: SetTable,
+    ) {
+        let mut scratch = Scratch::default();
+        scratch.sets = sets;
+        for (mailbox, next) in tails {
+            self.expected.entry(mailbox).or_insert(next.0);
+        }
+        for at in (0..bytes.len()).step_by(ALIGN) {
+            if is_batch(&bytes[at..], salt) {
+                let batch = Position(begin.0 + at as u64);
+                self.read_batch(&bytes[at..], batch, offset + at as u64, salt, &mut scratch);
+            }
+        }
+    }
+
+    /// Reads the records of what was a batch, up to the first that cannot be read.
+    fn read_batch(&mut self, bytes: &[u8], batch: Position, offset: u64, salt: &Salt, scratch: &mut Scratch) {
+        let Some(body) = bytes.get(BATCH_HEADER..) else { return };
+        let claimed = u32::from_le_bytes([bytes[32], bytes[33], bytes[34], bytes[35]]) as usize;
+        let body = body.get(..claimed).unwrap_or(body);
+        let mut records = Records::new(body);
+        while let Ok(Some((at, record))) = records.next(scratch) {
+            let Record::Event { body: event } = record else { continue };
+            let lies_at = offset + (BATCH_HEADER + at) as u64;
+            let head = read_event_head(&body[at..]);
+            if head.is_ok_and(|head| event_is_intact(event, head.checksum, lies_at, salt)) {
+                let position = record_position(batch, at);
+                self.remember(&scratch.entries, position, event.len());
+            }
+        }
+    }
+
+    fn remember(&mut self, entries: &[(MailboxId, MailboxSequence)], position: Position, bytes: usize) {
+        let Ok(bytes) = u32::try_from(bytes) else { return };
+        for &(mailbox, sequence) in entries {
+            // A mailbox that came with the damage is empty before it.
+            let floor = self.expected.get(&mailbox).copied().unwrap_or(1);
+            if sequence.0 >= floor {
+                let entry = LiveEntry { sequence, position, bytes };
+                self.candidates.entry(mailbox).or_default().insert(sequence.0, entry);
+            }
+        }
+    }
+
+    /// Entries of an intact event.
+    pub(crate) fn on_entries(&mut self, entries: &[(MailboxId, MailboxSequence)]) {
+        if self.expected.is_empty() {
+            return;
+        }
+        for (mailbox, sequence) in entries {
+            if let Some(expected) = self.expected.remove(mailbox) {
+                *self.missing.entry(*mailbox).or_default() += sequence.0.saturating_sub(expected);
+            }
+        }
+    }
+
+    /// Entries that left their mailbox.
+    pub(crate) fn on_acked(&mut self, mailbox: MailboxId, first: u64, last: u64) {
+        if let Some(candidates) = self.candidates.get_mut(&mailbox) {
+            candidates.retain(|sequence, _| !(first..=last).contains(sequence));
+        }
+    }
+
+    pub(crate) fn on_removed(&mut self, mailbox: MailboxId) {
+        self.candidates.remove(&mailbox);
+        self.expected.remove(&mailbox);
+        self.missing.remove(&mailbox);
+    }
+
+    /// A complete checkpoint says what is live, wherever it lies.
+    pub(crate) fn on_checkpoint(&mut self) {
+        *self = Salvage::default();
+    }
+
+    /// Takes in what fits.
+    pub(crate) fn finish(&mut self, ledger: &mut Ledger) {
+        for (mailbox, candidates) in std::mem::take(&mut self.candidates) {
+            let taken = take_in(ledger, mailbox, candidates);
+            if taken > 0 {
+                self.taken.insert(mailbox, taken);
+            }
+        }
+    }
+
+    /// Sequences of a mailbox that damage has taken for good: at most so many.
+    pub(crate) fn missing_max(&self, mailbox: MailboxId) -> u64 {
+        let of = |map: &BTreeMap<MailboxId, u64>| map.get(&mailbox).copied().unwrap_or(0);
+        of(&self.missing).saturating_sub(of(&self.taken))
+    }
+}
+
+/// Whether a batch of this generation began here.
+fn is_batch(bytes: &[u8], salt: &Salt) -> bool {
+    let generation = bytes.get(8..16).filter(|_| bytes.len() >= BATCH_HEADER);
+    generation.is_some_and(|word| word == salt.generation.to_le_bytes())
+}
+
+fn take_in(ledger: &mut Ledger, id: MailboxId, candidates: BTreeMap<u64, LiveEntry>) -> u64 {
+    let Some(mailbox) = ledger.index.get(id) else { return 0 };
+    let (entries, mut next) = {
+        let mailbox = locked(&mailbox);
+        (mailbox.entries(MailboxSequence(0), usize::MAX), mailbox.next().0)
+    };
+    let mut all: BTreeMap<u64, LiveEntry> =
+        entries.into_iter().map(|entry| (entry.sequence.0, entry)).collect();
+    let before = all.len();
+    for (sequence, entry) in candidates {
+        if sequence > next || all.contains_key(&sequence) {
+            continue;
+        }
+        next = next.max(sequence + 1);
+        all.insert(sequence, entry);
+    }
+    let taken = (all.len() - before) as u64;
+    if taken > 0 {
+        ledger.apply(&Record::RemoveMailbox(id), &Scratch::default(), Position(0));
+        let mailbox = ledger.index.create(id, MailboxSequence(next));
+        all.into_values().for_each(|entry| ledger.restore(&mailbox, entry));
+    }
+    taken
+}
