@@ -88,8 +88,8 @@ impl FileBytes {
         let before = self.durable.len();
         if self.is_resized && survival.size() {
             self.durable.resize(self.seen.len(), 0);
-            let new = self.durable.len().max(before);
-            self.durable[before.min(new)..].chunks_mut(SECTOR).for_each(|sector| survival.fill(sector));
+            let grown_from = before.min(self.durable.len());
+            self.durable[grown_from..].chunks_mut(SECTOR).for_each(|sector| survival.fill(sector));
         }
         for sector in std::mem::take(&mut self.dirty) {
             if survival.sector() {
@@ -163,6 +163,19 @@ mod tests {
         file.flush();
         file.lose(None);
         assert_eq!(file.read(0, 512), [1; 512]);
+    }
+
+    #[test]
+    fn a_torn_cut_of_a_files_end_leaves_the_old_size_or_the_new_one() {
+        let mut sizes = BTreeSet::new();
+        for seed in 0..50 {
+            let mut file = flushed(&[1; 1500]);
+            file.resize(0);
+            file.write(0, b"short");
+            file.lose(Some(&mut Survival::new(seed)));
+            sizes.insert(file.len());
+        }
+        assert_eq!(sizes, BTreeSet::from([5, 1500]));
     }
 
     #[test]
