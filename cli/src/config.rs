@@ -241,8 +241,9 @@ impl Reader<'_> {
         for key in KEYS {
             let Some(limit) = &key.limit else { continue };
             let default = (limit.get)(&limits);
-            let read = |value: &Value| values::count(value, limit.min).map(Some);
-            let value = self.take(key.path, read, default, Option::clone, explained)?;
+            let read = |value: &Value| limit.unit.read(value, limit.min).map(Some);
+            let show = |value: &Option<u64>| value.map(|value| limit.unit.show(value));
+            let value = self.take(key.path, read, default, show, explained)?;
             (limit.set)(&mut limits, value);
         }
         if limits.live_buffer_bytes > limits.live_memory_bytes {

@@ -8,7 +8,7 @@ use crate::broker::Broker;
 use crate::wait::{BOUND, until, until_blocking};
 
 /// Classes of the ledger.
-pub const CLASSES: [&str; 4] = ["durable", "live", "peer", "peer_live"];
+pub const CLASSES: [&str; 5] = ["dead_letters", "durable", "live", "peer", "peer_live"];
 
 /// How long acks may take to reach the disk.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -382,7 +382,8 @@ struct Filling {
 impl Filling {
     async fn begin(world: &World, schemas: &mut Schemas) -> Filling {
         let config = world.path("small.toml");
-        let limits = "[limits]\nsegment_bytes = \"4 MiB\"\nstore_bytes = \"16 MiB\"\n";
+        let limits =
+            "[limits]\nsegment_bytes = \"4 MiB\"\nstore_bytes = \"16 MiB\"\nmailbox_bytes = \"1 TiB\"\n";
         std::fs::write(&config, limits).unwrap();
         let [data, config] = [world.path("full"), config].map(|path| path.to_string_lossy().into_owned());
         let place = ["--data", &data, "--config", &config];

@@ -13,11 +13,18 @@ use fanal_protocol::control::InterestEntry;
 use fanal_protocol::{Epoch, Fingerprint, PublisherId, StoreId};
 use thiserror::Error;
 
+use crate::age::MARK_MS;
+use crate::event::Millis;
+use crate::limits::{Keep, Limits, Losses, WhenFull};
 use crate::publisher::{Publisher, Verdict};
 use crate::record::{
-    Accepted, Counters, InterestAdded, InterestRemoved, PeerPut, PublisherPut, PublisherRemoved, Received,
-    Record, SubscriptionPut, SubscriptionRemoved,
+    Accepted, Counters, InterestAdded, InterestRemoved, LettersGone, PeerPut, PublisherPut, PublisherRemoved,
+    Received, Record, SubscriptionPut, SubscriptionRemoved, TimeMark,
 };
+
+mod letters;
+
+pub use letters::{Burial, Destination, Letters, RANGES_MAX, Requeued, Selection};
 
 /// Names a mailbox; never reused in one store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +73,65 @@ pub struct Subscription {
     pub name: String,
     /// What it asks for.
     pub ask: Ask,
+    /// How much its mailbox may hold.
+    pub keep: Keep,
+}
+
+/// What a request says of a mailbox's limits: what is absent is not said, and 0 is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeepPatch {
+    /// [`Limits::bytes`].
+    pub bytes: Option<u64>,
+    /// [`Limits::events`].
+    pub events: Option<u64>,
+    /// [`Limits::age_ms`].
+    pub age_ms: Option<u64>,
+    /// [`Keep::when_full`].
+    pub when_full: Option<WhenFull>,
+}
+
+impl KeepPatch {
+    /// What comes of it.
+    pub fn apply(&self, keep: &Keep) -> Keep {
+        let limit = |said: Option<u64>, before: Option<u64>| match said {
+            Some(0) => None,
+            Some(limit) => Some(limit),
+            None => before,
+        };
+        let before = &keep.limits;
+        let limits = Limits {
+            bytes: limit(self.bytes, before.bytes),
+            events: limit(self.events, before.events),
+            age_ms: limit(self.age_ms, before.age_ms),
+        };
+        Keep { limits, when_full: self.when_full.unwrap_or(keep.when_full) }
+    }
+}
+
+impl From<Keep> for KeepPatch {
+    /// Says all of it.
+    fn from(Keep { limits, when_full }: Keep) -> KeepPatch {
+        let said = |limit: Option<u64>| Some(limit.unwrap_or(0));
+        KeepPatch {
+            bytes: said(limits.bytes),
+            events: said(limits.events),
+            age_ms: said(limits.age_ms),
+            when_full: Some(when_full),
+        }
+    }
+}
+
+/// What a request says of a durable subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose it is.
+    pub principal: Principal,
+    /// Its name.
+    pub name: String,
+    /// What it asks for.
+    pub ask: Ask,
+    /// How much its mailbox may hold.
+    pub keep: KeepPatch,
 }
 
 /// A peer that asked for durable interest at least once.
@@ -102,6 +168,16 @@ pub enum HomeRefusal {
         /// The subscription.
         name: String,
         /// The filter that it has.
+        existing: String,
+    },
+    /// Other limits under the same name.
+    #[error(
+        "durable subscription `{name}` exists with other limits: {existing}; resume it with these or without any, or change them with `fanal subscriptions update {name}`"
+    )]
+    LimitsDiffer {
+        /// The subscription.
+        name: String,
+        /// The limits that it has.
         existing: String,
     },
     /// No such durable subscription.
@@ -146,6 +222,10 @@ enum UndoKey {
     Peer(MailboxId),
     Interest(MailboxId, InterestEntry),
     Received(Sender),
+    DeadLetters,
+    Letters(u64),
+    Losses(MailboxId),
+    Time,
 }
 
 #[derive(Debug, Clone)]
@@ -157,6 +237,10 @@ enum UndoValue {
     Peer(Option<Box<PeerRecord>>),
     Interest(bool),
     Received(Option<u64>),
+    DeadLetters(Option<MailboxId>),
+    Letters(Option<Letters>),
+    Losses(Option<Losses>),
+    Time(Option<Millis>),
 }
 
 /// See the module.
@@ -172,6 +256,10 @@ pub struct Home {
     by_name: BTreeMap<(Principal, String), MailboxId>,
     peers: BTreeMap<MailboxId, PeerRecord>,
     received: BTreeMap<Sender, u64>,
+    dead_letters: Option<MailboxId>,
+    letters: BTreeMap<u64, Letters>,
+    losses: BTreeMap<MailboxId, Losses>,
+    time: Option<Millis>,
     orphans: Vec<MailboxId>,
     undo: BTreeMap<UndoKey, UndoValue>,
     effects: Vec<Effect>,
@@ -191,6 +279,10 @@ impl Home {
             by_name: BTreeMap::new(),
             peers: BTreeMap::new(),
             received: BTreeMap::new(),
+            dead_letters: None,
+            letters: BTreeMap::new(),
+            losses: BTreeMap::new(),
+            time: None,
             orphans: Vec::new(),
             undo: BTreeMap::new(),
             effects: Vec::new(),
@@ -212,12 +304,14 @@ impl Home {
         let total = records.len();
         for (index, bytes) in records.iter().enumerate() {
             let kind = bytes.first().copied().unwrap_or_default();
-            let record = Record::decode(bytes).ok_or(RecoverError::Record { index, total, kind })?;
-            home.apply(record);
+            let unreadable = || RecoverError::Record { index, total, kind };
+            let record = Record::decode(bytes).ok_or_else(unreadable)?;
+            home.apply(record).ok_or_else(unreadable)?;
         }
         for (mailbox, tail) in tails {
             home.mailbox_next = home.mailbox_next.max(mailbox.0 + 1);
-            if home.subscriptions.contains_key(&mailbox) || home.peers.contains_key(&mailbox) {
+            let has_owner = home.subscriptions.contains_key(&mailbox) || home.peers.contains_key(&mailbox);
+            if has_owner || home.dead_letters == Some(mailbox) {
                 home.tails.insert(mailbox, tail);
             } else {
                 home.orphans.push(mailbox);
@@ -226,7 +320,8 @@ impl Home {
         Ok(home)
     }
 
-    fn apply(&mut self, record: Record) {
+    /// `None`: it says something that this version does not know.
+    fn apply(&mut self, record: Record) -> Option<()> {
         match record {
             Record::Counters(Counters { epoch, mailbox }) => {
                 self.epoch_next = self.epoch_next.max(epoch);
@@ -268,7 +363,13 @@ impl Home {
                 let peer = Principal { name, authority };
                 self.received.insert(Sender { peer, store, recovery_epoch }, through);
             }
+            Record::DeadLetterMailbox(put) => self.apply_dead_letters(put),
+            Record::LettersPut(put) => return self.apply_letters(put),
+            Record::LettersGone(LettersGone { first }) => drop(self.letters.remove(&first)),
+            Record::LossesPut(put) => self.apply_losses(put),
+            Record::TimeMark(TimeMark { at }) => self.time = Some(at),
         }
+        Some(())
     }
 
     fn apply_subscription(&mut self, put: SubscriptionPut) {
@@ -276,10 +377,13 @@ impl Home {
         let principal = Principal { name: put.principal, authority: put.authority };
         let SubscriptionPut { filter, predicate, except, strict, .. } = put;
         let ask = Ask { filter, predicate, except, strict };
+        let limits = Limits { bytes: put.max_bytes, events: put.max_events, age_ms: put.max_age_ms };
+        let when_full = if put.drops_oldest { WhenFull::DropOldest } else { WhenFull::DeadLetter };
+        let keep = Keep { limits, when_full };
         self.mailbox_next = self.mailbox_next.max(put.mailbox + 1);
         self.tails.entry(id).or_insert(1);
         self.by_name.insert((principal.clone(), put.name.clone()), id);
-        self.subscriptions.insert(id, Subscription { principal, name: put.name, ask });
+        self.subscriptions.insert(id, Subscription { principal, name: put.name, ask, keep });
     }
 
     fn take_subscription(&mut self, id: MailboxId) -> Option<Subscription> {
@@ -289,6 +393,7 @@ impl Home {
             self.by_name.remove(&key);
         }
         self.tails.remove(&id);
+        self.losses.remove(&id);
         Some(subscription)
     }
 
@@ -341,6 +446,8 @@ impl Home {
             out.extend(peer.interest.keys().map(|entry| Record::from(added(entry)).encode()));
         }
         out.extend(self.received.iter().map(|(sender, through)| put_received(sender, *through)));
+        self.snapshot_letters(&mut out);
+        out.extend(self.time.map(|at| Record::from(TimeMark { at }).encode()));
         out
     }
 
@@ -456,36 +563,46 @@ impl Home {
     /// Finds or makes a durable subscription: its mailbox, and whether it existed.
     ///
     /// # Errors
-    /// [`HomeRefusal::FilterDiffers`].
-    pub fn put_subscription(&mut self, wanted: Subscription) -> Result<(MailboxId, bool), HomeRefusal> {
+    /// [`HomeRefusal::FilterDiffers`]; [`HomeRefusal::LimitsDiffer`] where it says any.
+    pub fn put_subscription(&mut self, wanted: Wanted) -> Result<(MailboxId, bool), HomeRefusal> {
+        let keep = wanted.keep.apply(&Keep::default());
         let key = (wanted.principal.clone(), wanted.name.clone());
         if let Some(id) = self.by_name.get(&key)
             && let Some(existing) = self.subscriptions.get(id)
         {
-            if existing.ask == wanted.ask {
-                return Ok((*id, true));
-            }
             let name = wanted.name;
-            return Err(HomeRefusal::FilterDiffers { name, existing: describe(&existing.ask) });
+            if existing.ask != wanted.ask {
+                return Err(HomeRefusal::FilterDiffers { name, existing: describe(&existing.ask) });
+            }
+            if wanted.keep != KeepPatch::default() && existing.keep != keep {
+                return Err(HomeRefusal::LimitsDiffer { name, existing: describe_keep(&existing.keep) });
+            }
+            return Ok((*id, true));
         }
+        let Wanted { principal, name, ask, .. } = wanted;
         let id = self.new_mailbox();
-        self.remember(UndoKey::Subscription(id));
-        self.effects.push(Effect::State(put_subscription(id, &wanted)));
+        self.set_subscription(id, Subscription { principal, name, ask, keep });
         self.by_name.insert(key, id);
-        self.subscriptions.insert(id, wanted);
         Ok((id, false))
     }
 
-    /// Gives a durable subscription another filter; its mailbox stays.
+    /// Gives a durable subscription another filter, and other limits where they are said; what is
+    /// in its mailbox stays.
     ///
     /// # Errors
     /// [`HomeRefusal::NoSubscription`].
-    pub fn update_subscription(&mut self, wanted: Subscription) -> Result<MailboxId, HomeRefusal> {
+    pub fn update_subscription(&mut self, wanted: Wanted) -> Result<MailboxId, HomeRefusal> {
         let id = self.find_subscription(&wanted.principal, &wanted.name)?;
-        self.remember(UndoKey::Subscription(id));
-        self.effects.push(Effect::State(put_subscription(id, &wanted)));
-        self.subscriptions.insert(id, wanted);
+        let keep = wanted.keep.apply(&self.keep(id));
+        let Wanted { principal, name, ask, .. } = wanted;
+        self.set_subscription(id, Subscription { principal, name, ask, keep });
         Ok(id)
+    }
+
+    fn set_subscription(&mut self, id: MailboxId, subscription: Subscription) {
+        self.remember(UndoKey::Subscription(id));
+        self.effects.push(Effect::State(put_subscription(id, &subscription)));
+        self.subscriptions.insert(id, subscription);
     }
 
     /// Removes a durable subscription and its mailbox.
@@ -500,6 +617,7 @@ impl Home {
         let id = self.find_subscription(principal, name)?;
         self.remember(UndoKey::Subscription(id));
         self.remember(UndoKey::Tail(id));
+        self.remember(UndoKey::Losses(id));
         self.take_subscription(id);
         let record = Record::from(SubscriptionRemoved { mailbox: id.0 });
         self.effects.push(Effect::State(record.encode()));
@@ -565,6 +683,22 @@ impl Home {
         self.effects.push(Effect::State(record.encode()));
     }
 
+    // ---- time ----
+
+    /// What time it was when that was last written down ([`crate::age`]).
+    pub fn time(&self) -> Option<Millis> {
+        self.time
+    }
+
+    /// Writes the time down, once in a while.
+    pub fn note_time(&mut self, now: Millis) {
+        if self.time.is_none_or(|at| at.saturating_add(MARK_MS) <= now) {
+            self.remember(UndoKey::Time);
+            self.time = Some(now);
+            self.effects.push(Effect::State(Record::from(TimeMark { at: now }).encode()));
+        }
+    }
+
     // ---- batches ----
 
     /// All that the batch must hold for the changes since the last commit or rollback.
@@ -589,6 +723,8 @@ impl Home {
                 (UndoKey::Received(sender), _) => {
                     effects.push(Effect::State(put_received(sender, self.received_through(sender))));
                 }
+                (UndoKey::Letters(first), _) => effects.push(self.letters_effect(*first)),
+                (UndoKey::Losses(id), _) => effects.extend(self.losses_effect(*id)),
                 _ => {}
             }
         }
@@ -619,9 +755,10 @@ impl Home {
             }
             (UndoKey::Tail(id), UndoValue::Tail(before)) => put_back(&mut self.tails, id, before),
             (UndoKey::Subscription(id), UndoValue::Subscription(before)) => {
-                let tail = self.tails.get(&id).copied();
+                let (tail, losses) = (self.tails.get(&id).copied(), self.losses.get(&id).copied());
                 self.take_subscription(id);
                 put_back(&mut self.tails, id, tail);
+                put_back(&mut self.losses, id, losses);
                 if let Some(before) = before {
                     self.by_name.insert((before.principal.clone(), before.name.clone()), id);
                     self.subscriptions.insert(id, before);
@@ -638,6 +775,12 @@ impl Home {
             (UndoKey::Received(sender), UndoValue::Received(before)) => {
                 put_back(&mut self.received, sender, before);
             }
+            (UndoKey::DeadLetters, UndoValue::DeadLetters(before)) => self.dead_letters = before,
+            (UndoKey::Letters(first), UndoValue::Letters(before)) => {
+                put_back(&mut self.letters, first, before);
+            }
+            (UndoKey::Time, UndoValue::Time(before)) => self.time = before,
+            (UndoKey::Losses(id), UndoValue::Losses(before)) => put_back(&mut self.losses, id, before),
             _ => {}
         }
     }
@@ -657,6 +800,10 @@ impl Home {
                 UndoValue::Interest(self.peers.get(id).is_some_and(|peer| peer.interest.contains_key(entry)))
             }
             UndoKey::Received(sender) => UndoValue::Received(self.received.get(sender).copied()),
+            UndoKey::DeadLetters => UndoValue::DeadLetters(self.dead_letters),
+            UndoKey::Letters(first) => UndoValue::Letters(self.letters.get(first).cloned()),
+            UndoKey::Time => UndoValue::Time(self.time),
+            UndoKey::Losses(id) => UndoValue::Losses(self.losses.get(id).copied()),
         };
         self.undo.insert(key, value);
     }
@@ -683,7 +830,7 @@ fn changed_publisher(counter: u64, before: &Publisher, now: &Publisher) -> Vec<u
 }
 
 fn put_subscription(id: MailboxId, subscription: &Subscription) -> Vec<u8> {
-    let Subscription { principal, name, ask } = subscription.clone();
+    let Subscription { principal, name, ask, keep } = subscription.clone();
     let record = SubscriptionPut {
         mailbox: id.0,
         principal: principal.name,
@@ -693,6 +840,10 @@ fn put_subscription(id: MailboxId, subscription: &Subscription) -> Vec<u8> {
         predicate: ask.predicate,
         except: ask.except,
         strict: ask.strict,
+        max_bytes: keep.limits.bytes,
+        max_events: keep.limits.events,
+        max_age_ms: keep.limits.age_ms,
+        drops_oldest: keep.when_full == WhenFull::DropOldest,
     };
     Record::from(record).encode()
 }
@@ -705,6 +856,24 @@ fn put_received(sender: &Sender, through: u64) -> Vec<u8> {
     let Sender { peer, store, recovery_epoch } = sender.clone();
     let record = Received { store, recovery_epoch, through, name: peer.name, authority: peer.authority };
     Record::from(record).encode()
+}
+
+/// Limits in words, for messages.
+pub fn describe_keep(keep: &Keep) -> String {
+    let Keep { limits, when_full } = keep;
+    let limit = |flag: &str, limit: Option<u64>, unit: &str| limit.map(|n| format!("{flag} {n}{unit}"));
+    let mut parts: Vec<String> = [
+        limit("--max-bytes", limits.bytes, ""),
+        limit("--max-events", limits.events, ""),
+        limit("--max-age", limits.age_ms, "ms"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if *when_full == WhenFull::DropOldest {
+        parts.push("--when-full drop-oldest".into());
+    }
+    if parts.is_empty() { "none of its own".into() } else { parts.join(" ") }
 }
 
 /// A filter in words, for messages.

@@ -11,12 +11,14 @@
 //! Not here: the log (`fanal-store`), sockets and tasks (`fanal-broker`), topics and filters
 //! (`fanal-matching`).
 
+pub mod age;
 pub mod ask;
 pub mod credit;
 pub mod delivery;
 pub mod event;
 pub mod home;
 pub mod interest;
+pub mod limits;
 pub mod link;
 pub mod live;
 mod publisher;

@@ -84,6 +84,14 @@ records! {
         7 except: Vec<String>,
         /// Predicate in strict mode, in canonical text, in place of `predicate`.
         8 strict: Option<String>,
+        /// Most bytes in its mailbox.
+        9 max_bytes: Option<u64>,
+        /// Most events in its mailbox.
+        10 max_events: Option<u64>,
+        /// Longest time that an event stays in its mailbox, in milliseconds.
+        11 max_age_ms: Option<u64>,
+        /// What is too much is dropped and not dead-lettered.
+        12 drops_oldest: bool,
     }
     /// A durable subscription ended.
     6 SubscriptionRemoved {
@@ -125,6 +133,54 @@ records! {
         4 name: String,
         /// The sender's CA.
         5 authority: Fingerprint,
+    }
+    /// The mailbox of the dead letters.
+    11 DeadLetterMailbox {
+        /// Which one.
+        1 mailbox: u64,
+    }
+    /// What is known of a range of dead letters, in place of what was known of the range that
+    /// begins at the same number.
+    12 LettersPut {
+        /// First number.
+        1 first: u64,
+        /// Last number.
+        2 last: u64,
+        /// Owner of the subscription that they were for, or the peer.
+        3 principal: String,
+        /// The CA of that.
+        4 authority: Fingerprint,
+        /// Name of the subscription.
+        5 name: String,
+        /// They were for a peer.
+        6 is_peer: bool,
+        /// Why they are here, by its number.
+        7 reason: u8,
+        /// How often each was sent at least.
+        8 attempts: u32,
+        /// When the first one came.
+        9 since: u64,
+        /// When the last one came.
+        10 until: u64,
+    }
+    /// The range of dead letters that begins here is no more.
+    13 LettersGone {
+        /// First number.
+        1 first: u64,
+    }
+    /// How many entries left a mailbox without its destination, since it was made, by reason.
+    14 LossesPut {
+        /// The mailbox.
+        1 mailbox: u64,
+        /// To the dead letters.
+        2 dead_lettered: Vec<u64>,
+        /// Dropped.
+        3 dropped: Vec<u64>,
+    }
+    /// What time it was, for ages.
+    15 TimeMark {
+        /// In milliseconds since the Unix epoch.
+        1 at: u64,
     }
 }
 

@@ -22,12 +22,13 @@ use quinn::{Endpoint, VarInt};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::federation::{dial, interest};
 use crate::log::LogQueue;
-use crate::log::writer::{LogWriter, StoreHealth};
-use crate::mailbox::{Mailbox, MailboxKind};
+use crate::log::writer::{LogWriter, StoreHealth, WriterParts};
+use crate::mailbox::{Directory, MailboxKind};
 use crate::metrics::Metrics;
 use crate::pages::AdminPages;
 use crate::shared::{Shared, SharedParts};
@@ -80,6 +81,7 @@ impl Broker {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let log = Arc::new(LogQueue::new());
         let health = Arc::new(StoreHealth::default());
+        let (clock, directory) = (Arc::<Clock>::default(), Arc::<Directory>::default());
         let shared = Arc::new(Shared::new(SharedParts {
             name: config.name.clone(),
             incarnation: Incarnation {
@@ -95,10 +97,22 @@ impl Broker {
             health: Arc::clone(&health),
             reader: store.reader(),
             metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            directory: Arc::clone(&directory),
         }));
         restore(&shared, &home, &recovery)?;
         gauges::register(&shared);
-        let writer = LogWriter::new(store, home, log, health, metrics, config.limits.segment_bytes);
+        let writer = LogWriter::new(WriterParts {
+            store,
+            home,
+            queue: log,
+            health,
+            metrics,
+            clock,
+            directory,
+            limits: config.limits.clone(),
+            data: config.data.clone(),
+        });
         let writer = std::thread::Builder::new()
             .name("fanal-log".into())
             .spawn(move || writer.run())
@@ -272,7 +286,7 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) -> Result<(),
     for (id, record) in home.peers() {
         let peer = shared.peers.ensure(shared, &record.name, record.authority);
         let kind = MailboxKind::Peer { name: record.name.clone() };
-        peer.set_mailbox(Mailbox::new(id, kind, home.tail(id).unwrap_or(1), shared.reader.clone()));
+        peer.set_mailbox(shared.directory.add(id, kind, home.tail(id).unwrap_or(1), shared.reader.clone()));
         for entry in record.interest.keys() {
             interest::install(shared, &peer, entry.clone()).map_err(index_full)?;
         }
@@ -285,11 +299,16 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) -> Result<(),
         );
     }
     let is_peer = |id: u64| home.peers().any(|(peer, _)| peer.0 == id);
-    let (peer, durable): (Vec<_>, Vec<_>) = recovery.mailboxes.iter().partition(|(id, _)| is_peer(id.0));
-    let sum = |rows: Vec<&(fanal_store::MailboxId, fanal_store::MailboxStats)>| {
-        rows.iter().map(|(_, stats)| stats.events).sum::<u64>()
-    };
-    shared.metrics.set_queued_at_start(sum(durable), sum(peer));
+    let (mut durable, mut peer, mut dead_letters) = (0, 0, 0);
+    for (id, stats) in &recovery.mailboxes {
+        let sum = match home.dead_letters().map(|letters| letters.0) {
+            Some(letters) if letters == id.0 => &mut dead_letters,
+            _ if is_peer(id.0) => &mut peer,
+            _ => &mut durable,
+        };
+        *sum += stats.events;
+    }
+    shared.metrics.set_queued_at_start(durable, peer, dead_letters);
     Ok(())
 }
 

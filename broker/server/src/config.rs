@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use fanal_core::limits::Limits as MailboxLimits;
+
 /// Port of the QUIC listener unless configured.
 pub const LISTEN_PORT: u16 = 4600;
 /// Port of the admin HTTP listener unless configured.
@@ -36,6 +38,10 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// Bytes of the store on disk; absent: the disk is the limit.
     pub store_bytes: Option<u64>,
+    /// What each mailbox may hold; without a limit of bytes, a tenth of the store.
+    pub mailbox: MailboxLimits,
+    /// What the dead letters may hold; without a limit of bytes, a tenth of the store.
+    pub dead_letters: MailboxLimits,
 }
 
 impl Default for Limits {
@@ -49,6 +55,8 @@ impl Default for Limits {
             index_bytes: 8 << 30,
             segment_bytes: 64 << 20,
             store_bytes: None,
+            mailbox: MailboxLimits::default(),
+            dead_letters: MailboxLimits::default(),
         }
     }
 }

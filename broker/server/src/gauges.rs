@@ -17,7 +17,7 @@ use crate::shared::Shared;
 /// Has the gauges refreshed at each scrape.
 pub(crate) fn register(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
-    let heads: Mutex<[Head; 2]> = Mutex::default();
+    let heads: Mutex<[Head; 3]> = Mutex::default();
     let unknowns = AtomicU64::new(0);
     shared.metrics.on_scrape(Box::new(move |metrics| {
         if let Some(shared) = weak.upgrade() {
@@ -47,19 +47,23 @@ fn refresh_state(shared: &Shared, metrics: &Metrics) {
 }
 
 /// Every mailbox of the store counts, also one that nothing is known of any more (`Home::orphans`).
-fn refresh_mailboxes(shared: &Shared, metrics: &Metrics, [durable_head, peer_head]: &mut [Head; 2]) {
+fn refresh_mailboxes(shared: &Shared, metrics: &Metrics, heads: &mut [Head; 3]) {
     let peers = shared.peers.all();
     let of_peers: BTreeSet<u64> =
         peers.iter().filter_map(|peer| peer.mailbox()).map(|mailbox| mailbox.id.0).collect();
-    let (mut durable, mut peer) = (Sum::default(), Sum::default());
+    let dead_letters = shared.health.dead_letters.load(Ordering::Relaxed);
+    let mut sums = <[Sum; 3]>::default();
     for (MailboxId(id), stats) in shared.reader.mailboxes() {
-        let sum = if of_peers.contains(&id) { &mut peer } else { &mut durable };
-        sum.add(&stats);
+        let kind = if id == dead_letters { 2 } else { usize::from(of_peers.contains(&id)) };
+        sums[kind].add(&stats);
     }
     let now = shared.clock.now();
-    let durable = durable.backlog(durable_head, &shared.reader, now);
-    let peer = peer.backlog(peer_head, &shared.reader, now);
-    metrics.set_backlogs(&durable, &peer);
+    let mut heads = heads.iter_mut();
+    let [durable, peer, dead_letters] = sums.map(|sum| {
+        let head = heads.next();
+        head.map_or_else(Backlog::default, |head| sum.backlog(head, &shared.reader, now))
+    });
+    metrics.set_backlogs(&durable, &peer, &dead_letters);
 }
 
 fn refresh_peers(shared: &Shared) {
@@ -181,6 +185,8 @@ mod tests {
             health: Arc::default(),
             reader: store.reader(),
             metrics: Arc::new(Metrics::new("1")),
+            clock: Arc::default(),
+            directory: Arc::default(),
         }));
         register(&shared);
         (store, shared)

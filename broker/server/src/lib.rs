@@ -33,6 +33,6 @@ mod trust;
 mod wire;
 
 pub use broker::Broker;
-pub use config::{ADMIN_PORT, Config, LISTEN_PORT, Limits, PeerConfig};
+pub use config::{ADMIN_PORT, Config, LISTEN_PORT, Limits, MailboxLimits, PeerConfig};
 pub use error::StartError;
 pub use trust::TrustError;

@@ -8,9 +8,9 @@
 //! 3. The events kept in memory are a contiguous run of sequences; whoever is slower than that
 //!    run reads from the disk. One lock per batch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use fanal_core::live::EVENT_CHARGE;
@@ -133,7 +133,7 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     /// The owner of a mailbox whose next new entry will have sequence `tail`.
-    pub(crate) fn new(id: MailboxId, kind: MailboxKind, tail: u64, reader: Reader) -> Arc<Self> {
+    fn new(id: MailboxId, kind: MailboxKind, tail: u64, reader: Reader) -> Arc<Self> {
         let state = State {
             delivery: Delivery::new(tail),
             attached: None,
@@ -238,6 +238,20 @@ impl Mailbox {
         Some(credit.is_open() && state.delivery.is_behind())
     }
 
+    /// Entries have left without their destination: what is in memory of them is not sent any more.
+    pub(crate) fn on_given_way(&self, (first, last): (u64, u64)) {
+        let mut state = self.lock();
+        let (is_gone, mut freed) = (|sequence: u64| (first..=last).contains(&sequence), 0);
+        state.hot.retain(|(sequence, event)| {
+            freed += if is_gone(*sequence) { hot_charge(event) } else { 0 };
+            !is_gone(*sequence)
+        });
+        state.hot_bytes -= freed;
+        if is_gone(state.delivery.next()) {
+            state.delivery.skip_to(last + 1);
+        }
+    }
+
     /// Whether a generation still holds the mailbox.
     pub(crate) fn is_held_by(&self, generation: u64) -> bool {
         let state = self.lock();
@@ -269,6 +283,36 @@ impl Mailbox {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The mailboxes that have an owner here, by their numbers.
+#[derive(Default)]
+pub(crate) struct Directory(Mutex<BTreeMap<MailboxId, Weak<Mailbox>>>);
+
+impl Directory {
+    /// Finds the owner of a mailbox, or makes it (see [`Mailbox::new`]).
+    pub(crate) fn add(&self, id: MailboxId, kind: MailboxKind, tail: u64, reader: Reader) -> Arc<Mailbox> {
+        let mut known = self.lock();
+        if let Some(mailbox) = known.get(&id).and_then(Weak::upgrade) {
+            return mailbox;
+        }
+        let mailbox = Mailbox::new(id, kind, tail, reader);
+        known.insert(id, Arc::downgrade(&mailbox));
+        mailbox
+    }
+
+    pub(crate) fn get(&self, id: MailboxId) -> Option<Arc<Mailbox>> {
+        self.lock().get(&id)?.upgrade()
+    }
+
+    /// The mailbox is no more.
+    pub(crate) fn remove(&self, id: MailboxId) {
+        self.lock().remove(&id);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<MailboxId, Weak<Mailbox>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,6 +21,7 @@ use metrics_prometheus::Recorder;
 use prometheus::{Encoder, HistogramOpts, Registry, TextEncoder};
 
 use crate::live::LiveClass;
+use crate::log::limits::{Fate, GivenWay, Of};
 use crate::mailbox::MailboxKind;
 
 mod ledger;
@@ -57,6 +58,7 @@ pub(crate) struct Metrics {
     peer_live: LiveLedger,
     durable: DurableLedger,
     peer: DurableLedger,
+    pub(crate) dead_letters: DurableLedger,
     published: Counter,
     published_best_effort: Counter,
     pub(crate) delivered_durable: Counter,
@@ -123,6 +125,23 @@ impl Metrics {
         }
     }
 
+    /// Entries that left a mailbox without its destination.
+    pub(crate) fn given_way(&self, given_way: &GivenWay, entries: u64) {
+        let ledger = match given_way.of {
+            Of::Subscription => &self.durable,
+            Of::Peer => &self.peer,
+            Of::DeadLetters => &self.dead_letters,
+        };
+        let at = given_way.reason.index();
+        match given_way.fate {
+            Fate::Dropped => ledger.dropped_for[at].increment(entries),
+            Fate::DeadLettered => {
+                ledger.dead_lettered_for[at].increment(entries);
+                self.dead_letters.routed.increment(entries);
+            }
+        }
+    }
+
     /// Entries that went with a removed durable subscription.
     pub(crate) fn durable_removed(&self) -> &Counter {
         &self.durable.dropped_removed
@@ -140,15 +159,17 @@ impl Metrics {
         self.refused.get(&code).unwrap_or(&self.refused[&Code::Internal.number()])
     }
 
-    pub(crate) fn set_queued_at_start(&self, durable: u64, peer: u64) {
+    pub(crate) fn set_queued_at_start(&self, durable: u64, peer: u64, dead_letters: u64) {
+        self.dead_letters.queued_at_start.set(dead_letters as f64);
         self.durable.queued_at_start.set(durable as f64);
         self.peer.queued_at_start.set(peer as f64);
     }
 
     /// What waits in mailboxes.
-    pub(crate) fn set_backlogs(&self, durable: &Backlog, peer: &Backlog) {
+    pub(crate) fn set_backlogs(&self, durable: &Backlog, peer: &Backlog, dead_letters: &Backlog) {
         self.durable.set_backlog(durable);
         self.peer.set_backlog(peer);
+        self.dead_letters.set_backlog(dead_letters);
     }
 
     /// Runs `sampler` before each scrape.
@@ -183,6 +204,7 @@ fn handles(recorder: Recorder, registry: Registry) -> Metrics {
         peer_live: live_ledger("peer_live"),
         durable: durable_ledger("durable"),
         peer: durable_ledger("peer"),
+        dead_letters: durable_ledger("dead_letters"),
         published: counter!("fanal_events_published_total", "class" => "at_least_once"),
         published_best_effort: counter!("fanal_events_published_total", "class" => "best_effort"),
         delivered_durable: counter!("fanal_events_delivered_total", "class" => "durable"),
@@ -254,7 +276,7 @@ mod tests {
     #[test]
     fn every_ledger_term_exists_for_every_class() {
         let page = Metrics::new("1").render();
-        for class in ["durable", "live", "peer", "peer_live"] {
+        for class in ["dead_letters", "durable", "live", "peer", "peer_live"] {
             for name in [
                 "fanal_routes_total",
                 "fanal_ledger_queued_at_start",

@@ -24,7 +24,7 @@ use crate::federation::peers::Peers;
 use crate::live::{LiveMemory, LiveQueue};
 use crate::log::LogQueue;
 use crate::log::writer::StoreHealth;
-use crate::mailbox::{Mailbox, MailboxKind};
+use crate::mailbox::{Directory, Mailbox, MailboxKind};
 use crate::metrics::Metrics;
 use crate::route::Target;
 use crate::trust::Trust;
@@ -42,7 +42,8 @@ pub(crate) struct Shared {
     /// Host names under which the admin HTTP answers.
     pub(crate) admin_hosts: Vec<String>,
     pub(crate) trust: Trust,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) index: Index<Target>,
     pub(crate) log: Arc<LogQueue>,
     pub(crate) health: Arc<StoreHealth>,
@@ -73,6 +74,8 @@ pub(crate) struct SharedParts {
     pub(crate) health: Arc<StoreHealth>,
     pub(crate) reader: Reader,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) directory: Arc<Directory>,
 }
 
 impl Shared {
@@ -86,7 +89,8 @@ impl Shared {
             data: parts.data,
             admin_hosts: parts.admin_hosts,
             trust: parts.trust,
-            clock: Clock::default(),
+            clock: parts.clock,
+            directory: parts.directory,
             // Nobody outside can choose names and values that collide in its tables.
             index: Index::with_bytes_max(rand::random(), index_bytes),
             log: parts.log,
@@ -148,7 +152,7 @@ impl Shared {
             principal: subscription.principal.to_string(),
             name: subscription.name.clone(),
         };
-        let mailbox = Mailbox::new(id, kind, tail, self.reader.clone());
+        let mailbox = self.directory.add(id, kind, tail, self.reader.clone());
         let entry = self.index.insert_promised(selector, Target::Durable(Arc::clone(&mailbox)))?;
         let interest_version = self.interest.add(interest_entry(&subscription.ask, INTEREST_DURABLE));
         let handle = Arc::new(DurableHandle {
@@ -190,6 +194,7 @@ impl Shared {
     /// Takes a durable subscription out of routing and interest.
     pub(crate) fn forget_durable(&self, id: MailboxId) -> Option<Arc<DurableHandle>> {
         let durable = self.durables.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
+        self.directory.remove(id);
         durable.with_entry(|entry| entry.take().map(|entry| self.index.remove(entry)));
         self.interest.remove(interest_entry(&durable.ask().0, INTEREST_DURABLE));
         Some(durable)

@@ -2,7 +2,12 @@
 
 use std::fmt::Write as _;
 
+use std::time::Duration;
+
 use fanal_broker::Limits;
+use figment::value::Value;
+
+use super::values;
 
 /// What names of variables begin with.
 pub(crate) const PREFIX: &str = "FANAL_";
@@ -32,11 +37,21 @@ enum Preset {
     OfLimit,
 }
 
+/// What a limit counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Things, or bytes.
+    Count,
+    /// Milliseconds, written as a duration.
+    Time,
+}
+
 /// Access to one field of the limits.
 pub(crate) struct Limit {
     pub(crate) get: fn(&Limits) -> Option<u64>,
     pub(crate) set: fn(&mut Limits, Option<u64>),
     pub(crate) min: u64,
+    pub(crate) unit: Unit,
     /// Shown where there is no limit by default.
     example: &'static str,
 }
@@ -81,7 +96,26 @@ macro_rules! limit {
                     }
                 },
                 min: $min,
+                unit: Unit::Count,
                 example: "",
+            }),
+        }
+    };
+}
+
+/// A limit that there need not be.
+macro_rules! option {
+    ($path:literal, $($field:ident).+, $unit:ident, min $min:expr, example $example:literal, $doc:literal) => {
+        Key {
+            path: concat!("limits.", $path),
+            default: Preset::OfLimit,
+            doc: $doc,
+            limit: Some(Limit {
+                get: |limits| limits.$($field).+,
+                set: |limits, value| limits.$($field).+ = value,
+                min: $min,
+                unit: Unit::$unit,
+                example: $example,
             }),
         }
     };
@@ -130,17 +164,32 @@ pub(crate) const KEYS: &[Key] = &[
         "Memory of the subscription index, at most 8 GiB, of which 64 MiB, or half, is kept back. Full, it refuses\nsubscriptions (507) and what peers ask for is widened; too small for what the store holds, the broker does\nnot start."
     ),
     limit!(segment_bytes: u64, min 1048576, "Size of the store's segment files."),
-    Key {
-        path: "limits.store_bytes",
-        default: Preset::OfLimit,
-        doc: "Bytes of the store on disk. Default: none, the disk is the limit.",
-        limit: Some(Limit {
-            get: |limits| limits.store_bytes,
-            set: |limits, value| limits.store_bytes = value,
-            min: 16 << 20,
-            example: "\"100 GiB\"",
-        }),
-    },
+    option!("store_bytes", store_bytes, Count, min 16 << 20, example "\"100 GiB\"",
+        "Bytes of the store on disk. Default: none, the disk is the limit."),
+    option!("mailbox_bytes", mailbox.bytes, Count, min 4096, example "\"10 GiB\"",
+        "Most bytes of events in one mailbox, of a durable subscription or a peer. Publishers are not refused: the\noldest events go to the dead letters, or are dropped if the subscription chose so. A subscription may\nchoose less. Default: a tenth of the store."),
+    option!("mailbox_events", mailbox.events, Count, min 1, example "1000000",
+        "Most events in one mailbox; beyond, as for mailbox_bytes. Default: none."),
+    option!(
+        "mailbox_age",
+        mailbox.age_ms,
+        Time,
+        min 1_000,
+        example "\"30d\"",
+        "Longest time that an event waits in a mailbox; beyond, as for mailbox_bytes. Default: none. The clock may lag\nbehind after it was set: what is of no use after some time needs a TTL."
+    ),
+    option!("dead_letter_bytes", dead_letters.bytes, Count, min 4096, example "\"10 GiB\"",
+        "Most bytes of events in the dead letters; beyond, the oldest are dropped. Default: a tenth of the store."),
+    option!("dead_letter_events", dead_letters.events, Count, min 1, example "1000000",
+        "Most events in the dead letters; beyond, the oldest are dropped. Default: none."),
+    option!(
+        "dead_letter_age",
+        dead_letters.age_ms,
+        Time,
+        min 1_000,
+        example "\"30d\"",
+        "Longest time that an event stays in the dead letters; then it is dropped. Default: none."
+    ),
 ];
 
 /// The default file: every key with its meaning, commented out.
@@ -194,13 +243,31 @@ pub(crate) fn described() -> Vec<Described> {
     KEYS.iter().map(describe).collect()
 }
 
+impl Unit {
+    /// Reads a value of at least `min`.
+    pub(crate) fn read(self, value: &Value, min: u64) -> Result<u64, String> {
+        match self {
+            Unit::Count => values::count(value, min),
+            Unit::Time => values::duration(value, min),
+        }
+    }
+
+    /// A value as a file has it.
+    pub(crate) fn show(self, value: u64) -> serde_json::Value {
+        match self {
+            Unit::Count => value.into(),
+            Unit::Time => crate::duration::show(Duration::from_millis(value)).into(),
+        }
+    }
+}
+
 impl Key {
     fn default_text(&self) -> String {
         match (&self.default, &self.limit) {
             (Preset::Text(text), _) => (*text).to_owned(),
             (Preset::OfLimit, Some(limit)) => {
                 let value = (limit.get)(&Limits::default());
-                value.map_or_else(|| limit.example.to_owned(), |value| value.to_string())
+                value.map_or_else(|| limit.example.to_owned(), |value| limit.unit.show(value).to_string())
             }
             (Preset::OfLimit, None) => String::new(),
         }

@@ -95,6 +95,16 @@ pub(crate) fn count(value: &Value, min: u64) -> Result<u64, String> {
     Ok(count)
 }
 
+/// A duration, in milliseconds.
+pub(crate) fn duration(value: &Value, min: u64) -> Result<u64, String> {
+    let given = crate::duration::parse(&text(value)?)?.as_millis();
+    let millis = u64::try_from(given).unwrap_or(u64::MAX);
+    if millis < min {
+        return Err(format!("{millis}ms is too short: at least {min}ms are needed"));
+    }
+    Ok(millis)
+}
+
 fn whole(number: Num) -> Option<u64> {
     let number =
         number.to_u128().or_else(|| number.to_i128().and_then(|number| u128::try_from(number).ok()))?;
@@ -157,6 +167,14 @@ mod tests {
         }
         assert!(count(&Value::from(-5), 1).is_err());
         assert!(count(&Value::from(5), 10).unwrap_err().contains("at least 10"));
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration(&Value::from("7d"), 1_000), Ok(604_800_000));
+        assert!(duration(&Value::from("999ms"), 1_000).unwrap_err().contains("at least 1000ms"));
+        assert!(duration(&Value::from("soon"), 1).unwrap_err().contains("7d"));
+        assert!(duration(&Value::from(7), 1).unwrap_err().contains("quotes"));
     }
 
     #[test]

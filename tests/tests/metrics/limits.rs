@@ -59,7 +59,7 @@ pub(crate) async fn buffers_that_hold_too_much_together_give_way() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 pub(crate) async fn a_full_store_shows_and_so_does_its_recovery() {
     let world = World::new();
-    let limits = "segment_bytes = 4194304\nstore_bytes = 25165824";
+    let limits = "segment_bytes = 4194304\nstore_bytes = 25165824\nmailbox_bytes = \"1 TiB\"";
     let broker = limited(&world, "ewr", limits).start();
     let metrics = shows(&broker, &[("fanal_store_full", 0.0), ("fanal_ready", 1.0)]).await;
     let empty = value(&metrics, "fanal_store_bytes");
@@ -99,6 +99,29 @@ pub(crate) async fn a_full_store_shows_and_so_does_its_recovery() {
         ("fanal_store_full", 0.0),
         ("fanal_events_dropped_total class=durable reason=removed", stored),
         ("fanal_events_published_total", stored + 1.0),
+    ];
+    shows(&broker, &rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+pub(crate) async fn what_gives_way_in_a_full_mailbox_is_counted() {
+    const COUNT: usize = 12;
+    let world = World::new();
+    let broker = limited(&world, "ewr", "mailbox_events = 5\ndead_letter_events = 4").start();
+    let client = broker.client().await;
+    detached(&broker, &client, "orders").await;
+    for n in 0..COUNT {
+        client.publish("t/a").payload(format!("{n}")).await.unwrap();
+    }
+    let rows = [
+        ("fanal_routes_total class=durable", COUNT as f64),
+        ("fanal_mailbox_events kind=durable", 5.0),
+        ("fanal_events_dead_lettered_total class=durable reason=full", 7.0),
+        ("fanal_routes_total class=dead_letters", 7.0),
+        ("fanal_events_dropped_total class=dead_letters reason=full", 3.0),
+        ("fanal_mailbox_events kind=dead_letters", 4.0),
+        ("fanal_ledger_queued class=dead_letters", 4.0),
+        ("fanal_publish_refused_total", 0.0),
     ];
     shows(&broker, &rows).await;
 }

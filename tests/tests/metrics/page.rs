@@ -29,7 +29,7 @@ const TABLE: [(&str, Moved); 43] = [
     ("fanal_build_info", Here(the_page_is_complete_and_the_papers_say_the_same)),
     ("fanal_delivery_seconds", Here(home::each_event_is_counted_once_at_each_step)),
     ("fanal_events_acked_total", Here(home::each_event_is_counted_once_at_each_step)),
-    ("fanal_events_dead_lettered_total", Never("mailboxes have no limit yet")),
+    ("fanal_events_dead_lettered_total", Here(limits::what_gives_way_in_a_full_mailbox_is_counted)),
     ("fanal_events_delivered_total", Here(home::each_event_is_counted_once_at_each_step)),
     ("fanal_events_dropped_total", Here(limits::a_full_live_buffer_counts_what_it_drops_and_what_is_left)),
     ("fanal_events_duplicate_total", Never("whatever is recognised is recognised before it is routed")),
@@ -177,12 +177,15 @@ async fn every_series_is_there_from_the_start_and_events_make_no_more() {
             "fanal_routes_total",
             "fanal_events_acked_total",
             "fanal_events_expired_total",
-            "fanal_events_dead_lettered_total",
             "fanal_events_duplicate_total",
             "fanal_ledger_queued",
             "fanal_ledger_queued_at_start",
         ] {
             assert_eq!(before.count(name, &[("class", class)]), 1, "{name} {class}");
+        }
+        for reason in ["full", "age", "store"] {
+            let labels = [("class", class), ("reason", reason)];
+            assert_eq!(before.count("fanal_events_dead_lettered_total", &labels), 1, "{class} {reason}");
         }
     }
     // What varies: topics, publishers, connections, filters, names, reasons.

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::Millis;
+use crate::limits::Reason;
 
 fn home() -> Home {
     Home::new(StoreId([1; 16]), 0)
@@ -10,9 +12,13 @@ fn principal(name: &str) -> Principal {
     Principal { name: name.into(), authority: Fingerprint([2; 32]) }
 }
 
-fn subscription(name: &str, filter: &str) -> Subscription {
+fn subscription(name: &str, filter: &str) -> Wanted {
     let ask = Ask { filter: filter.into(), ..Ask::default() };
-    Subscription { principal: principal("p"), name: name.into(), ask }
+    Wanted { principal: principal("p"), name: name.into(), ask, keep: KeepPatch::default() }
+}
+
+fn with_events(events: Option<u64>) -> KeepPatch {
+    KeepPatch { events, ..KeepPatch::default() }
 }
 
 fn sender(store: u8) -> Sender {
@@ -31,7 +37,8 @@ fn picture(home: &Home) -> String {
             &home.subscriptions,
             &home.by_name,
             &home.peers,
-            &home.received
+            &home.received,
+            (home.dead_letters, &home.letters, &home.losses, home.time),
         )
     )
 }
@@ -49,6 +56,98 @@ fn resuming_needs_the_same_filter_and_a_refusal_leaves_no_trace() {
     assert!(home.remove_subscription(&principal("other"), "s").is_err());
     assert_eq!(picture(&home), before);
     assert!(home.drain_effects().is_empty());
+}
+
+#[test]
+fn resuming_needs_the_same_limits_where_any_are_said() {
+    let mut home = home();
+    let wanted = |events| Wanted { keep: with_events(events), ..subscription("s", "a/#") };
+    let (id, _) = home.put_subscription(wanted(Some(5))).unwrap();
+    home.commit();
+    assert_eq!(home.keep(id).limits.events, Some(5));
+    assert_eq!(home.put_subscription(wanted(None)), Ok((id, true)));
+    assert_eq!(home.put_subscription(wanted(Some(5))), Ok((id, true)));
+    for other in [Some(6), Some(0)] {
+        let refusal = home.put_subscription(wanted(other)).unwrap_err();
+        assert!(refusal.to_string().contains("--max-events 5"), "{refusal}");
+    }
+    home.update_subscription(wanted(Some(0))).unwrap();
+    assert_eq!(home.keep(id), Keep::default());
+}
+
+/// A home with one durable subscription and a mailbox for dead letters.
+fn with_dead_letters() -> (Home, MailboxId) {
+    let mut home = home();
+    let (id, _) = home.put_subscription(subscription("s", "a/#")).unwrap();
+    home.ensure_dead_letters();
+    (home, id)
+}
+
+fn full(events: u64, now: Millis) -> Burial {
+    Burial { events, reason: Reason::Full, attempts: 0, now, span_ms: 100 }
+}
+
+fn ranges(home: &Home) -> Vec<(u64, u64)> {
+    home.letters().map(|(first, letters)| (first, letters.last)).collect()
+}
+
+#[test]
+fn letters_of_one_cause_in_a_row_are_one_range_for_a_while() {
+    let (mut home, id) = with_dead_letters();
+    let to = home.dead_letters().unwrap();
+    assert_eq!(home.bury(id, full(3, 1_000)), Some((to, 1)));
+    assert_eq!(home.bury(id, full(2, 1_100)), Some((to, 4)));
+    assert_eq!(ranges(&home), [(1, 5)]);
+    home.bury(id, full(1, 1_101));
+    home.bury(id, Burial { reason: Reason::Age, ..full(1, 1_101) });
+    home.bury(id, Burial { reason: Reason::Age, attempts: 1, ..full(1, 1_101) });
+    assert_eq!(ranges(&home), [(1, 5), (6, 6), (7, 7), (8, 8)]);
+    assert_eq!((home.tail(to), home.losses(id).dead_lettered), (Some(9), [6, 2, 0]));
+    home.forget_letters(3, 6);
+    assert_eq!(ranges(&home), [(1, 2), (7, 7), (8, 8)]);
+    home.forget_letters(2, 7);
+    assert_eq!(ranges(&home), [(1, 1), (8, 8)]);
+}
+
+#[test]
+fn requeued_letters_follow_what_is_in_the_mailbox_and_need_one() {
+    let (mut home, id) = with_dead_letters();
+    for _ in 0..4 {
+        home.enqueue(id);
+    }
+    home.bury(id, full(4, 0));
+    let wanted = Selection { numbers: vec![(2, 3)], ..Selection::default() };
+    let requeued = home.requeue(&wanted).unwrap();
+    assert_eq!(requeued, [Requeued { range: (2, 3), to: id, first: 5 }]);
+    assert_eq!((home.tail(id), ranges(&home)), (Some(7), vec![(1, 1), (4, 4)]));
+    home.remove_subscription(&principal("p"), "s").unwrap();
+    assert_eq!(ranges(&home), [(1, 1), (4, 4)], "they outlive their subscription");
+    let before = picture(&home);
+    assert!(matches!(home.requeue(&Selection::default()), Err(HomeRefusal::NoSubscription { .. })));
+    assert_eq!(picture(&home), before);
+    let (other, _) = home.put_subscription(subscription("s", "b")).unwrap();
+    assert_eq!(home.requeue(&Selection::default()).unwrap()[1].to, other, "one of the same name takes them");
+}
+
+#[test]
+fn letters_are_chosen_by_destination_owner_and_reason() {
+    let (mut home, id) = with_dead_letters();
+    let peer = home.ensure_peer("jfk", Fingerprint([3; 32]));
+    home.bury(id, full(2, 0));
+    home.bury(peer, full(3, 0));
+    home.bury(peer, Burial { reason: Reason::Store, ..full(1, 0) });
+    let count = |wanted: Selection| {
+        home.select(&wanted).iter().map(|(range, _)| range.end() - range.start() + 1).sum::<u64>()
+    };
+    let all = Selection::default();
+    assert_eq!(count(all.clone()), 6);
+    assert_eq!(count(Selection { owner: Some(principal("p")), ..all.clone() }), 2);
+    assert_eq!(count(Selection { owner: Some(principal("q")), ..all.clone() }), 0);
+    let jfk = Destination::Peer(Principal { name: "jfk".into(), authority: Fingerprint([3; 32]) });
+    let of_jfk = Selection { destination: Some(jfk), ..all.clone() };
+    assert_eq!(count(of_jfk.clone()), 4);
+    assert_eq!(count(Selection { reason: Some(Reason::Store), ..of_jfk }), 1);
+    assert_eq!(count(Selection { numbers: vec![(2, 3), (6, 99)], ..all }), 3);
 }
 
 #[test]
@@ -103,13 +202,33 @@ enum Step {
     Publish(u64, u64),
     Skip(u64, u64, u64),
     Enqueue(u64),
-    Put(u8, u8),
-    Update(u8, u8),
+    Put(u8, u8, Option<u64>),
+    Update(u8, u8, Option<u64>),
     Remove(u8),
     Peer(u8),
     Interest(u64, u8, bool),
     Receive(u8, u64),
     Hole(u8, u64, u64),
+    DeadLetters,
+    Bury(u64, Burial),
+    Forget(u64, u64),
+    Dropped(u64, u64),
+    Requeue(u8),
+    Time(u64),
+}
+
+fn limit() -> impl Strategy<Value = Option<u64>> {
+    prop::option::of(0u64..3)
+}
+
+fn burial() -> impl Strategy<Value = Burial> {
+    (0u64..4, 0usize..3, 0u32..2, 0u64..9).prop_map(|(events, reason, attempts, now)| Burial {
+        events,
+        reason: Reason::ALL[reason],
+        attempts,
+        now,
+        span_ms: 5,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -119,13 +238,20 @@ fn step() -> impl Strategy<Value = Step> {
         (1u64..5, 1u64..6).prop_map(|(epoch, sequence)| Step::Publish(epoch, sequence)),
         (1u64..5, 1u64..6, 0u64..2).prop_map(|(epoch, from, len)| Step::Skip(epoch, from, len)),
         (1u64..8).prop_map(Step::Enqueue),
-        (0u8..4, 0u8..2).prop_map(|(name, filter)| Step::Put(name, filter)),
-        (0u8..4, 0u8..2).prop_map(|(name, filter)| Step::Update(name, filter)),
+        (0u8..4, 0u8..2, limit()).prop_map(|(name, filter, limit)| Step::Put(name, filter, limit)),
+        (0u8..4, 0u8..2, limit()).prop_map(|(name, filter, limit)| Step::Update(name, filter, limit)),
         (0u8..4).prop_map(Step::Remove),
         (0u8..3).prop_map(Step::Peer),
         (1u64..8, 0u8..3, any::<bool>()).prop_map(|(peer, entry, add)| Step::Interest(peer, entry, add)),
         (0u8..2, 1u64..6).prop_map(|(store, sequence)| Step::Receive(store, sequence)),
         (0u8..2, 1u64..6, 0u64..3).prop_map(|(store, from, len)| Step::Hole(store, from, len)),
+        Just(Step::DeadLetters),
+        (1u64..8, burial()).prop_map(|(mailbox, burial)| Step::Bury(mailbox, burial)),
+        (1u64..8, burial()).prop_map(|(mailbox, burial)| Step::Bury(mailbox, burial)),
+        (1u64..12, 0u64..4).prop_map(|(first, len)| Step::Forget(first, len)),
+        (1u64..8, 1u64..4).prop_map(|(mailbox, events)| Step::Dropped(mailbox, events)),
+        (0u8..4).prop_map(Step::Requeue),
+        (0u64..5).prop_map(|hours| Step::Time(hours * 3_600_000)),
     ]
 }
 
@@ -138,8 +264,14 @@ fn take(home: &mut Home, step: Step) {
         Step::Publish(counter, sequence) => drop(home.publish(epoch(counter), sequence)),
         Step::Skip(counter, from, len) => home.skip(epoch(counter), from, from + len),
         Step::Enqueue(id) => drop(home.enqueue(MailboxId(id))),
-        Step::Put(name, f) => drop(home.put_subscription(subscription(&name.to_string(), &filter(f)))),
-        Step::Update(name, f) => drop(home.update_subscription(subscription(&name.to_string(), &filter(f)))),
+        Step::Put(name, f, limit) => {
+            let wanted = subscription(&name.to_string(), &filter(f));
+            drop(home.put_subscription(Wanted { keep: with_events(limit), ..wanted }));
+        }
+        Step::Update(name, f, limit) => {
+            let wanted = subscription(&name.to_string(), &filter(f));
+            drop(home.update_subscription(Wanted { keep: with_events(limit), ..wanted }));
+        }
         Step::Remove(name) => drop(home.remove_subscription(&principal("p"), &name.to_string())),
         Step::Peer(name) => drop(home.ensure_peer(&format!("b{name}"), Fingerprint([3; 32]))),
         Step::Interest(id, n, add) => {
@@ -149,6 +281,19 @@ fn take(home: &mut Home, step: Step) {
         }
         Step::Receive(store, sequence) => drop(home.receive(&sender(store), sequence)),
         Step::Hole(store, from, len) => drop(home.receive_hole(&sender(store), from, from + len)),
+        Step::DeadLetters => drop(home.ensure_dead_letters()),
+        Step::Bury(mailbox, burial) => drop(home.bury(MailboxId(mailbox), burial)),
+        Step::Forget(first, len) => home.forget_letters(first, first + len),
+        Step::Dropped(mailbox, events) if home.tail(MailboxId(mailbox)).is_some() => {
+            home.count_dropped(MailboxId(mailbox), events, Reason::Full);
+        }
+        Step::Dropped(..) => {}
+        Step::Time(now) => home.note_time(now),
+        Step::Requeue(name) => {
+            let destination = Destination::Subscription { principal: principal("p"), name: name.to_string() };
+            let wanted = Selection { destination: Some(destination), ..Selection::default() };
+            drop(home.requeue(&wanted));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fanal_core::ask::{AskError, interest_entry, parse_ask};
-use fanal_core::home::{Ask, Subscription};
+use fanal_core::home::{Ask, KeepPatch, Subscription, Wanted};
 use fanal_matching::{IndexFull, Selector};
 use fanal_protocol::Code;
 use fanal_protocol::control::{
@@ -174,7 +174,14 @@ async fn install_durable(
     (name, ask, selector): (&str, Ask, Selector),
     credit: SharedCredit,
 ) -> Result<(u64, bool), Refusal> {
-    let subscription = Subscription { principal: session.info.principal.clone(), name: name.to_owned(), ask };
+    let principal = session.info.principal.clone();
+    let wanted = Wanted { principal, name: name.to_owned(), ask, keep: KeepPatch::default() };
+    let subscription = Subscription {
+        principal: wanted.principal.clone(),
+        name: wanted.name.clone(),
+        ask: wanted.ask.clone(),
+        keep: Default::default(),
+    };
     let _turn = shared.lock_durable(&subscription.principal, name).await;
     // One that is there already needs no more room.
     if let Err(full) = shared.index.check_room(&selector)
@@ -182,7 +189,7 @@ async fn install_durable(
     {
         return Err(full.into());
     }
-    let output = shared.log.command(Command::PutSubscription(subscription.clone())).await?;
+    let output = shared.log.command(Command::PutSubscription(wanted)).await?;
     let Output::Mailbox { id, existed } = output else {
         return Err(Refusal { code: Code::Internal, name: "internal", reason: "no mailbox was made".into() });
     };
@@ -253,16 +260,17 @@ async fn try_update(
     let (ask, selector) =
         parse_ask(&request.filter, request.predicate.as_deref(), request.strict.as_deref(), &request.except)?;
     let principal = session.info.principal.clone();
-    let subscription = Subscription { principal, name: request.durable.clone(), ask: ask.clone() };
-    let _turn = shared.lock_durable(&subscription.principal, &request.durable).await;
-    let before = shared.durables.find(&subscription.principal, &request.durable).map(|known| known.ask().0);
+    let keep = KeepPatch::default();
+    let wanted = Wanted { principal, name: request.durable.clone(), ask: ask.clone(), keep };
+    let _turn = shared.lock_durable(&wanted.principal, &request.durable).await;
+    let before = shared.durables.find(&wanted.principal, &request.durable).map(|known| known.ask().0);
     check_room_for_update(shared, before.as_ref(), (&ask, &selector))?;
-    let command = Command::UpdateSubscription(subscription.clone());
+    let command = Command::UpdateSubscription(wanted.clone());
     let Output::Mailbox { id, .. } = shared.log.command(command).await? else { return Ok(()) };
     if let Err(full) = shared.update_durable(id, ask, selector) {
         // The room went to others meanwhile: it keeps the filter that it has.
         if let Some(ask) = before {
-            shared.log.command(Command::UpdateSubscription(Subscription { ask, ..subscription })).await?;
+            shared.log.command(Command::UpdateSubscription(Wanted { ask, ..wanted })).await?;
         }
         return Err(full.into());
     }

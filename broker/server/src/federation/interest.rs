@@ -195,7 +195,8 @@ impl InterestInbox {
             return Err(Ending::refused(Code::Internal, "no peer mailbox was made"));
         };
         let kind = MailboxKind::Peer { name: self.peer.name.clone() };
-        let mailbox = self.peer.set_mailbox(Mailbox::new(id, kind, 1, self.shared.reader.clone()));
+        let mailbox =
+            self.peer.set_mailbox(self.shared.directory.add(id, kind, 1, self.shared.reader.clone()));
         send::attach(&self.shared, &self.peer, &mailbox, &self.window).await;
         Ok(mailbox)
     }

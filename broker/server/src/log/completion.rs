@@ -14,6 +14,7 @@ use fanal_protocol::receipt::ReceiptRuns;
 use fanal_protocol::{Class, Code};
 use tokio::sync::oneshot;
 
+use super::limits::GivenWay;
 use super::request::{AckConfirm, DoneReason, LinkInbound, LogError, Output, PublishChannel, ReceiveError};
 use crate::live::LiveQueue;
 use crate::mailbox::Mailbox;
@@ -36,6 +37,7 @@ pub(crate) struct Completions {
     done: Vec<DoneEntries>,
     accepted: u64,
     removed: u64,
+    given_way: Vec<(GivenWay, Option<Arc<Mailbox>>, u64)>,
     began: Option<Instant>,
 }
 
@@ -104,6 +106,11 @@ impl Completions {
         self.removed += entries;
     }
 
+    /// Entries that gave way, and how many they were.
+    pub(super) fn given_way(&mut self, given_way: GivenWay, mailbox: Option<Arc<Mailbox>>, entries: u64) {
+        self.given_way.push((given_way, mailbox, entries));
+    }
+
     pub(super) fn entry(&mut self, mailbox: &Arc<Mailbox>, sequence: u64, event: &Arc<Event>) {
         let slot = self.mailboxes.entry(mailbox.id);
         slot.or_insert_with(|| (Arc::clone(mailbox), Vec::new())).1.push((sequence, Arc::clone(event)));
@@ -149,6 +156,12 @@ impl Completions {
 
     /// Lets everybody know. One lock per mailbox, live queue and connection.
     pub(crate) fn release(mut self, _proof: Flushed, metrics: &Metrics) {
+        for (given_way, mailbox, entries) in &self.given_way {
+            metrics.given_way(given_way, *entries);
+            if let Some(mailbox) = mailbox {
+                mailbox.on_given_way(given_way.range);
+            }
+        }
         for (mailbox, entries) in self.mailboxes.values() {
             mailbox.on_flushed(entries);
             metrics.durable(&mailbox.kind).routed.increment(entries.len() as u64);

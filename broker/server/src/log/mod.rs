@@ -6,6 +6,7 @@
 //! timer.
 
 pub(crate) mod completion;
+pub(crate) mod limits;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod writer;

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -35,7 +36,7 @@ struct State {
 
 /// What the writer got.
 pub(crate) enum Taken {
-    /// Requests, and the permits to give back.
+    /// Requests, none after a while without any, and the permits to give back.
     Requests(Vec<LogRequest>, usize),
     /// Everything is done and the broker shuts down.
     Stop,
@@ -95,14 +96,15 @@ impl LogQueue {
         self.filled.notify_one();
     }
 
-    /// For the writer: waits for requests and takes those that hold up to `bytes_max` together.
-    pub(crate) fn take(&self, bytes_max: usize) -> Taken {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.requests.is_empty() {
-            if state.stopping {
-                return Taken::Stop;
-            }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// For the writer: waits for requests, so long at most, and takes those that hold up to
+    /// `bytes_max` together.
+    pub(crate) fn take(&self, bytes_max: usize, patience: Duration) -> Taken {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |state: &mut State| state.requests.is_empty() && !state.stopping;
+        let waited = self.filled.wait_timeout_while(state, patience, is_idle);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.requests.is_empty() && state.stopping {
+            return Taken::Stop;
         }
         let (mut out, mut permits) = (Vec::new(), 0);
         while let Some((_, next)) = state.requests.front()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use fanal_core::home::{HomeRefusal, Principal, Subscription};
+use fanal_core::home::{HomeRefusal, Principal, Wanted};
 use fanal_core::{Event, MailboxId};
 use fanal_protocol::control::InterestEntry;
 use fanal_protocol::stream::Origin;
@@ -71,8 +71,8 @@ pub(crate) enum DoneReason {
 pub(crate) enum Command {
     OpenPublish { principal: Principal, resume: Option<Epoch> },
     ClosePublish { epoch: Epoch },
-    PutSubscription(Subscription),
-    UpdateSubscription(Subscription),
+    PutSubscription(Wanted),
+    UpdateSubscription(Wanted),
     RemoveSubscription { principal: Principal, name: String },
     EnsurePeer { name: String, authority: Fingerprint },
     ChangeInterest { peer: MailboxId, add: Vec<InterestEntry>, remove: Vec<InterestEntry> },
@@ -103,7 +103,9 @@ impl LogError {
     /// Code and name of the answer.
     pub(crate) fn code(&self) -> (Code, &'static str) {
         match self {
-            LogError::Refused(HomeRefusal::FilterDiffers { .. }) => (Code::Conflict, "filter_differs"),
+            LogError::Refused(HomeRefusal::FilterDiffers { .. } | HomeRefusal::LimitsDiffer { .. }) => {
+                (Code::Conflict, "filter_differs")
+            }
             LogError::Refused(HomeRefusal::NoSubscription { .. }) => (Code::NotFound, "no_subscription"),
             LogError::Refused(HomeRefusal::UnknownEpoch { .. }) => (Code::Gone, "unknown_epoch"),
             LogError::Full(_) => (Code::StoreFull, "store_full"),

@@ -8,10 +8,12 @@
 //!    operations go on, so that the store can drain. When the store has stopped, everything is
 //!    refused for good.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use fanal_core::age::AgeClock;
 use fanal_core::home::{Effect, Principal, Sender};
 use fanal_core::{Event, Home, MailboxId, Verdict};
 use fanal_protocol::{Code, Incarnation};
@@ -19,15 +21,20 @@ use fanal_store::{Batch, CommitError, Committed, MailboxSequence, RemovalIndex, 
 use smallvec::SmallVec;
 
 use super::completion::{Completions, Flushed, Received};
+use super::limits::{GivenWay, LimitKeeper};
 use super::queue::{LogQueue, Taken};
 use super::request::{
     Command, LogError, LogRequest, Output, PublishChannel, PublishItem, ReceiveError, ReceiveItem,
 };
-use crate::mailbox::Mailbox;
+use crate::clock::Clock;
+use crate::config;
+use crate::mailbox::{Directory, Mailbox};
 use crate::metrics::Metrics;
 
 /// Bytes of requests that go into one batch.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// How often the writer looks at what changes without a request.
+const TICK: Duration = Duration::from_secs(1);
 /// When a publisher should try again after a full store.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -37,6 +44,8 @@ pub(crate) struct StoreHealth {
     pub(crate) is_full: AtomicBool,
     /// Of segments and spares.
     pub(crate) bytes_on_disk: AtomicU64,
+    /// Number of the dead letters' mailbox; 0: there is none yet.
+    pub(crate) dead_letters: AtomicU64,
     stopped: std::sync::OnceLock<String>,
     notify: tokio::sync::Notify,
 }
@@ -72,8 +81,25 @@ pub(crate) struct LogWriter {
     queue: Arc<LogQueue>,
     health: Arc<StoreHealth>,
     metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
+    directory: Arc<Directory>,
+    limits: LimitKeeper,
     batch_bytes_max: usize,
     head: Vec<u8>,
+}
+
+/// What a [`LogWriter`] is made of.
+pub(crate) struct WriterParts {
+    pub(crate) store: Store,
+    pub(crate) home: Home,
+    pub(crate) queue: Arc<LogQueue>,
+    pub(crate) health: Arc<StoreHealth>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) limits: config::Limits,
+    /// A directory on the disk of the store.
+    pub(crate) data: PathBuf,
 }
 
 /// Whether events are taken in this pass.
@@ -88,16 +114,26 @@ enum Admission<'a> {
 }
 
 impl LogWriter {
-    pub(crate) fn new(
-        store: Store,
-        home: Home,
-        queue: Arc<LogQueue>,
-        health: Arc<StoreHealth>,
-        metrics: Arc<Metrics>,
-        segment_bytes: u64,
-    ) -> Self {
-        let batch_bytes_max = BATCH_BYTES_MAX.min(usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX));
-        let writer = LogWriter { store, home, queue, health, metrics, batch_bytes_max, head: Vec::new() };
+    pub(crate) fn new(parts: WriterParts) -> Self {
+        let WriterParts { store, home, queue, health, metrics, clock, directory, limits, data } = parts;
+        let segment_share = usize::try_from(limits.segment_bytes / 4).unwrap_or(usize::MAX);
+        let batch_bytes_max = BATCH_BYTES_MAX.min(segment_share);
+        let age = AgeClock::start(clock.now(), home.time());
+        let limits = LimitKeeper::new(limits, data, store.reader(), Arc::clone(&directory), age);
+        let head = Vec::new();
+        let mut writer = LogWriter {
+            store,
+            home,
+            queue,
+            health,
+            metrics,
+            clock,
+            directory,
+            limits,
+            batch_bytes_max,
+            head,
+        };
+        writer.limits.look_at_all(&writer.home);
         // Whoever reads the metrics first sees the store as it is.
         writer.show_store();
         writer
@@ -105,22 +141,43 @@ impl LogWriter {
 
     /// Runs until the queue is stopped; then the store is closed.
     pub(crate) fn run(mut self) {
-        while let Taken::Requests(requests, permits) = self.queue.take(self.batch_bytes_max) {
+        let mut looked = Instant::now();
+        self.look_around();
+        loop {
+            let patience = if self.limits.has_work() { Duration::ZERO } else { TICK };
+            let Taken::Requests(requests, permits) = self.queue.take(self.batch_bytes_max, patience) else {
+                break;
+            };
             self.process(requests);
             self.queue.give_back(permits);
             self.checkpoint_if_due();
+            if looked.elapsed() >= TICK {
+                looked = Instant::now();
+                self.look_around();
+            }
         }
         self.queue.end("the broker is shutting down".into());
+    }
+
+    /// What changes without a request: the room on the disk, and ages.
+    fn look_around(&mut self) {
+        self.limits.measure(&self.home, self.store.stats().bytes_on_disk);
+        self.limits.look_for_old(&mut self.home, self.clock.now());
     }
 
     fn process(&mut self, requests: Vec<LogRequest>) {
         if let Some(reason) = self.health.stopped().map(str::to_owned) {
             return self.refuse_all(requests, &LogError::Stopped(reason), Code::Unavailable);
         }
+        if self.limits.has_work() && self.home.dead_letters().is_none() {
+            self.make_dead_letters();
+        }
         let (batch, plan) = self.build(&requests, Admission::All);
         match self.commit(batch) {
             Ok(committed) => {
-                self.set_full(None);
+                if !requests.is_empty() {
+                    self.set_full(None);
+                }
                 self.finish(requests, plan, &committed);
             }
             Err(error @ CommitError::Full { .. }) => {
@@ -135,6 +192,16 @@ impl LogWriter {
                 Err(requests) => self.process_without_events(requests, &error.to_string(), Code::TooLarge),
             },
             Err(error) => self.stop(requests, &error.to_string()),
+        }
+    }
+
+    /// In a batch of its own: what goes there can be in the next one. A full store has no room for it.
+    fn make_dead_letters(&mut self) {
+        let mut batch = self.store.batch();
+        self.home.ensure_dead_letters();
+        self.add_effects(&mut batch);
+        if let Err(error) = self.commit(batch) {
+            tracing::warn!(%error, "there is no room for dead letters: mailboxes stay above their limits");
         }
     }
 
@@ -190,6 +257,7 @@ impl LogWriter {
         match self.store.commit(batch) {
             Ok(committed) => {
                 self.home.commit();
+                self.limits.on_committed(&self.home);
                 if has_records {
                     self.metrics.store_flush_seconds.record(began.elapsed().as_secs_f64());
                 }
@@ -197,6 +265,7 @@ impl LogWriter {
             }
             Err(error) => {
                 self.home.rollback();
+                self.limits.on_rolled_back();
                 Err(error)
             }
         }
@@ -219,6 +288,7 @@ impl LogWriter {
     fn show_store(&self) {
         let stats = self.store.stats();
         self.health.bytes_on_disk.store(stats.bytes_on_disk, Ordering::Relaxed);
+        self.health.dead_letters.store(self.home.dead_letters().map_or(0, |id| id.0), Ordering::Relaxed);
         self.metrics.store_bytes.set(stats.bytes_on_disk as f64);
         self.metrics.store_full.set(f64::from(u8::from(self.health.is_full.load(Ordering::Relaxed))));
     }
@@ -229,7 +299,14 @@ impl LogWriter {
     /// request, what is to follow.
     fn build(&mut self, requests: &[LogRequest], admission: Admission<'_>) -> (Batch, Plans) {
         let mut batch = self.store.batch();
+        let given_way = self.limits.give_way(&mut self.home, self.clock.now(), &mut batch);
         let requests = requests.iter().map(|request| self.judge(request, admission, &mut batch)).collect();
+        let removals = self.add_effects(&mut batch);
+        (batch, Plans { requests, removals, given_way })
+    }
+
+    /// What makes the changes of the home durable; removals of mailboxes.
+    fn add_effects(&mut self, batch: &mut Batch) -> Removals {
         let mut removals = Removals::new();
         for effect in self.home.drain_effects() {
             match effect {
@@ -238,7 +315,7 @@ impl LogWriter {
                 Effect::State(record) => batch.state(&record),
             }
         }
-        (batch, Plans { requests, removals })
+        removals
     }
 
     fn judge(&mut self, request: &LogRequest, admission: Admission<'_>, batch: &mut Batch) -> Plan {
@@ -341,6 +418,10 @@ impl LogWriter {
             self.head.clear();
             event.encode_head(&mut self.head);
             batch.event(&[&self.head, &event.body], &stored);
+            let bytes = (self.head.len() + event.body.len()) as u64;
+            for (mailbox, sequence) in &stored {
+                self.limits.on_enqueued(&self.home, MailboxId(mailbox.0), sequence.0, bytes);
+            }
         }
         entries
     }
@@ -379,7 +460,9 @@ impl LogWriter {
                 Output::Mailbox { id, existed }
             }
             Command::UpdateSubscription(wanted) => {
-                Output::Mailbox { id: home.update_subscription(wanted.clone())?, existed: true }
+                let id = home.update_subscription(wanted.clone())?;
+                self.limits.on_changed(id);
+                Output::Mailbox { id, existed: true }
             }
             Command::RemoveSubscription { principal, name } => {
                 Output::Mailbox { id: home.remove_subscription(principal, name)?, existed: true }
@@ -405,6 +488,10 @@ impl LogWriter {
             self.complete(request, plan, committed, &mut completions);
         }
         completions.removed(entries_removed(&plans.removals, committed));
+        for given_way in plans.given_way {
+            let events = committed.removed.get(given_way.removal.0 as usize).copied().unwrap_or(0);
+            completions.given_way(given_way, self.directory.get(given_way.mailbox), events);
+        }
         completions.release(Flushed(()), &self.metrics);
     }
 
@@ -490,6 +577,7 @@ struct Plans {
     requests: Vec<Plan>,
     /// Mailboxes that are removed.
     removals: Removals,
+    given_way: Vec<GivenWay>,
 }
 
 /// What follows a request once its batch is flushed.

@@ -6,6 +6,7 @@
 //! 2. What waits in live buffers is counted as it comes and goes; what waits in mailboxes is read
 //!    from the store at each scrape.
 
+use fanal_core::limits::Reason;
 use metrics::{Counter, Gauge, counter, gauge};
 
 /// Row of live destinations.
@@ -20,7 +21,7 @@ pub(crate) struct LiveLedger {
     pub(crate) queued: Gauge,
 }
 
-/// Row of mailboxes.
+/// Row of mailboxes; the dead letters' is one too, in which acked means requeued.
 pub(crate) struct DurableLedger {
     pub(crate) routed: Counter,
     pub(crate) acked: Counter,
@@ -28,6 +29,9 @@ pub(crate) struct DurableLedger {
     pub(crate) dropped_removed: Counter,
     pub(crate) dropped_damaged: Counter,
     pub(crate) dropped_too_large: Counter,
+    /// By [`Reason::index`].
+    pub(super) dropped_for: [Counter; 3],
+    pub(super) dead_lettered_for: [Counter; 3],
     pub(super) queued_at_start: Gauge,
     queued: Gauge,
     events: Gauge,
@@ -59,9 +63,15 @@ fn dropped(class: &'static str, reason: &'static str) -> Counter {
     counter!("fanal_events_dropped_total", "class" => class, "reason" => reason)
 }
 
+fn dead_lettered(class: &'static str) -> [Counter; 3] {
+    Reason::ALL.map(
+        |reason| counter!("fanal_events_dead_lettered_total", "class" => class, "reason" => reason.word()),
+    )
+}
+
 /// What cannot happen to a class stands at 0, so that the ledger's formula has all its terms.
 fn zero_terms(class: &'static str) {
-    counter!("fanal_events_dead_lettered_total", "class" => class, "reason" => "limit").absolute(0);
+    dead_lettered(class).iter().for_each(|counter| counter.absolute(0));
     counter!("fanal_events_duplicate_total", "class" => class).absolute(0);
 }
 
@@ -89,6 +99,8 @@ pub(super) fn durable_ledger(class: &'static str) -> DurableLedger {
         dropped_damaged: dropped(class, "damaged"),
         dropped_too_large: dropped(class, "too_large"),
         dropped_removed: dropped(class, "removed"),
+        dropped_for: Reason::ALL.map(|reason| dropped(class, reason.word())),
+        dead_lettered_for: dead_lettered(class),
         queued: gauge!("fanal_ledger_queued", "class" => class),
         queued_at_start: gauge!("fanal_ledger_queued_at_start", "class" => class),
         events: gauge!("fanal_mailbox_events", "kind" => class),

@@ -59,7 +59,8 @@ pub(super) const COUNTERS: [(&str, &str); 14] = [
     (
         "fanal_routes_total",
         "Copies routed to destinations: one for each matching subscription, and one for each path of a \
-         link to a peer that asked.",
+         link to a peer that asked. What goes to the dead letters is routed to them, and what is put back \
+         from there is routed to its destination again.",
     ),
     (
         "fanal_events_delivered_total",
@@ -69,8 +70,8 @@ pub(super) const COUNTERS: [(&str, &str); 14] = [
     ("fanal_events_redelivered_total", "Copies written to durable subscribers once more."),
     (
         "fanal_events_acked_total",
-        "Copies that are done: acked by a durable subscriber or a peer and flushed, or written where \
-         there are no acks.",
+        "Copies that are done: acked by a durable subscriber or a peer and flushed, written where there \
+         are no acks, or put back into their mailbox from the dead letters.",
     ),
     (
         "fanal_events_forwarded_total",
@@ -84,7 +85,8 @@ pub(super) const COUNTERS: [(&str, &str); 14] = [
         "fanal_events_dropped_total",
         "Copies dropped: slow_consumer and memory (a live buffer was full, or all together), closed (the \
          connection ended), too_large (above the peer's limit), removed (with the subscription), damaged \
-         (unreadable on the disk).",
+         (unreadable on the disk), full, age and store (what gave way in a mailbox, as for \
+         fanal_events_dead_lettered_total).",
     ),
     (
         "fanal_events_expired_total",
@@ -92,7 +94,8 @@ pub(super) const COUNTERS: [(&str, &str); 14] = [
     ),
     (
         "fanal_events_dead_lettered_total",
-        "Copies moved to the dead letters. Always 0: this version has no limit on mailboxes.",
+        "Copies moved to the dead letters: full (the mailbox held too many events or bytes), age (they \
+         waited too long), store (the store needed the room).",
     ),
     (
         "fanal_events_duplicate_total",
@@ -118,7 +121,7 @@ pub(super) const GAUGES: [(&str, &str); 18] = [
     ("fanal_ledger_queued_at_start", "Copies that waited in mailboxes when this process started."),
     ("fanal_sessions", "Connections of clients."),
     ("fanal_subscriptions", "Subscriptions here; durable ones whether or not anybody is attached."),
-    ("fanal_mailbox_events", "Entries in mailboxes."),
+    ("fanal_mailbox_events", "Entries in mailboxes; the dead letters are one of their own."),
     ("fanal_mailbox_bytes", "Bytes of the events in mailboxes; one that is in several counts in each."),
     (
         "fanal_mailbox_oldest_age_seconds",

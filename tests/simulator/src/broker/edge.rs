@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanal_core::ask::{interest_entry, parse_ask};
-use fanal_core::home::{HomeRefusal, Principal, Subscription};
+use fanal_core::home::{Ask, HomeRefusal, KeepPatch, Principal, Wanted};
 use fanal_core::route::Scope;
 use fanal_core::{Credit, Event, MailboxId};
 use fanal_protocol::control::{
@@ -155,7 +155,8 @@ impl Node {
                     return self.refuse(ctx, conn, request.request, Code::FilterRefused);
                 };
                 let principal = session.principal.clone();
-                let wanted = Subscription { principal, name: request.durable.clone(), ask };
+                let wanted =
+                    Wanted { principal, name: request.durable.clone(), ask, keep: KeepPatch::default() };
                 self.ask_log(ctx, conn, Command::UpdateSubscription(wanted), request.into());
             }
             other => {
@@ -208,8 +209,8 @@ impl Node {
                 }
             }
             (Control::Subscribe(request), Ok(Output::Mailbox { id, existed })) => {
-                if let Command::PutSubscription(subscription) = command {
-                    self.attach(ctx, conn, &request, id, &subscription, existed);
+                if let Command::PutSubscription(wanted) = command {
+                    self.attach(ctx, conn, &request, id, &wanted.ask, existed);
                 }
             }
             (Control::RemoveSubscription(request), Ok(Output::Mailbox { id, .. })) => {
@@ -217,14 +218,16 @@ impl Node {
                 self.tell(ctx, conn, Done { request: request.request });
             }
             (Control::UpdateSubscription(request), Ok(Output::Mailbox { id, .. })) => {
-                if let Command::UpdateSubscription(subscription) = command {
-                    self.update_durable(ctx, id, &subscription);
+                if let Command::UpdateSubscription(wanted) = command {
+                    self.update_durable(ctx, id, &wanted.ask);
                 }
                 self.tell(ctx, conn, Done { request: request.request });
             }
             (frame, Err(error)) => {
                 let code = match error {
-                    LogError::Refused(HomeRefusal::FilterDiffers { .. }) => Code::Conflict,
+                    LogError::Refused(
+                        HomeRefusal::FilterDiffers { .. } | HomeRefusal::LimitsDiffer { .. },
+                    ) => Code::Conflict,
                     LogError::Refused(HomeRefusal::NoSubscription { .. }) => Code::NotFound,
                     LogError::Refused(HomeRefusal::UnknownEpoch { .. }) => Code::Gone,
                     LogError::Full => Code::StoreFull,
@@ -263,7 +266,8 @@ impl Node {
             return self.refuse(ctx, conn, request.channel, Code::FilterRefused);
         };
         if let Some(name) = request.durable.clone() {
-            let wanted = Subscription { principal: session.principal.clone(), name, ask };
+            let keep = KeepPatch::default();
+            let wanted = Wanted { principal: session.principal.clone(), name, ask, keep };
             return self.ask_log(ctx, conn, Command::PutSubscription(wanted), request.into());
         }
         let live = self.new_live(ctx, conn, request.channel);
@@ -293,7 +297,7 @@ impl Node {
         conn: ConnId,
         request: &Subscribe,
         id: MailboxId,
-        subscription: &Subscription,
+        ask: &Ask,
         existed: bool,
     ) {
         let parsed = parse_ask(
@@ -303,7 +307,7 @@ impl Node {
             &request.except,
         );
         let Ok((_, selector)) = parsed else { return };
-        let version = self.ensure_durable(id, subscription, selector);
+        let version = self.ensure_durable(id, ask, selector);
         self.interest_changed(ctx);
         if !self.sessions.contains_key(&conn) {
             return;
@@ -342,8 +346,7 @@ impl Node {
         }
     }
 
-    fn update_durable(&mut self, ctx: &mut Context, id: MailboxId, wanted: &Subscription) {
-        let ask = &wanted.ask;
+    fn update_durable(&mut self, ctx: &mut Context, id: MailboxId, ask: &Ask) {
         let Ok((_, selector)) =
             parse_ask(&ask.filter, ask.predicate.as_deref(), ask.strict.as_deref(), &ask.except)
         else {

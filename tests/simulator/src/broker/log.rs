@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use fanal_core::home::{Effect, HomeRefusal, Principal, Sender, Subscription};
+use fanal_core::home::{Effect, HomeRefusal, Principal, Sender, Wanted};
 use fanal_core::{Event, Home, MailboxId, Verdict};
 use fanal_protocol::control::{Acked, Exception, HopAck, InterestEntry};
 use fanal_protocol::receipt::ReceiptRuns;
@@ -60,8 +60,8 @@ pub(crate) enum DoneReason {
 pub(crate) enum Command {
     OpenPublish { principal: Principal, resume: Option<Epoch> },
     ClosePublish { epoch: Epoch },
-    PutSubscription(Subscription),
-    UpdateSubscription(Subscription),
+    PutSubscription(Wanted),
+    UpdateSubscription(Wanted),
     RemoveSubscription { principal: Principal, name: String },
     EnsurePeer { peer: usize },
     ChangeInterest { mailbox: MailboxId, add: Vec<InterestEntry>, remove: Vec<InterestEntry> },

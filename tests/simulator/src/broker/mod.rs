@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use fanal_core::ask::{interest_entry, parse_ask};
 use fanal_core::event::Millis;
-use fanal_core::home::{Ask, Principal, Subscription};
+use fanal_core::home::{Ask, Principal};
 use fanal_core::interest::OwnInterest;
 use fanal_core::{Home, MailboxId};
 use fanal_matching::{EntryId, Index, Selector};
@@ -275,7 +275,7 @@ impl Node {
                 subscription.ask.strict.as_deref(),
                 &subscription.ask.except,
             ) {
-                Ok((_, selector)) => drop(self.ensure_durable(id, &subscription, selector)),
+                Ok((_, selector)) => drop(self.ensure_durable(id, &subscription.ask, selector)),
                 Err(error) => ctx.oracle.break_(format!("b{}", self.number), error.to_string()),
             }
         }
@@ -410,19 +410,14 @@ impl Node {
 
     /// Makes a durable subscription known for routing and to the peers, or finds it; the version
     /// of the own interest from which on it is part of that.
-    pub(crate) fn ensure_durable(
-        &mut self,
-        id: MailboxId,
-        subscription: &Subscription,
-        selector: Selector,
-    ) -> u64 {
+    pub(crate) fn ensure_durable(&mut self, id: MailboxId, ask: &Ask, selector: Selector) -> u64 {
         if let Some(known) = self.durables.get(&id) {
             return known.version;
         }
         let tail = self.reader.mailbox(log::store_id(id)).map_or(1, |stats| stats.next.0);
         let entry = self.route_to(selector, Target::Durable(id));
-        let version = self.interest.add(interest_entry(&subscription.ask, INTEREST_DURABLE));
-        let ask = subscription.ask.clone();
+        let version = self.interest.add(interest_entry(ask, INTEREST_DURABLE));
+        let ask = ask.clone();
         self.durables.insert(id, Durable { mailbox: Mailbox::new(id, tail), entry, ask, version });
         version
     }

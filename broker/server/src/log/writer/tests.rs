@@ -8,17 +8,23 @@ use tokio::sync::oneshot;
 
 use super::super::request::DoneReason;
 use super::*;
+use crate::config::MailboxLimits;
 use crate::mailbox::MailboxKind;
-use fanal_core::home::{Ask, Subscription};
+use fanal_core::home::{Ask, KeepPatch, Wanted};
+use fanal_core::limits::WhenFull;
+
+mod limits;
 
 /// A log writer whose batches are made by hand.
 struct Scene {
     disk: SimulatedDisk,
+    directory: Arc<Directory>,
     writer: LogWriter,
     metrics: Arc<Metrics>,
     reader: Reader,
     channel: Arc<PublishChannel>,
     sequence: u64,
+    accepted_at: u64,
 }
 
 fn principal() -> PublisherId {
@@ -27,10 +33,20 @@ fn principal() -> PublisherId {
 
 impl Scene {
     fn new() -> Scene {
-        let disk = SimulatedDisk::new();
+        Scene::with(config::Limits::default())
+    }
+
+    fn with(limits: config::Limits) -> Scene {
+        Scene::on(SimulatedDisk::new(), limits)
+    }
+
+    fn on(disk: SimulatedDisk, limits: config::Limits) -> Scene {
+        let directory = Arc::<Directory>::default();
         let options = Options { segment_bytes: 64 << 10, ..Options::default() };
-        let (store, _) = Store::open_on(Arc::new(disk.clone()), options, fanal_store::StoreId(7)).unwrap();
-        let mut home = Home::new(StoreId([7; 16]), 0);
+        let (store, recovery) =
+            Store::open_on(Arc::new(disk.clone()), options, fanal_store::StoreId(7)).unwrap();
+        let tails = recovery.mailboxes.iter().map(|(id, stats)| (MailboxId(id.0), stats.next.0));
+        let mut home = Home::recover(StoreId([7; 16]), 0, &recovery.state, tails).unwrap();
         let epoch = home.open_epoch(&principal());
         let channel = PublishChannel {
             channel: 1,
@@ -38,31 +54,57 @@ impl Scene {
             outbox: Arc::default(),
         };
         let (metrics, reader) = (Arc::new(Metrics::new("1")), store.reader());
-        let (queue, health) = (Arc::new(LogQueue::new()), Arc::default());
-        let writer = LogWriter::new(store, home, queue, health, Arc::clone(&metrics), 64 << 10);
-        Scene { disk, writer, metrics, reader, channel: Arc::new(channel), sequence: 0 }
+        let writer = LogWriter::new(WriterParts {
+            store,
+            home,
+            queue: Arc::new(LogQueue::new()),
+            health: Arc::default(),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::default(),
+            directory: Arc::clone(&directory),
+            limits: config::Limits { segment_bytes: 64 << 10, ..limits },
+            data: "not there".into(),
+        });
+        Scene {
+            disk,
+            directory,
+            writer,
+            metrics,
+            reader,
+            channel: Arc::new(channel),
+            sequence: 0,
+            accepted_at: 1,
+        }
     }
 
     fn subscribe(&mut self, name: &str) -> Arc<Mailbox> {
+        self.subscribe_with(name, KeepPatch::default())
+    }
+
+    fn subscribe_with(&mut self, name: &str, keep: KeepPatch) -> Arc<Mailbox> {
         let ask = Ask { filter: "#".into(), ..Ask::default() };
-        let subscription = Subscription { principal: principal(), name: name.into(), ask };
-        let (request, mut answer) = command(Command::PutSubscription(subscription));
+        let wanted = Wanted { principal: principal(), name: name.into(), ask, keep };
+        let (request, mut answer) = command(Command::PutSubscription(wanted));
         self.writer.process(vec![request]);
         let Ok(Ok(Output::Mailbox { id, .. })) = answer.try_recv() else { panic!("no mailbox") };
         let kind = MailboxKind::Durable { principal: "till".into(), name: name.into() };
-        Mailbox::new(id, kind, 1, self.reader.clone())
+        self.directory.add(id, kind, 1, self.reader.clone())
     }
 
     fn publish(&mut self, mailboxes: &[&Arc<Mailbox>]) -> LogRequest {
+        self.publish_of(mailboxes, 1)
+    }
+
+    fn publish_of(&mut self, mailboxes: &[&Arc<Mailbox>], bytes: usize) -> LogRequest {
         self.sequence += 1;
         let event = Event {
             topic: "t".into(),
             origin: Arc::clone(&self.channel.origin),
             sequence: self.sequence,
             class: Class::AtLeastOnce,
-            accepted_at: 1,
+            accepted_at: self.accepted_at,
             deadline: None,
-            body: bytes::Bytes::from_static(b"\x80"),
+            body: vec![0x80; bytes].into(),
         };
         let mailboxes = mailboxes.iter().map(|mailbox| Arc::clone(mailbox)).collect();
         let item = PublishItem::Event { event: Arc::new(event), mailboxes, live: SmallVec::new() };
@@ -78,14 +120,36 @@ impl Scene {
 
     /// Routed, and what became of it, in mailboxes of subscriptions.
     fn ledger(&self) -> (u64, u64) {
-        let queued: u64 = self.reader.mailboxes().iter().map(|(_, stats)| stats.events).sum();
-        let gone = [
-            "fanal_events_acked_total{class=\"durable\"}",
-            "fanal_events_expired_total{class=\"durable\"}",
-            "fanal_events_dropped_total{class=\"durable\",reason=\"removed\"}",
-        ];
-        let gone: u64 = gone.iter().map(|series| self.value(series)).sum();
-        (self.value("fanal_routes_total{class=\"durable\"}"), queued + gone)
+        self.ledger_of("durable", |id| self.writer.home.dead_letters() != Some(id))
+    }
+
+    /// As [`Scene::ledger`], of a class and its mailboxes.
+    fn ledger_of(&self, class: &str, is_in: impl Fn(MailboxId) -> bool) -> (u64, u64) {
+        let mailboxes = self.reader.mailboxes();
+        let of_class = mailboxes.iter().filter(|(id, _)| is_in(MailboxId(id.0)));
+        let queued: u64 = of_class.map(|(_, stats)| stats.events).sum();
+        let (page, label) = (self.metrics.render(), format!("class=\"{class}\""));
+        let terms = page.lines().filter_map(|line| line.rsplit_once(' ')).filter(|(series, _)| {
+            let names = ["acked", "expired", "dead_lettered", "dropped", "duplicate"];
+            let is_term = |name: &&str| series.starts_with(&format!("fanal_events_{name}_total{{"));
+            series.contains(&label) && names.iter().any(is_term)
+        });
+        let gone: u64 = terms.map(|(_, value)| value.parse::<u64>().unwrap()).sum();
+        (self.value(&format!("fanal_routes_total{{{label}}}")), queued + gone)
+    }
+
+    /// A publish in a batch of its own, and all that follows from it.
+    fn post(&mut self, mailboxes: &[&Arc<Mailbox>], bytes: usize) {
+        let request = self.publish_of(mailboxes, bytes);
+        self.writer.process(vec![request]);
+        self.settle();
+    }
+
+    /// As the writer does while it has work of its own.
+    fn settle(&mut self) {
+        while self.writer.limits.has_work() {
+            self.writer.process(Vec::new());
+        }
     }
 }
 
@@ -134,12 +198,18 @@ fn the_ledger_balances_after_every_batch_whatever_is_in_it() {
     for seed in 0..20 {
         let mut dice: rand::rngs::StdRng = rand::SeedableRng::seed_from_u64(seed);
         let mut below = |limit: u64| rand::Rng::random_range(&mut dice, 0..limit);
-        let mut scene = Scene::new();
+        // Every other seed with limits.
+        let most =
+            |events: u64| MailboxLimits { events: (seed % 2 == 1).then_some(events), ..Default::default() };
+        let limits = config::Limits { mailbox: most(9), dead_letters: most(15), ..Default::default() };
+        let mut scene = Scene::with(limits);
         let mut boxes: Vec<(String, Arc<Mailbox>)> = Vec::new();
         for step in 0..30 {
             if boxes.len() < 3 {
                 let name = format!("s{step}");
-                let mailbox = scene.subscribe(&name);
+                let when_full = [WhenFull::DeadLetter, WhenFull::DropOldest][below(2) as usize];
+                let keep = KeepPatch { when_full: Some(when_full), ..KeepPatch::default() };
+                let mailbox = scene.subscribe_with(&name, keep);
                 boxes.push((name, mailbox));
             }
             let mut batch = Vec::new();
@@ -157,6 +227,9 @@ fn the_ledger_balances_after_every_batch_whatever_is_in_it() {
             scene.writer.process(batch);
             let (came, went) = scene.ledger();
             assert_eq!(came, went, "seed {seed}, step {step}");
+            let letters = scene.writer.home.dead_letters();
+            let (came, went) = scene.ledger_of("dead_letters", |id| letters == Some(id));
+            assert_eq!(came, went, "dead letters, seed {seed}, step {step}");
             boxes.retain(|(name, _)| scene.writer.home.has_subscription(&principal(), name));
         }
     }

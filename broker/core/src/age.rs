@@ -1,0 +1,83 @@
+//! How old an event is, on a wall clock that may be wrong.
+//!
+//! An age limit takes events away, so a clock that is set to next year must not empty every mailbox.
+//! This clock follows the wall clock and keeps three rules:
+//! 1. It never goes back.
+//! 2. It advances at most twice as fast as the monotonic clock: where the wall clock jumps ahead, it
+//!    follows slowly, and an operator who sets the clock right in time has lost nothing.
+//! 3. At a start it is at most a day beyond what it was when that was last written down.
+//!
+//! So it may lag behind, after a jump or a long rest, and then events stay longer than their limit
+//! says; it never runs ahead of both clocks. An age limit bounds what is kept. Where an event is of
+//! no use after some time, its TTL says so.
+
+use crate::event::Millis;
+
+/// How far a start may be from the last mark.
+const REST_MS_MAX: Millis = 86_400_000;
+/// How often the time is written down.
+pub const MARK_MS: Millis = 3_600_000;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgeClock(Millis);
+
+impl AgeClock {
+    /// A clock that starts when the wall clock says `wall`; `mark` is what was written down last.
+    pub fn start(wall: Millis, mark: Option<Millis>) -> Self {
+        AgeClock(mark.map_or(wall, |mark| wall.clamp(mark, mark.saturating_add(REST_MS_MAX))))
+    }
+
+    /// The time, `elapsed` milliseconds of the monotonic clock after the last call.
+    pub fn advance(&mut self, wall: Millis, elapsed: Millis) -> Millis {
+        let reach = self.0.saturating_add(elapsed.saturating_mul(2));
+        self.0 = wall.clamp(self.0, reach);
+        self.0
+    }
+
+    /// The time as it was told last.
+    pub fn now(&self) -> Millis {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const YEAR: Millis = 365 * REST_MS_MAX;
+
+    #[test]
+    fn a_jump_ahead_is_followed_slowly_and_a_jump_back_not_at_all() {
+        let mut clock = AgeClock::start(1_000_000, None);
+        assert_eq!(clock.advance(1_000_500, 500), 1_000_500);
+        assert_eq!(clock.advance(YEAR, 1_000), 1_002_500);
+        assert_eq!(clock.advance(1_002_000, 1_000), 1_002_500, "set right again");
+        assert_eq!(clock.advance(1_003_000, 1_000), 1_003_000);
+    }
+
+    #[test]
+    fn a_start_believes_a_day_of_rest_and_follows_the_remainder_slowly() {
+        let mark = 10 * YEAR;
+        assert_eq!(AgeClock::start(mark + 5_000, Some(mark)).now(), mark + 5_000);
+        assert_eq!(AgeClock::start(mark + YEAR, Some(mark)).now(), mark + REST_MS_MAX);
+        assert_eq!(AgeClock::start(0, Some(mark)).now(), mark);
+        assert_eq!(AgeClock::start(mark, None).now(), mark);
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_goes_back_nor_faster_than_twice_the_monotonic_clock(
+            steps in prop::collection::vec((any::<u32>(), 0u64..10_000), 1..100)
+        ) {
+            let mut clock = AgeClock::start(1_000, None);
+            for (wall, elapsed) in steps {
+                let before = clock.now();
+                let now = clock.advance(wall.into(), elapsed);
+                prop_assert!(now >= before && now <= before + 2 * elapsed);
+                prop_assert!(now == before || now <= u64::from(wall));
+            }
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Mailboxes held against their limits, by the log writer.
+//!
+//! Invariants:
+//! 1. Publishers are not refused here: what came is stored, then the oldest gives way.
+//! 2. What gives way stands first in a batch and is chosen from the store as it is, so that nothing
+//!    else of the batch can have taken it: what is counted is what goes.
+//! 3. A mailbox is looked at when something came to it or its limits changed, and at the start; one
+//!    that held too much is looked at again until it no longer does.
+//!
+//! 4. An age is looked at by the clock, every second: the events at the heads of mailboxes are read
+//!    for it, each once.
+//!
+//! How much is too much the core decides ([`fanal_core::limits`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fanal_core::age::AgeClock;
+use fanal_core::event::Millis;
+use fanal_core::home::{Burial, RANGES_MAX};
+use fanal_core::limits::{Limits, Reason, WhenFull};
+use fanal_core::{Event, Home, MailboxId};
+use fanal_store::{Batch, MailboxSequence, Position, Reader, RemovalIndex};
+
+use crate::config;
+use crate::mailbox::Directory;
+
+/// Entries that give way in one batch at most, so that others need not wait long for theirs.
+const ENTRIES_PER_BATCH: usize = 32_768;
+/// Entries looked up at once.
+const ENTRIES_PER_LOOK: usize = 1_024;
+/// Events read at once to see how old they are.
+const READS_PER_LOOK: usize = 512;
+/// Of the store, unless configured: a tenth.
+const DEFAULT_SHARE: u64 = 10;
+/// Longest time between the first and the last dead letter of which one record is kept.
+const SPAN_MS_MAX: Millis = 3_600_000;
+
+/// What mailboxes may hold at this broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Those of subscriptions and peers, each; what a subscription chose may be lower.
+    pub(crate) mailbox: Limits,
+    /// The dead letters'.
+    pub(crate) letters: Limits,
+}
+
+impl Bounds {
+    fn of(configured: &config::Limits, capacity: Option<u64>) -> Bounds {
+        let share = capacity.map(|capacity| capacity / DEFAULT_SHARE);
+        let mut bounds = Bounds { mailbox: configured.mailbox, letters: configured.dead_letters };
+        bounds.mailbox.bytes = bounds.mailbox.bytes.or(share);
+        bounds.letters.bytes = bounds.letters.bytes.or(share);
+        bounds
+    }
+
+    /// What holds for a mailbox.
+    pub(crate) fn limits(&self, home: &Home, mailbox: MailboxId) -> Limits {
+        match home.dead_letters() == Some(mailbox) {
+            true => self.letters,
+            false => home.keep(mailbox).limits.within(&self.mailbox),
+        }
+    }
+}
+
+/// Bytes that the store in `data` can have: up to its limit, or what it has and the disk has free.
+pub(crate) fn capacity(data: &std::path::Path, limit: Option<u64>, used: u64) -> Option<u64> {
+    let disk = rustix::fs::statvfs(data).ok();
+    let whole = disk.map(|disk| used.saturating_add(disk.f_bavail.saturating_mul(disk.f_frsize)));
+    whole.into_iter().chain(limit).min()
+}
+
+/// Whose entries they are, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Subscription,
+    Peer,
+    DeadLetters,
+}
+
+/// What becomes of entries that give way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    DeadLettered,
+    Dropped,
+}
+
+/// Entries of a mailbox that give way with a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GivenWay {
+    pub(crate) mailbox: MailboxId,
+    pub(crate) of: Of,
+    pub(crate) range: (u64, u64),
+    pub(crate) fate: Fate,
+    pub(crate) reason: Reason,
+    pub(crate) removal: RemovalIndex,
+}
+
+/// An entry as it is looked at.
+struct Seen {
+    sequence: u64,
+    position: Position,
+    bytes: u64,
+}
+
+/// Whether what is there `since` then is older than it may be.
+fn is_old(since: Millis, age: Millis, now: Millis) -> bool {
+    now.saturating_sub(since) > age
+}
+
+/// An entry that goes: its sequence, and the bytes of its event.
+type Chosen = (u64, u64);
+
+/// What of a mailbox must go besides what is too much.
+#[derive(Debug, Clone, Default)]
+struct Over {
+    /// Events that are more than it may hold at all.
+    too_large: BTreeSet<u64>,
+    /// Its first event is too old.
+    is_old: bool,
+}
+
+#[derive(Default)]
+struct Touched {
+    /// Those of the mailbox, once an event comes to it.
+    limits: Option<Limits>,
+    too_large: BTreeSet<u64>,
+}
+
+/// See the module.
+pub(super) struct LimitKeeper {
+    configured: config::Limits,
+    data: PathBuf,
+    bounds: Bounds,
+    reader: Reader,
+    directory: Arc<Directory>,
+    touched: BTreeMap<MailboxId, Touched>,
+    /// Mailboxes of which something must go.
+    over: BTreeMap<MailboxId, Over>,
+    /// Heads of mailboxes, and when the first event from there on that can be read was accepted.
+    heads: BTreeMap<MailboxId, (Position, Millis)>,
+    /// The time for ages.
+    age: AgeClock,
+    told: Instant,
+    /// Mailboxes that the batch being built deals with.
+    planned: Vec<MailboxId>,
+    /// The last batch could not be written.
+    is_held_up: bool,
+}
+
+impl LimitKeeper {
+    pub(super) fn new(
+        configured: config::Limits,
+        data: PathBuf,
+        reader: Reader,
+        directory: Arc<Directory>,
+        age: AgeClock,
+    ) -> Self {
+        LimitKeeper {
+            bounds: Bounds::of(&configured, None),
+            configured,
+            data,
+            reader,
+            directory,
+            touched: BTreeMap::new(),
+            over: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            age,
+            told: Instant::now(),
+            planned: Vec::new(),
+            is_held_up: false,
+        }
+    }
+
+    /// Takes the size of the store anew, of which the default limits are shares; `used` is what the
+    /// store has on disk. Looks at all mailboxes if a limit changed. O(mailboxes) then.
+    pub(super) fn measure(&mut self, home: &Home, used: u64) {
+        let bounds = Bounds::of(&self.configured, capacity(&self.data, self.configured.store_bytes, used));
+        if self.bounds != bounds {
+            self.bounds = bounds;
+            self.look_at_all(home);
+        }
+    }
+
+    pub(super) fn look_at_all(&mut self, home: &Home) {
+        for (id, _) in self.reader.mailboxes() {
+            self.look_at(home, MailboxId(id.0));
+        }
+    }
+
+    /// Whether a mailbox is known to hold too much, and something can be done about it now.
+    pub(super) fn has_work(&self) -> bool {
+        !self.over.is_empty() && !self.is_held_up
+    }
+
+    /// An entry of so many bytes comes to a mailbox with the batch being built.
+    pub(super) fn on_enqueued(&mut self, home: &Home, mailbox: MailboxId, sequence: u64, bytes: u64) {
+        let touched = self.touched.entry(mailbox).or_default();
+        let limits = touched.limits.get_or_insert_with(|| self.bounds.limits(home, mailbox));
+        if limits.is_too_large(bytes) {
+            touched.too_large.insert(sequence);
+        }
+    }
+
+    /// Entries, or other limits, come to a mailbox with the batch being built.
+    pub(super) fn on_changed(&mut self, mailbox: MailboxId) {
+        self.touched.entry(mailbox).or_default();
+    }
+
+    /// The batch is durable: looks at what it touched. O(mailboxes touched).
+    pub(super) fn on_committed(&mut self, home: &Home) {
+        self.is_held_up = false;
+        for id in std::mem::take(&mut self.planned) {
+            self.over.remove(&id);
+            self.look_at(home, id);
+        }
+        for (id, touched) in std::mem::take(&mut self.touched) {
+            if !touched.too_large.is_empty() {
+                self.over.entry(id).or_default().too_large.extend(touched.too_large);
+            }
+            self.look_at(home, id);
+        }
+    }
+
+    /// The batch was not written: nothing more is done until another one is.
+    pub(super) fn on_rolled_back(&mut self) {
+        self.is_held_up = true;
+        self.planned.clear();
+        self.touched.clear();
+    }
+
+    fn look_at(&mut self, home: &Home, id: MailboxId) {
+        let Some(stats) = self.reader.mailbox(store_id(id)) else { return };
+        let is_over = self.bounds.limits(home, id).surplus(stats.events, stats.bytes).is_some()
+            || surplus_letters(home, id).is_some();
+        if is_over {
+            self.over.entry(id).or_default();
+        }
+    }
+
+    /// The time for ages, now that the wall clock says `wall`.
+    fn tell_time(&mut self, wall: Millis) -> Millis {
+        let elapsed = self.told.elapsed();
+        self.told += elapsed;
+        self.age.advance(wall, elapsed.as_millis() as u64)
+    }
+
+    /// Looks for mailboxes whose first event is too old. O(mailboxes), and reads that many events of
+    /// heads that are new at most.
+    pub(super) fn look_for_old(&mut self, home: &mut Home, wall: Millis) {
+        let now = self.tell_time(wall);
+        home.note_time(now);
+        let mut reads = READS_PER_LOOK;
+        let is_limited = |id: &MailboxId| self.bounds.limits(home, *id).age_ms.is_some();
+        let with_limit: Vec<MailboxId> = home.mailboxes().filter(is_limited).collect();
+        self.heads.retain(|id, _| with_limit.binary_search(id).is_ok());
+        for id in with_limit {
+            let age = self.bounds.limits(home, id).age_ms.unwrap_or(Millis::MAX);
+            let since = match home.dead_letters() == Some(id) {
+                true => home.letters().next().map(|(_, letters)| letters.until),
+                false => self.head_accepted_at(id, &mut reads),
+            };
+            if since.is_some_and(|since| is_old(since, age, now)) {
+                self.over.entry(id).or_default().is_old = true;
+            }
+        }
+    }
+
+    /// When the first event was accepted; `None`: it is empty, or not known yet.
+    fn head_accepted_at(&mut self, id: MailboxId, reads: &mut usize) -> Option<Millis> {
+        let head = self.reader.mailbox(store_id(id))?.head?;
+        if let Some((known, accepted_at)) = self.heads.get(&id)
+            && *known == head
+        {
+            return Some(*accepted_at);
+        }
+        let mut found = None;
+        self.visit(id, |entry| {
+            let may_read = *reads > 0;
+            *reads = reads.saturating_sub(1);
+            found = if may_read { self.accepted_at(entry.position) } else { None };
+            may_read && found.is_none()
+        });
+        self.heads.insert(id, (head, found?));
+        found
+    }
+
+    /// `None`: it cannot be read, and so not be judged.
+    fn accepted_at(&self, position: Position) -> Option<Millis> {
+        let record = self.reader.read(position).ok()?;
+        Event::decode(&record).ok().map(|event| event.accepted_at)
+    }
+
+    /// The entries that are too old, but for those that go anyway.
+    fn choose_old(&self, home: &Home, id: MailboxId, but: &[Chosen], max: usize) -> Vec<Chosen> {
+        let (mut chosen, now) = (Vec::new(), self.age.now());
+        let age = self.bounds.limits(home, id).age_ms.unwrap_or(Millis::MAX);
+        let is_dead_letters = home.dead_letters() == Some(id);
+        let old = home.letters().take_while(|(_, letters)| is_old(letters.until, age, now)).last();
+        let old_through = old.map_or(0, |(_, letters)| letters.last);
+        let mut reads = READS_PER_LOOK;
+        self.visit(id, |entry| {
+            reads = reads.saturating_sub(1);
+            if reads == 0 || chosen.len() >= max {
+                return false;
+            }
+            if but.binary_search_by_key(&entry.sequence, |chosen| chosen.0).is_ok() {
+                return true;
+            }
+            let is_old = match is_dead_letters {
+                true => Some(entry.sequence <= old_through),
+                false => self.accepted_at(entry.position).map(|since| is_old(since, age, now)),
+            };
+            if is_old == Some(true) {
+                chosen.push((entry.sequence, entry.bytes));
+            }
+            // One that cannot be read stays where it is.
+            is_old != Some(false)
+        });
+        chosen
+    }
+
+    /// Puts into an empty batch what must give way now.
+    pub(super) fn give_way(&mut self, home: &mut Home, now: Millis, batch: &mut Batch) -> Vec<GivenWay> {
+        let mut out = Vec::new();
+        let mut room = ENTRIES_PER_BATCH;
+        for (id, over) in std::mem::take(&mut self.over) {
+            if room > 0 {
+                let chosen = self.choose(home, id, &over.too_large, room);
+                let old = if over.is_old { self.choose_old(home, id, &chosen, room) } else { Vec::new() };
+                room = room.saturating_sub(chosen.len() + old.len());
+                let before = out.len();
+                self.depart(home, id, &chosen, Reason::Full, now, batch, &mut out);
+                self.depart(home, id, &old, Reason::Age, now, batch, &mut out);
+                if out.len() == before {
+                    continue;
+                }
+                self.planned.push(id);
+            }
+            // Until the batch is durable, they still hold too much.
+            self.over.insert(id, over);
+        }
+        out
+    }
+
+    /// The oldest entries that are too much, and those that are too large; at most `max`.
+    fn choose(&self, home: &Home, id: MailboxId, too_large: &BTreeSet<u64>, max: usize) -> Vec<Chosen> {
+        let Some(stats) = self.reader.mailbox(store_id(id)) else { return Vec::new() };
+        let limits = self.bounds.limits(home, id);
+        let mut chosen = Vec::new();
+        for &sequence in too_large {
+            let entry = self.reader.entries_within(store_id(id), MailboxSequence(sequence), 1, u64::MAX);
+            chosen.extend(
+                entry.first().filter(|(at, ..)| at.0 == sequence).map(|&(at, _, n)| (at.0, n.into())),
+            );
+        }
+        let alone: u64 = chosen.iter().map(|(_, bytes)| bytes).sum();
+        let rest = (stats.events - chosen.len() as u64, stats.bytes.saturating_sub(alone));
+        let mut surplus = limits.surplus(rest.0, rest.1).unwrap_or_default();
+        let through = surplus_letters(home, id).unwrap_or(0);
+        self.visit(id, |Seen { sequence, bytes, .. }| {
+            if too_large.contains(&sequence) {
+                return chosen.len() < max;
+            }
+            let is_wanted = chosen.len() < max && (surplus.take(bytes) || sequence <= through);
+            if is_wanted {
+                chosen.push((sequence, bytes));
+            }
+            is_wanted
+        });
+        chosen.sort_unstable();
+        chosen
+    }
+
+    /// Shows entries from the oldest on, until `see` says false.
+    fn visit(&self, id: MailboxId, mut see: impl FnMut(Seen) -> bool) {
+        let mut from = MailboxSequence(0);
+        loop {
+            let entries = self.reader.entries_within(store_id(id), from, ENTRIES_PER_LOOK, u64::MAX);
+            let Some((last, ..)) = entries.last() else { return };
+            from = MailboxSequence(last.0 + 1);
+            let mut seen = entries.into_iter().map(|(sequence, position, bytes)| Seen {
+                sequence: sequence.0,
+                position,
+                bytes: bytes.into(),
+            });
+            if !seen.all(&mut see) {
+                return;
+            }
+        }
+    }
+
+    /// Has entries leave their mailbox, the way that its destination chose.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what leaves, whence, why, when, and where that is written"
+    )]
+    fn depart(
+        &mut self,
+        home: &mut Home,
+        id: MailboxId,
+        chosen: &[Chosen],
+        reason: Reason,
+        now: Millis,
+        batch: &mut Batch,
+        out: &mut Vec<GivenWay>,
+    ) {
+        let of = match home.destination(id) {
+            Some(fanal_core::home::Destination::Peer(_)) => Of::Peer,
+            Some(_) => Of::Subscription,
+            None if home.dead_letters() == Some(id) => Of::DeadLetters,
+            // Damage took what was known of it: what it holds is kept.
+            None => return,
+        };
+        let is_dropped = of == Of::DeadLetters || home.keep(id).when_full == WhenFull::DropOldest;
+        let letters = home.dead_letters().filter(|_| !is_dropped);
+        if letters.is_none() && !is_dropped {
+            return; // Until their mailbox can be made.
+        }
+        let started_below = self.directory.get(id).map_or(0, |mailbox| mailbox.started_below());
+        let fate = |&(sequence, bytes): &Chosen| match letters {
+            Some(_) if !self.bounds.letters.is_too_large(bytes) => {
+                (Fate::DeadLettered, u32::from(sequence < started_below))
+            }
+            _ => (Fate::Dropped, 0),
+        };
+        let span_ms = self.bounds.letters.age_ms.map_or(SPAN_MS_MAX, |age| SPAN_MS_MAX.min(age / 64));
+        for run in chosen.chunk_by(|one, next| one.0 + 1 == next.0 && fate(one) == fate(next)) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let (fate, attempts) = fate(first);
+            let (range, events) = ((first.0, last.0), run.len() as u64);
+            let removal = match fate {
+                Fate::DeadLettered => {
+                    let burial = Burial { events, reason, attempts, now, span_ms };
+                    home.bury(id, burial).and_then(|(to, at)| {
+                        let at = MailboxSequence(at);
+                        batch.transfer(store_id(id), range.0..=range.1, store_id(to), at)
+                    })
+                }
+                Fate::Dropped => {
+                    home.count_dropped(id, events, reason);
+                    if of == Of::DeadLetters {
+                        home.forget_letters(range.0, range.1);
+                    }
+                    batch.acked(store_id(id), range.0..=range.1)
+                }
+            };
+            out.extend(removal.map(|removal| GivenWay { mailbox: id, of, range, fate, reason, removal }));
+        }
+        if let Some(letters) = letters {
+            self.touched.entry(letters).or_default();
+        }
+    }
+}
+
+/// Up to which number dead letters are too many to know each range of them.
+fn surplus_letters(home: &Home, id: MailboxId) -> Option<u64> {
+    let too_many = home.letter_ranges().checked_sub(RANGES_MAX + 1)?;
+    if home.dead_letters() != Some(id) {
+        return None;
+    }
+    home.letters().nth(too_many + RANGES_MAX / 64).map(|(_, letters)| letters.last)
+}
+
+fn store_id(id: MailboxId) -> fanal_store::MailboxId {
+    fanal_store::MailboxId(id.0)
+}
