@@ -11,14 +11,14 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::findings::take_lock;
 use crate::id::{MailboxId, MailboxSequence, Position, StoreId};
-use crate::index::MailboxStats;
 use crate::keeper::spare_number;
+use crate::mailbox::MailboxStats;
 use crate::meta::{META_NAMES, MetaCopy};
 use crate::open::look;
 use crate::options::Options;
 use crate::reader::Reader;
 use crate::report::UnprovenTail;
-use crate::segments::{Segment, Table, segment_name};
+use crate::segments::{segment_index, segment_name};
 use crate::survey::{Counts, Survey, Watch, survey};
 use crate::upgrade::backups;
 
@@ -197,7 +197,7 @@ pub(crate) fn assemble(disk: &Arc<dyn Disk>, read: &Survey) -> Result<Checkup, O
     let root = disk.root().to_path_buf();
     let ledger = &read.reading.replay.ledger;
     let there = |index: u64| read.segments.listing.segments.iter().any(|(segment, _)| *segment == index);
-    let missing_segments = ledger.live().filter(|(index, _)| !there(*index));
+    let missing_segments = ledger.census.all().filter(|(index, live)| live.entries > 0 && !there(*index));
     let spares = read.segments.listing.names.iter().filter(|name| spare_number(name).is_some());
     let spare_bytes = |name: &String| disk.open(name).and_then(|file| file.len()).unwrap_or(0);
     let quarantined = disk.list(QUARANTINE).unwrap_or_default();
@@ -212,11 +212,11 @@ pub(crate) fn assemble(disk: &Arc<dyn Disk>, read: &Survey) -> Result<Checkup, O
         meta: meta_states(disk, read),
         segments: segments(disk, read),
         missing_segments: missing_segments
-            .map(|(index, live)| (root.join(segment_name(index)), live))
+            .map(|(index, live)| (root.join(segment_name(index)), live.entries))
             .collect(),
         spares: (spares.clone().count() as u64, spares.map(spare_bytes).sum()),
         counts: read.reading.counts,
-        mailboxes: mailboxes(disk, read),
+        mailboxes: mailboxes(read),
         state: read.reading.replay.state.clone(),
         is_complete: is_complete(read),
         damaged: damaged(disk, read),
@@ -280,7 +280,7 @@ fn segments(disk: &Arc<dyn Disk>, read: &Survey) -> Vec<CheckedSegment> {
             bytes: file.bytes,
             batches: counts.batches,
             events: counts.events,
-            live_entries: ledger.live_in(index),
+            live_entries: ledger.census.of(index).entries,
         }
     });
     let unusable = read.segments.unusable.iter().map(|file| CheckedSegment {
@@ -290,7 +290,7 @@ fn segments(disk: &Arc<dyn Disk>, read: &Survey) -> Vec<CheckedSegment> {
         bytes: file.bytes,
         batches: 0,
         events: 0,
-        live_entries: crate::segments::segment_index(&file.name).map_or(0, |index| ledger.live_in(index)),
+        live_entries: segment_index(&file.name).map_or(0, |index| ledger.census.of(index).entries),
     });
     let mut all: Vec<CheckedSegment> = usable.chain(unusable).collect();
     all.sort_by(|a, b| a.path.cmp(&b.path));
@@ -346,8 +346,8 @@ impl Holes {
     }
 }
 
-fn mailboxes(disk: &Arc<dyn Disk>, read: &Survey) -> Vec<CheckedMailbox> {
-    let reader = reader(disk, read);
+fn mailboxes(read: &Survey) -> Vec<CheckedMailbox> {
+    let reader = reader(read);
     let holes = Holes::of(read);
     let salvage = &read.reading.salvage;
     let checked = |(id, stats)| CheckedMailbox {
@@ -373,20 +373,7 @@ fn unreadable(reader: &Reader, holes: &Holes, id: MailboxId) -> u64 {
 }
 
 /// A view on a survey's log.
-pub(crate) fn reader(disk: &Arc<dyn Disk>, read: &Survey) -> Reader {
-    let table = Table::default();
-    for file in &read.segments.files {
-        table.insert(Arc::new(Segment {
-            index: file.header.index,
-            salt: file.salt(),
-            file: file.file.clone(),
-            bytes: file.bytes,
-        }));
-    }
-    Reader {
-        disk: disk.clone(),
-        table: Arc::new(table),
-        index: read.reading.replay.ledger.index.clone(),
-        segment_bytes: read.segments.identity.map_or(1, |(_, bytes)| bytes),
-    }
+pub(crate) fn reader(read: &Survey) -> Reader {
+    let ledger = &read.reading.replay.ledger;
+    Reader { log: ledger.log().clone(), index: ledger.index.clone() }
 }

@@ -1,16 +1,20 @@
 //! Writing a checkpoint: the caller's state and the store's mailboxes, in a row of batches.
 //!
+//! Of entries in pages it says where the pages lie: it does not grow with a backlog.
 //! Invariant: a checkpoint counts only once its end record, with totals that add up, is durable;
 //! until then, and until the next one, what the one before needs is kept.
 
 use crate::batch::Batch;
 use crate::error::CommitError;
 use crate::format::{FLAG_CHECKPOINT, segment_capacity};
-use crate::id::{MailboxSequence, Position};
+use crate::id::{MailboxId, Position};
 use crate::index::locked;
+use crate::mailbox::Run;
+use crate::page::{Page, page_reference_bytes_max};
 use crate::record::{
-    CHECKPOINT_ENTRY_MAX, CheckpointTotals, put_checkpoint_begin, put_checkpoint_end, put_checkpoint_entries,
-    put_checkpoint_mailbox, put_checkpoint_state,
+    CHECKPOINT_ENTRY_MAX, CheckpointTotals, LiveEntry, put_checkpoint_begin, put_checkpoint_end,
+    put_checkpoint_entries, put_checkpoint_given_up, put_checkpoint_mailbox, put_checkpoint_page,
+    put_checkpoint_state,
 };
 use crate::store::{Appended, Store};
 
@@ -55,6 +59,7 @@ pub(crate) fn write(
         writer.state(&record)?;
     }
     writer.mailboxes()?;
+    writer.given_up()?;
     writer.end()
 }
 
@@ -73,17 +78,42 @@ impl CheckpointWriter<'_> {
             self.totals.mailboxes += 1;
             let next = locked(&mailbox).next();
             self.batch.own(|out| put_checkpoint_mailbox(out, id, next));
-            let mut from = MailboxSequence(0);
+            let mut from = 0;
             loop {
-                let entries = locked(&mailbox).entries(from, per_record);
-                let Some(last) = entries.last() else {
-                    break;
+                let run = locked(&mailbox).run(from, per_record);
+                let last = match run {
+                    Run::End => break,
+                    Run::Hot(entries) => self.entries(id, &entries)?,
+                    Run::Cold(page) => self.page(id, &page)?,
                 };
-                from = MailboxSequence(last.sequence.0 + 1);
-                self.room_for(entries.len() * CHECKPOINT_ENTRY_MAX)?;
-                self.totals.entries += entries.len() as u64;
-                self.batch.own(|out| put_checkpoint_entries(out, id, &entries));
+                from = last + 1;
             }
+        }
+        Ok(())
+    }
+
+    /// Writes entries; the last sequence.
+    fn entries(&mut self, id: MailboxId, entries: &[LiveEntry]) -> Result<u64, CommitError> {
+        self.room_for(entries.len() * CHECKPOINT_ENTRY_MAX)?;
+        self.totals.entries += entries.len() as u64;
+        self.batch.own(|out| put_checkpoint_entries(out, id, entries));
+        Ok(entries.last().map_or(u64::MAX - 1, |last| last.sequence.0))
+    }
+
+    /// Writes where a page lies, not what is in it; the last sequence.
+    fn page(&mut self, id: MailboxId, page: &Page) -> Result<u64, CommitError> {
+        self.room_for(page_reference_bytes_max(page))?;
+        self.totals.entries += u64::from(page.live);
+        self.batch.own(|out| put_checkpoint_page(out, id, page));
+        Ok(page.last)
+    }
+
+    /// Writes which segments must be kept until the next checkpoint.
+    fn given_up(&mut self) -> Result<(), CommitError> {
+        let given_up: Vec<_> = self.store.ledger.census.given_up().collect();
+        for (segment, pages) in given_up {
+            self.room_for(FRAMING)?;
+            self.batch.own(|out| put_checkpoint_given_up(out, segment, pages));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::findings::take_lock;
 use crate::format::{BatchView, FLAG_CHECKPOINT};
 use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::ledger::record_position;
+use crate::page::Page;
 use crate::record::{Record, Records, Scratch};
 use crate::scan::{Damage, Sink, Stretch, Walk};
 use crate::segments::segment_name;
@@ -103,6 +104,35 @@ pub enum Dumped<'a> {
         first: u64,
         /// The last sequence.
         last: u64,
+    },
+    /// Entries of a mailbox that need not be in memory any more.
+    Page {
+        /// The mailbox.
+        mailbox: MailboxId,
+        /// How many.
+        count: u64,
+        /// The first sequence.
+        first: u64,
+        /// The last sequence.
+        last: u64,
+    },
+    /// A page of a mailbox of a checkpoint.
+    CheckpointPage {
+        /// The mailbox.
+        mailbox: MailboxId,
+        /// How many entries it holds.
+        count: u64,
+        /// The first sequence.
+        first: u64,
+        /// The last sequence.
+        last: u64,
+    },
+    /// Pages that were given up between the last two checkpoints.
+    CheckpointGivenUp {
+        /// Where they lie.
+        segment: u64,
+        /// How many.
+        pages: u64,
     },
     /// A checkpoint is complete.
     CheckpointEnd,
@@ -264,6 +294,18 @@ fn shown<'a>(record: &Record<'a>, scratch: &'a Scratch) -> Dumped<'a> {
             first: scratch.live.first().map_or(0, |entry| entry.sequence.0),
             last: scratch.live.last().map_or(0, |entry| entry.sequence.0),
         },
+        Record::Page { mailbox, .. } => Dumped::Page {
+            mailbox,
+            count: scratch.live.len() as u64,
+            first: scratch.live.first().map_or(0, |entry| entry.sequence.0),
+            last: scratch.live.last().map_or(0, |entry| entry.sequence.0),
+        },
+        Record::CheckpointPage => {
+            let (mailbox, page) = scratch.page.clone().unwrap_or((MailboxId(0), Page::default()));
+            let (count, first, last) = (u64::from(page.live), page.first, page.last);
+            Dumped::CheckpointPage { mailbox, count, first, last }
+        }
+        Record::CheckpointGivenUp { segment, pages } => Dumped::CheckpointGivenUp { segment, pages },
         Record::CheckpointEnd(_) => Dumped::CheckpointEnd,
         Record::KnownDamage { from, to } => Dumped::KnownDamage { from, to },
     }

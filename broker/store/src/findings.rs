@@ -108,9 +108,9 @@ pub(crate) fn open_segments(
     Ok(files)
 }
 
-pub(crate) fn empty(meta: &Meta) -> Recovered {
+pub(crate) fn empty(ledger: Ledger) -> Recovered {
     Recovered {
-        ledger: Ledger::new(meta.segment_bytes),
+        ledger,
         sets: Default::default(),
         state: Vec::new(),
         walk: Default::default(),
@@ -139,9 +139,10 @@ pub(crate) fn note_findings(
     report.entries_misfit = recovered.ledger.misfits;
     report.events_unresolved = recovered.ledger.unresolved;
     let path = |index: u64| disk.root().join(segment_name(index));
-    for (index, entries) in recovered.ledger.live() {
-        if !listing.segments.iter().any(|(there, _)| *there == index) {
-            report.missing_segments.push((path(index), entries));
+    for (index, live) in recovered.ledger.census.all() {
+        let is_there = listing.segments.iter().any(|(there, _)| *there == index);
+        if !is_there && live.entries > 0 {
+            report.missing_segments.push((path(index), live.entries));
         }
     }
     if let Some(last) = files.last()

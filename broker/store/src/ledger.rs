@@ -1,27 +1,55 @@
 //! What is live, and in which segment: the index of mailboxes and a count per segment.
 //!
 //! Both a flushed batch and a recovered one change it by [`Ledger::apply`], and nothing else does.
-//! Invariant: `live[s]` is the number of entries, over all mailboxes, whose event lies in segment s.
+//! Invariants:
+//! 1. The census counts what the mailboxes hold, in memory and in pages.
+//! 2. What a page record or an ack changes follows from the records before it: a recovery comes to
+//!    the same pages as the writer did.
+//! 3. Pages are read with no lock held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use crate::error::InvalidBatch;
+use crate::census::Census;
+use crate::error::{InvalidBatch, ReadError};
 use crate::format::BATCH_HEADER;
 use crate::id::{MailboxId, MailboxSequence, Position};
-use crate::index::{Index, Mailbox, locked};
+use crate::index::{Index, locked};
+use crate::log::Log;
+use crate::mailbox::{Held, Mailbox};
+use crate::page::Page;
 use crate::record::{LiveEntry, Record, Records, Scratch, Transfer};
 use crate::sets::SetTable;
 use crate::varint::Malformed;
+
+/// Why a flushed record could not be applied.
+#[derive(Debug)]
+pub(crate) enum ApplyError {
+    Malformed,
+    /// A page that is needed is on a disk that does not give it.
+    Unread(ReadError),
+}
+
+impl From<Malformed> for ApplyError {
+    fn from(_: Malformed) -> ApplyError {
+        ApplyError::Malformed
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) index: Arc<Index>,
-    live: BTreeMap<u64, u64>,
-    segment_bytes: u64,
-    /// A segment lost its last live entry since this was last asked.
-    emptied: bool,
+    pub(crate) census: Census,
+    log: Log,
+    /// Live entries in memory.
+    hot: u64,
+    /// A mailbox with more of them is noted in `grown`.
+    mailbox_hot_max: u64,
+    /// Mailboxes that hold many entries in memory, since this was last taken.
+    grown: BTreeSet<MailboxId>,
+    /// Pages, by mailbox and first sequence, that were written once since this was last taken.
+    uncopied: BTreeSet<(MailboxId, u64)>,
     /// Entries that did not fit the mailbox, which only damage can bring about.
     pub(crate) misfits: u64,
     /// Events whose destinations cannot be told, which only damage can bring about.
@@ -30,26 +58,44 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(segment_bytes: u64) -> Ledger {
+    pub(crate) fn new(log: Log, mailbox_hot_max: usize) -> Ledger {
         Ledger {
             index: Arc::new(Index::default()),
-            live: BTreeMap::new(),
-            segment_bytes,
-            emptied: false,
+            census: Census::new(log.segment_bytes),
+            log,
+            hot: 0,
+            mailbox_hot_max: mailbox_hot_max as u64,
+            grown: BTreeSet::new(),
+            uncopied: BTreeSet::new(),
             misfits: 0,
             unresolved: 0,
             scratch: Scratch::default(),
         }
     }
 
-    /// Live entries whose events lie in segment `index`.
-    pub(crate) fn live_in(&self, index: u64) -> u64 {
-        self.live.get(&index).copied().unwrap_or(0)
+    /// An empty ledger over the same log.
+    pub(crate) fn anew(&self) -> Ledger {
+        Ledger::new(self.log.clone(), self.mailbox_hot_max as usize)
     }
 
-    /// Segments with live entries, and how many.
-    pub(crate) fn live(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.live.iter().map(|(index, count)| (*index, *count))
+    /// The log that the entries point into.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Live entries in memory.
+    pub(crate) fn hot(&self) -> u64 {
+        self.hot
+    }
+
+    /// Mailboxes that hold more entries in memory than they should, as far as is known.
+    pub(crate) fn grown(&mut self) -> &mut BTreeSet<MailboxId> {
+        &mut self.grown
+    }
+
+    /// Pages of which there may be one copy only.
+    pub(crate) fn uncopied(&mut self) -> &mut BTreeSet<(MailboxId, u64)> {
+        &mut self.uncopied
     }
 
     /// The definitions of the segment that was written last.
@@ -57,20 +103,16 @@ impl Ledger {
         &self.scratch.sets
     }
 
-    /// Whether a segment lost its last live entry since the last call.
-    pub(crate) fn take_emptied(&mut self) -> bool {
-        std::mem::take(&mut self.emptied)
-    }
-
     /// Applies a flushed body whose batch lies at `batch`; how many entries each removal in it took
-    /// out. State and checkpoint records change nothing here. O(records + entries).
-    pub(crate) fn apply_body(&mut self, body: &[u8], batch: Position) -> Result<Vec<u64>, Malformed> {
+    /// out. State and checkpoint records change nothing here. O(records + entries), and a read of the
+    /// disk for each page of which a part is taken out.
+    pub(crate) fn apply_body(&mut self, body: &[u8], batch: Position) -> Result<Vec<u64>, ApplyError> {
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.sets.enter(batch.segment(self.segment_bytes));
+        scratch.sets.enter(batch.segment(self.log.segment_bytes));
         let mut records = Records::new(body);
         let mut removed = Vec::new();
         while let Some((at, record)) = records.next(&mut scratch)? {
-            removed.extend(self.apply(&record, &scratch, record_position(batch, at)));
+            removed.extend(self.apply(&record, &scratch, record_position(batch, at))?);
         }
         self.scratch = scratch;
         Ok(removed)
@@ -82,30 +124,40 @@ impl Ledger {
         record: &Record<'_>,
         scratch: &Scratch,
         position: Position,
-    ) -> Option<u64> {
+    ) -> Result<Option<u64>, ApplyError> {
         match *record {
             Record::Event { body } => self.add_event(body.len() as u32, &scratch.entries, position),
             Record::Unresolved { .. } => self.unresolved += 1,
-            Record::Acked { mailbox, first, last } => return Some(self.ack(mailbox, first, last)),
-            Record::Transfer(transfer) => return Some(self.transfer(&transfer)),
+            Record::Acked { mailbox, first, last } => return self.ack(mailbox, first, last).map(Some),
+            Record::Transfer(transfer) => return self.transfer(&transfer).map(Some),
+            Record::Page { mailbox, .. } => self.page(mailbox, &scratch.live, position)?,
             Record::CreateMailbox(mailbox) => {
                 self.index.create(mailbox, MailboxSequence(1));
             }
             Record::RemoveMailbox(mailbox) => {
                 let removed = self.index.remove(mailbox);
-                return Some(removed.map_or(0, |removed| self.free(&removed, 0, u64::MAX, &mut |_| {})));
+                return Ok(Some(removed.map_or(0, |removed| self.free(&removed, 0, u64::MAX, &mut |_| {}))));
             }
             _ => {}
         }
-        None
+        Ok(None)
     }
 
     fn add_event(&mut self, bytes: u32, entries: &[(MailboxId, MailboxSequence)], position: Position) {
-        for &(mailbox, sequence) in entries {
-            let entry = LiveEntry { sequence, position, bytes };
-            let fits = locked(&self.known_or_new(mailbox)).push(entry);
-            self.count(fits, position);
+        for &(id, sequence) in entries {
+            let mailbox = self.known_or_new(id);
+            self.push(id, &mailbox, LiveEntry { sequence, position, bytes });
         }
+    }
+
+    fn push(&mut self, id: MailboxId, mailbox: &Mutex<Mailbox>, entry: LiveEntry) {
+        let mut mailbox = locked(mailbox);
+        let fits = mailbox.push(entry);
+        if mailbox.hot() > self.mailbox_hot_max {
+            self.grown.insert(id);
+        }
+        drop(mailbox);
+        self.count(fits, &entry);
     }
 
     /// The creation of a mailbox may be in a damaged batch: what is intact is kept all the same.
@@ -114,40 +166,64 @@ impl Ledger {
         known.unwrap_or_else(|| self.index.create(mailbox, MailboxSequence(1)))
     }
 
-    fn transfer(&mut self, transfer: &Transfer) -> u64 {
+    fn transfer(&mut self, transfer: &Transfer) -> Result<u64, ApplyError> {
         let mut moved = Vec::new();
         if let Some(from) = self.index.get(transfer.from) {
+            self.thaw(transfer.from, &from, transfer.first, transfer.last, true)?;
             self.free(&from, transfer.first, transfer.last, &mut |entry| moved.push(entry));
         }
         let to = self.known_or_new(transfer.to);
         for entry in &moved {
             let sequence = MailboxSequence(transfer.to_first + (entry.sequence.0 - transfer.first));
-            let fits = locked(&to).push(LiveEntry { sequence, ..*entry });
-            self.count(fits, entry.position);
+            self.push(transfer.to, &to, LiveEntry { sequence, ..*entry });
         }
         locked(&to).raise_next(transfer.last_there().map_or(u64::MAX, |last| last.saturating_add(1)));
-        moved.len() as u64
+        Ok(moved.len() as u64)
     }
 
     /// Adds an entry of a checkpoint.
-    pub(crate) fn restore(&mut self, mailbox: &Mutex<Mailbox>, entry: LiveEntry) {
-        let fits = locked(mailbox).restore(entry);
-        self.count(fits, entry.position);
+    pub(crate) fn restore(&mut self, id: MailboxId, mailbox: &Mutex<Mailbox>, entry: LiveEntry) {
+        let mut mailbox = locked(mailbox);
+        let fits = mailbox.restore(entry);
+        if mailbox.hot() > self.mailbox_hot_max {
+            self.grown.insert(id);
+        }
+        drop(mailbox);
+        self.count(fits, &entry);
     }
 
-    fn count(&mut self, fits: bool, position: Position) {
+    /// Adds a page of a checkpoint.
+    pub(crate) fn restore_page(&mut self, id: MailboxId, page: &Page) {
+        let mailbox = self.known_or_new(id);
+        if locked(&mailbox).restore_page(page.clone()) {
+            self.census.add_page(page);
+        } else {
+            self.misfits += u64::from(page.live);
+        }
+        if page.copies[1].0 == 0 {
+            self.uncopied.insert((id, page.first));
+        }
+    }
+
+    fn count(&mut self, fits: bool, entry: &LiveEntry) {
         if fits {
-            *self.live.entry(position.segment(self.segment_bytes)).or_insert(0) += 1;
+            self.hot += 1;
+            self.census.add(entry);
         } else {
             self.misfits += 1;
         }
     }
 
-    fn ack(&mut self, mailbox: MailboxId, first: u64, last: u64) -> u64 {
-        self.index.get(mailbox).map_or(0, |mailbox| self.free(&mailbox, first, last, &mut |_| {}))
+    fn ack(&mut self, id: MailboxId, first: u64, last: u64) -> Result<u64, ApplyError> {
+        let Some(mailbox) = self.index.get(id) else {
+            return Ok(0);
+        };
+        self.thaw(id, &mailbox, first, last, false)?;
+        Ok(self.free(&mailbox, first, last, &mut |_| {}))
     }
 
-    /// Takes the live entries from `first` to `last` out, telling `each`; how many.
+    /// Takes the live entries from `first` to `last` out, telling `each` that was in memory; how
+    /// many.
     fn free(
         &mut self,
         mailbox: &Mutex<Mailbox>,
@@ -155,32 +231,87 @@ impl Ledger {
         last: u64,
         each: &mut dyn FnMut(LiveEntry),
     ) -> u64 {
-        let segment_bytes = self.segment_bytes;
-        let (live, emptied) = (&mut self.live, &mut self.emptied);
+        let (census, hot) = (&mut self.census, &mut self.hot);
         let mut freed = 0;
-        locked(mailbox).ack(first, last, &mut |entry| {
-            freed += 1;
-            each(entry);
-            let segment = entry.position.segment(segment_bytes);
-            if let Some(count) = live.get_mut(&segment) {
-                *count -= 1;
-                if *count == 0 {
-                    live.remove(&segment);
-                    *emptied = true;
-                }
+        locked(mailbox).remove(first, last, &mut |gone| match gone {
+            Held::Entry(entry) => {
+                freed += 1;
+                *hot -= 1;
+                census.remove(&entry);
+                each(entry);
+            }
+            Held::Page(page) => {
+                freed += u64::from(page.live);
+                census.remove_page(page);
             }
         });
         freed
     }
 
+    /// Brings pages between `first` and `last` into memory: those that lie there in part only, or
+    /// all. The mailbox is locked before and after the reading, and changed by the writer alone.
+    fn thaw(
+        &mut self,
+        id: MailboxId,
+        mailbox: &Mutex<Mailbox>,
+        first: u64,
+        last: u64,
+        all: bool,
+    ) -> Result<(), ApplyError> {
+        let pages = locked(mailbox).pages(first, last, all);
+        for page in pages {
+            let entries = match self.log.page(id, &page) {
+                Ok(entries) => entries,
+                Err(error @ ReadError::Io { .. }) => return Err(ApplyError::Unread(error)),
+                Err(_) => Arc::new(self.log.make_out(id, &page).map_err(ApplyError::Unread)?),
+            };
+            let mut mailbox = locked(mailbox);
+            if let Some(page) = mailbox.thaw(page.first, &entries) {
+                self.census.remove_page(&page);
+                entries.iter().for_each(|entry| self.census.add(entry));
+                self.hot += entries.len() as u64;
+            }
+            if mailbox.hot() > self.mailbox_hot_max {
+                self.grown.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a page that lies at `position` in the place of the entries that it holds, or notes it as
+    /// a copy. It is right where it differs from what is here: that can be so around damage only.
+    fn page(&mut self, id: MailboxId, entries: &[LiveEntry], position: Position) -> Result<(), ApplyError> {
+        let Some(page) = Page::of(entries, position, self.log.segment_bytes) else {
+            return Ok(());
+        };
+        let mailbox = self.known_or_new(id);
+        let copied = locked(&mailbox).add_copy(page.first, page.last, entries.len(), position);
+        if let Some(needless) = copied {
+            self.census.add_copy(position);
+            self.uncopied.remove(&(id, page.first));
+            if needless.0 != 0 {
+                self.census.give_up_copy(needless);
+            }
+            return Ok(());
+        }
+        self.thaw(id, &mailbox, page.first, page.last, false)?;
+        self.free(&mailbox, page.first, page.last, &mut |_| {});
+        self.census.add_page(&page);
+        self.uncopied.insert((id, page.first));
+        locked(&mailbox).insert_page(page);
+        Ok(())
+    }
+
     /// Moves all that lies at `from` and beyond (in one segment) to `to`.
     pub(crate) fn relocate(&mut self, from: Position, to: Position) {
         self.index.relocate(from, to);
-        self.live.clear();
+        self.census.reset();
         for (_, mailbox) in self.index.all() {
-            for entry in locked(&mailbox).entries(MailboxSequence(0), usize::MAX) {
-                self.count(true, entry.position);
-            }
+            let mailbox = locked(&mailbox);
+            mailbox.each(&mut |held| match held {
+                Held::Entry(entry) => self.census.add(&entry),
+                Held::Page(page) => self.census.add_page(page),
+            });
         }
     }
 

@@ -20,6 +20,7 @@
 //! `store` is the writer. What a mailbox is for, topics, limits and sessions are not here.
 
 mod batch;
+mod census;
 mod check;
 mod checkpoint;
 mod disk;
@@ -32,9 +33,13 @@ mod index;
 mod install;
 mod keeper;
 mod ledger;
+mod log;
+mod mailbox;
 mod meta;
 mod open;
 mod options;
+mod page;
+mod pager;
 mod quarantine;
 mod reader;
 mod record;
@@ -48,6 +53,7 @@ mod segments;
 mod sets;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulated;
+mod slots;
 mod store;
 mod survey;
 #[cfg(test)]
@@ -63,7 +69,7 @@ pub use disk::{Disk, File, LockRefused, RealDisk};
 pub use dump::{Dumped, See, dump, dump_on};
 pub use error::{CommitError, InvalidBatch, OpenError, ReadError, StopCause};
 pub use id::{EventIndex, MailboxId, MailboxSequence, Position, RemovalIndex, StoreId};
-pub use index::MailboxStats;
+pub use mailbox::MailboxStats;
 pub use options::{Housekeeping, Options};
 pub use reader::Reader;
 pub use recovery::Recovery;

@@ -21,8 +21,11 @@ use crate::format::{
 use crate::id::{Position, StoreId};
 use crate::install::install;
 use crate::keeper::{Keeper, MakeError};
+use crate::ledger::Ledger;
+use crate::log::Log;
 use crate::meta::Meta;
 use crate::options::Options;
+use crate::pager::Pager;
 use crate::record::{put_known_damage, reseal_events};
 use crate::recovery::{LogFile, Recovered, Recovery, TailBody, io_error, read_tail_batch, recover};
 use crate::report::RecoveryReport;
@@ -62,6 +65,7 @@ impl Store {
         found: Found,
     ) -> Result<(Store, Recovery), OpenError> {
         let Found { listing, mut meta, files, mut recovered, mut report } = found;
+        let table = recovered.ledger.log().table.clone();
         let news = new_damage(&recovered, meta.segment_bytes);
         report.epoch_raised = !news.is_empty();
         meta.recovery_epoch += u64::from(report.epoch_raised);
@@ -76,6 +80,7 @@ impl Store {
             options,
             meta,
             files,
+            table,
             next_index: listing.segments.last().map_or(FIRST_SEGMENT, |(index, _)| index + 1),
             spares,
             lock,
@@ -102,9 +107,10 @@ pub(crate) fn look(disk: &dyn Disk, options: &Options, new_id: StoreId) -> Resul
     let mut report = RecoveryReport::default();
     let meta = load_meta(disk, &listing, options, new_id, &mut report)?;
     let files = open_segments(disk, &listing, &meta, &mut report)?;
+    let ledger = ledger_of(disk, &files, meta.segment_bytes, options);
     let mut recovered = match files.is_empty() {
-        true => empty(&meta),
-        false => recover(disk, &files, meta.segment_bytes)?,
+        true => empty(ledger),
+        false => recover(disk, &files, &ledger)?,
     };
     note_findings(disk, &listing, &files, &mut recovered, &mut report);
     Ok(Found { listing, meta, files, recovered, report })
@@ -129,12 +135,21 @@ fn upgrade(
     Ok(())
 }
 
+/// An empty ledger over the segments of a directory.
+pub(crate) fn ledger_of(disk: &dyn Disk, files: &[LogFile], segment_bytes: u64, options: &Options) -> Ledger {
+    let table = Arc::new(Table::default());
+    files.iter().for_each(|file| table.insert(Arc::new(file.segment())));
+    let log = Log::new(disk.root().to_path_buf(), table, segment_bytes);
+    Ledger::new(log, options.mailbox_hot_max)
+}
+
 /// An open under way, everything read.
 struct Opening {
     disk: Arc<dyn Disk>,
     options: Options,
     meta: Meta,
     files: Vec<LogFile>,
+    table: Arc<Table>,
     next_index: u64,
     spares: Vec<String>,
     lock: Box<dyn Send + Sync>,
@@ -302,14 +317,9 @@ impl Opening {
             self.meta.is_ready = true;
             self.meta.write(&*self.disk)?;
         }
-        let table = Arc::new(Table::default());
-        for file in &self.files {
-            table.insert(Arc::new(Segment {
-                index: file.header.index,
-                salt: file.salt(),
-                file: file.file.clone(),
-                bytes: file.bytes,
-            }));
+        if let Some(last) = self.files.last() {
+            // It may have been cut.
+            self.table.insert(Arc::new(last.segment()));
         }
         let mut keeper =
             Keeper::new(self.disk.clone(), self.meta.segment_bytes, self.options.bytes_max, self.spares);
@@ -336,10 +346,11 @@ impl Opening {
                 bytes: 0,
             },
             disk: self.disk,
+            pager: Pager::default(),
             sets: SetBook::new(self.options.set_bytes_max, recovered.sets.next_number()),
             options: self.options,
             meta: self.meta,
-            table,
+            table: self.table,
             ledger: recovered.ledger,
             keeper,
             stopped: None,

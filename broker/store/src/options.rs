@@ -20,6 +20,14 @@ pub struct Options {
     /// Memory for the sets of one segment, 16 bytes a destination; what does not fit is logged with
     /// each event. Default 16 MiB.
     pub set_bytes_max: usize,
+    /// Mailbox entries that a page holds (4 to 65,536). Default 1,024.
+    pub page_entries: usize,
+    /// A mailbox with more entries in memory has all but the first and the newest put into pages
+    /// (at least three pages). Default 4,096.
+    pub mailbox_hot_max: usize,
+    /// Memory for the entries of all mailboxes, 20 bytes each; beyond it the largest go into pages
+    /// whole. Default 64 MiB.
+    pub hot_bytes_max: usize,
     /// Who makes and recycles segments. Default [`Housekeeping::Thread`].
     pub housekeeping: Housekeeping,
 }
@@ -42,6 +50,8 @@ impl Options {
         self.segment_bytes = bytes - bytes % PAGE;
         self.reserve_segments = self.reserve_segments.clamp(1, 64);
         self.checkpoint_after_bytes = self.checkpoint_after_bytes.max(PAGE);
+        self.page_entries = self.page_entries.clamp(4, 1 << 16);
+        self.mailbox_hot_max = self.mailbox_hot_max.max(3 * self.page_entries);
         self.set_destinations_min = self.set_destinations_min.max(2);
         self
     }
@@ -56,6 +66,9 @@ impl Default for Options {
             bytes_max: None,
             set_destinations_min: 8,
             set_bytes_max: 16 << 20,
+            page_entries: 1024,
+            mailbox_hot_max: 4096,
+            hot_bytes_max: 64 << 20,
             housekeeping: Housekeeping::Thread,
         }
     }

@@ -1,26 +1,22 @@
 //! Reading, from any thread, while the writer commits and reclaims.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use crate::disk::Disk;
 use crate::error::ReadError;
 use crate::id::{MailboxId, MailboxSequence, Position};
-use crate::index::{Index, MailboxStats, locked};
-use crate::record::{EVENT_HEAD_MAX, EventHead, event_is_intact, read_event_head};
-use crate::segments::{Segment, Table, segment_name};
-
-/// Most bytes that the first read of an event asks for: one page suffices for most.
-const FIRST_READ: usize = 4096;
+use crate::index::{Index, locked};
+use crate::log::Log;
+use crate::mailbox::{Mailbox, MailboxStats, Run};
+use crate::page::Page;
+use crate::record::{LiveEntry, Sealed};
 
 /// A view on the flushed part of the log. Cheap to clone; outlives the store's stopping.
 #[derive(Clone)]
 pub struct Reader {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) table: Arc<Table>,
+    pub(crate) log: Log,
     pub(crate) index: Arc<Index>,
-    pub(crate) segment_bytes: u64,
 }
 
 impl Reader {
@@ -30,61 +26,20 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Gone`] once no mailbox holds it and its segment was reclaimed.
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
-        let index = position.segment(self.segment_bytes);
-        let segment = self.table.get(index).ok_or(ReadError::Gone(position))?;
-        let offset = position.offset(self.segment_bytes);
-        let mut first = [0u8; FIRST_READ];
-        let got = read_some(&segment, &mut first, offset).map_err(|e| self.failed(&segment, offset, e))?;
-        let damaged = || ReadError::Damaged { path: self.disk.root().join(segment_name(index)), offset };
-        let head = read_event_head(&first[..got.min(EVENT_HEAD_MAX)]).map_err(|_| damaged())?;
-        let room = self.segment_bytes - offset;
-        if head.body_bytes > room {
-            return Err(damaged());
-        }
-        let body = self.body(&segment, offset, &head, &first[..got])?;
-        match body {
-            Some(body) if event_is_intact(&body, head.checksum, offset, &segment.salt) => Ok(body),
-            _ => Err(damaged()),
-        }
-    }
-
-    fn body(
-        &self,
-        segment: &Segment,
-        offset: u64,
-        head: &EventHead,
-        first: &[u8],
-    ) -> Result<Option<Bytes>, ReadError> {
-        let bytes = head.body_bytes as usize;
-        let begun = &first[head.head_bytes..];
-        if let Some(whole) = begun.get(..bytes) {
-            return Ok(Some(Bytes::copy_from_slice(whole)));
-        }
-        let mut body = vec![0u8; bytes];
-        body[..begun.len()].copy_from_slice(begun);
-        let rest_at = offset + first.len() as u64;
-        let rest = &mut body[begun.len()..];
-        let wanted = rest.len();
-        let got = read_some(segment, rest, rest_at).map_err(|e| self.failed(segment, offset, e))?;
-        Ok((got == wanted).then(|| Bytes::from(body)))
-    }
-
-    fn failed(&self, segment: &Segment, offset: u64, source: std::io::Error) -> ReadError {
-        ReadError::Io { path: self.disk.root().join(segment_name(segment.index)), offset, source }
+        self.log.read(position, Sealed::Event)
     }
 
     /// Live entries of a mailbox from a sequence on, ascending, at most `max`; none when there is
-    /// no such mailbox. O(log entries + max).
+    /// no such mailbox. O(log entries + max), and a read of the disk for each page of entries that is
+    /// not in memory. An entry of a page that cannot be read is given with a position where
+    /// [`Reader::read`] says why.
     pub fn entries(
         &self,
         mailbox: MailboxId,
         from: MailboxSequence,
         max: usize,
     ) -> Vec<(MailboxSequence, Position)> {
-        let Some(mailbox) = self.index.get(mailbox) else {
-            return Vec::new();
-        };
-        let entries = locked(&mailbox).entries(from, max);
+        let entries = self.live(mailbox, from, max);
         entries.into_iter().map(|entry| (entry.sequence, entry.position)).collect()
     }
 
@@ -97,10 +52,7 @@ impl Reader {
         max: usize,
         bytes_max: u64,
     ) -> Vec<(MailboxSequence, Position, u32)> {
-        let Some(mailbox) = self.index.get(mailbox) else {
-            return Vec::new();
-        };
-        let entries = locked(&mailbox).entries(from, max);
+        let entries = self.live(mailbox, from, max);
         let mut taken = 0u64;
         let within = entries.into_iter().take_while(|entry| {
             let fits = taken < bytes_max;
@@ -108,6 +60,43 @@ impl Reader {
             fits
         });
         within.map(|entry| (entry.sequence, entry.position, entry.bytes)).collect()
+    }
+
+    /// Live entries of a mailbox from a sequence on, at most `max`.
+    pub(crate) fn live(&self, id: MailboxId, from: MailboxSequence, max: usize) -> Vec<LiveEntry> {
+        let mut out: Vec<LiveEntry> = Vec::new();
+        let Some(mailbox) = self.index.get(id) else {
+            return out;
+        };
+        let mut from = Some(from.0);
+        while let Some(at) = from.filter(|_| out.len() < max) {
+            let run = locked(&mailbox).run(at, max - out.len());
+            match run {
+                Run::End => break,
+                Run::Hot(entries) => {
+                    from = entries.last().and_then(|last| last.sequence.0.checked_add(1));
+                    out.extend(entries);
+                }
+                Run::Cold(page) => {
+                    // None: the mailbox has changed and is asked again.
+                    if let Some(entries) = self.page(id, &mailbox, &page) {
+                        let wanted = entries.iter().filter(|entry| entry.sequence.0 >= at);
+                        out.extend(wanted.take(max - out.len()));
+                        from = page.last.checked_add(1);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// The entries of a page; none when the mailbox has changed and must be asked again.
+    fn page(&self, id: MailboxId, mailbox: &Mutex<Mailbox>, page: &Page) -> Option<Arc<Vec<LiveEntry>>> {
+        if let Ok(entries) = self.log.page(id, page) {
+            return Some(entries);
+        }
+        let is_there = locked(mailbox).page(page.first).is_some_and(|now| now.copies == page.copies);
+        is_there.then(|| Arc::new(self.log.make_out(id, page).unwrap_or_else(|_| page.unread())))
     }
 
     /// A mailbox in numbers.
@@ -125,10 +114,6 @@ impl Reader {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("root", &self.disk.root()).finish_non_exhaustive()
+        f.debug_struct("Reader").field("root", &self.log.root).finish_non_exhaustive()
     }
-}
-
-fn read_some(segment: &Segment, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-    segment.file.read_at(buffer, offset)
 }

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use crate::format::Salt;
 use crate::id::{MailboxId, MailboxSequence, Position};
+use crate::page::{Page, put_page_body, put_page_reference, read_page_body, read_page_reference};
 use crate::sets::{Destinations, Exception, SetTable, resolve};
 use crate::varint::{Cursor, Malformed, put, unzigzag, zigzag};
 
@@ -25,9 +26,12 @@ const KNOWN_DAMAGE: u8 = 11;
 const TRANSFER: u8 = 12;
 const SET: u8 = 13;
 const EVENT_SET: u8 = 14;
+const PAGE: u8 = 15;
+const CHECKPOINT_PAGE: u8 = 17;
+const CHECKPOINT_GIVEN_UP: u8 = 18;
 
-/// Most bytes of an event record before its body: kind, length, checksum.
-pub(crate) const EVENT_HEAD_MAX: usize = 1 + 10 + 4;
+/// Most bytes of a sealed record before its body: kind, length, checksum.
+pub(crate) const SEALED_HEAD_MAX: usize = 1 + 10 + 4;
 /// Most bytes that one mailbox entry takes in a checkpoint.
 pub(crate) const CHECKPOINT_ENTRY_MAX: usize = 30;
 
@@ -74,6 +78,18 @@ pub(crate) enum Record<'a> {
         /// The definition.
         set: u64,
     },
+    /// Entries of a mailbox, in [`Scratch::live`], that need not be in memory any more.
+    Page {
+        body: &'a [u8],
+        mailbox: MailboxId,
+    },
+    /// A page of the mailbox of a checkpoint, in [`Scratch::page`].
+    CheckpointPage,
+    /// Pages that were given up between the last two checkpoints.
+    CheckpointGivenUp {
+        segment: u64,
+        pages: u64,
+    },
 }
 
 /// Live entries of a range that go to the end of another mailbox. Their numbers keep their
@@ -92,6 +108,18 @@ impl Transfer {
     /// Number there of what is `last` here; none beyond the last number.
     pub(crate) fn last_there(self) -> Option<u64> {
         self.to_first.checked_add(self.last - self.first)
+    }
+}
+
+impl<'a> Record<'a> {
+    /// The body of a record with a checksum of its own.
+    fn sealed(&self) -> Option<&'a [u8]> {
+        match self {
+            Record::Event { body } | Record::Unresolved { body, .. } | Record::Page { body, .. } => {
+                Some(body)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -121,6 +149,7 @@ pub(crate) struct Scratch {
     /// Definitions of the segment that is read: not of one record, but of all before it.
     pub(crate) sets: SetTable,
     exceptions: Vec<Exception>,
+    pub(crate) page: Option<(MailboxId, Page)>,
 }
 
 /// What stands in place of entries: a definition, and how the event differs from it.
@@ -163,9 +192,33 @@ pub(crate) fn put_event(
     parts: &[&[u8]],
     entries: &[(MailboxId, MailboxSequence)],
 ) -> EventMark {
+    let mark = put_sealed(out, body_start, EVENT, parts);
+    let list_at = (out.len() - body_start) as u32;
+    put(out, entries.len() as u64);
+    for (mailbox, sequence) in entries {
+        put(out, mailbox.0);
+        put(out, sequence.0);
+    }
+    EventMark { list_at, ..mark }
+}
+
+/// Appends a page. The mark is that of a sealed record.
+pub(crate) fn put_page(
+    out: &mut Vec<u8>,
+    body_start: usize,
+    mailbox: MailboxId,
+    entries: &[LiveEntry],
+) -> EventMark {
+    let mut body = Vec::with_capacity(16 + entries.len() * 4);
+    put_page_body(&mut body, mailbox, entries);
+    put_sealed(out, body_start, PAGE, &[&body])
+}
+
+/// Appends a record that can be read by itself: kind, length, checksum, body.
+fn put_sealed(out: &mut Vec<u8>, body_start: usize, kind: u8, parts: &[&[u8]]) -> EventMark {
     let at = out.len() - body_start;
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    out.push(EVENT);
+    out.push(kind);
     put(out, bytes as u64);
     let checksum_at = out.len() - body_start;
     out.extend_from_slice(&[0; 4]);
@@ -174,13 +227,7 @@ pub(crate) fn put_event(
         checksum = crc32c::crc32c_append(checksum, part);
         out.extend_from_slice(part);
     }
-    let list_at = (out.len() - body_start) as u32;
-    put(out, entries.len() as u64);
-    for (mailbox, sequence) in entries {
-        put(out, mailbox.0);
-        put(out, sequence.0);
-    }
-    EventMark { at: at as u32, checksum_at: checksum_at as u32, checksum, list_at }
+    EventMark { at: at as u32, checksum_at: checksum_at as u32, checksum, list_at: 0 }
 }
 
 /// Writes an event's checksum into `body` for a body that begins at `body_offset` of its segment.
@@ -199,7 +246,9 @@ pub(crate) fn reseal_events(body: &mut [u8], body_offset: u64, salt: &Salt) -> R
         let mut reader = Records::starting_at(body, at);
         let record = reader.next(&mut scratch)?;
         let end = reader.cursor.at();
-        if let Some((_, Record::Event { body: event } | Record::Unresolved { body: event, .. })) = record {
+        if let Some((_, record)) = &record
+            && let Some(event) = record.sealed()
+        {
             let mut cursor = Cursor::new(body, at + 1);
             cursor.varint()?;
             let checksum_at = cursor.at() as u32;
@@ -307,6 +356,18 @@ pub(crate) fn put_checkpoint_entries(out: &mut Vec<u8>, mailbox: MailboxId, entr
     }
 }
 
+pub(crate) fn put_checkpoint_page(out: &mut Vec<u8>, mailbox: MailboxId, page: &Page) {
+    out.push(CHECKPOINT_PAGE);
+    put(out, mailbox.0);
+    put_page_reference(out, page);
+}
+
+pub(crate) fn put_checkpoint_given_up(out: &mut Vec<u8>, segment: u64, pages: u64) {
+    out.push(CHECKPOINT_GIVEN_UP);
+    put(out, segment);
+    put(out, pages);
+}
+
 pub(crate) fn put_checkpoint_end(out: &mut Vec<u8>, totals: &CheckpointTotals) {
     out.push(CHECKPOINT_END);
     for number in [totals.id, totals.states, totals.mailboxes, totals.entries] {
@@ -381,6 +442,15 @@ impl<'a> Records<'a> {
             EVENT => return self.read_event(scratch),
             EVENT_SET => return self.read_set_event(scratch),
             SET => return self.read_set(scratch),
+            PAGE => return self.read_page(scratch),
+            CHECKPOINT_PAGE => {
+                let mailbox = MailboxId(cursor.varint()?);
+                scratch.page = Some((mailbox, read_page_reference(cursor)?));
+                Record::CheckpointPage
+            }
+            CHECKPOINT_GIVEN_UP => {
+                Record::CheckpointGivenUp { segment: cursor.varint()?, pages: cursor.varint()? }
+            }
             ACKED => return self.read_acked(),
             CREATE => Record::CreateMailbox(MailboxId(cursor.varint()?)),
             REMOVE => Record::RemoveMailbox(MailboxId(cursor.varint()?)),
@@ -412,13 +482,13 @@ impl<'a> Records<'a> {
     }
 
     fn read_event(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
-        let body = self.read_event_body()?;
+        let body = self.read_sealed()?;
         scratch.entries.clear();
         self.read_entries(&mut scratch.entries)?;
         Ok(Record::Event { body })
     }
 
-    fn read_event_body(&mut self) -> Result<&'a [u8], Malformed> {
+    fn read_sealed(&mut self) -> Result<&'a [u8], Malformed> {
         let count = self.cursor.varint()?;
         self.cursor.u32()?;
         self.cursor.take(count)
@@ -434,7 +504,7 @@ impl<'a> Records<'a> {
     }
 
     fn read_set_event(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
-        let body = self.read_event_body()?;
+        let body = self.read_sealed()?;
         let set = self.cursor.varint()?;
         let ordinal = self.cursor.varint()?;
         scratch.exceptions.clear();
@@ -451,6 +521,12 @@ impl<'a> Records<'a> {
             None => return Ok(Record::Unresolved { body, set }),
         }
         Ok(Record::Event { body })
+    }
+
+    fn read_page(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
+        let body = self.read_sealed()?;
+        let mailbox = read_page_body(body, &mut scratch.live)?;
+        Ok(Record::Page { body, mailbox })
     }
 
     fn index(&mut self) -> Result<usize, Malformed> {
@@ -504,27 +580,37 @@ impl<'a> Records<'a> {
     }
 }
 
-/// The head of an event record as it lies in a segment.
+/// What a record that can be read by itself holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EventHead {
+pub(crate) enum Sealed {
+    Event,
+    Page,
+}
+
+/// The head of such a record as it lies in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SealedHead {
+    pub(crate) kind: Sealed,
     /// Bytes before the body.
     pub(crate) head_bytes: usize,
     pub(crate) body_bytes: u64,
     pub(crate) checksum: u32,
 }
 
-/// Reads the head of an event record from its first bytes.
-pub(crate) fn read_event_head(bytes: &[u8]) -> Result<EventHead, Malformed> {
+/// Reads the head of a record from its first bytes.
+pub(crate) fn read_sealed_head(bytes: &[u8]) -> Result<SealedHead, Malformed> {
     let mut cursor = Cursor::new(bytes, 0);
-    if !matches!(cursor.byte()?, EVENT | EVENT_SET) {
-        return Err(Malformed);
-    }
+    let kind = match cursor.byte()? {
+        EVENT | EVENT_SET => Sealed::Event,
+        PAGE => Sealed::Page,
+        _ => return Err(Malformed),
+    };
     let body_bytes = cursor.varint()?;
     let checksum = cursor.u32()?;
-    Ok(EventHead { head_bytes: cursor.at(), body_bytes, checksum })
+    Ok(SealedHead { kind, head_bytes: cursor.at(), body_bytes, checksum })
 }
 
 /// True when `body` is what was sealed with `checksum` at `offset` of the segment.
-pub(crate) fn event_is_intact(body: &[u8], checksum: u32, offset: u64, salt: &Salt) -> bool {
+pub(crate) fn is_intact(body: &[u8], checksum: u32, offset: u64, salt: &Salt) -> bool {
     crc32c::crc32c(body) ^ salt.seal(offset) == checksum
 }

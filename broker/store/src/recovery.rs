@@ -15,13 +15,13 @@ use crate::format::{
     SegmentHeader, claimed_generation, read_batch,
 };
 use crate::id::{MailboxId, MailboxSequence, Position, StoreId};
-use crate::index::MailboxStats;
-use crate::ledger::{Ledger, record_position};
+use crate::ledger::{ApplyError, Ledger, record_position};
+use crate::mailbox::MailboxStats;
 use crate::record::{CheckpointTotals, Record, Records, Scratch};
 use crate::report::RecoveryReport;
 use crate::scan::{Damage, Sink, Stretch, Walk};
+use crate::segments::Segment;
 use crate::sets::SetTable;
-use crate::varint::Malformed;
 
 /// What an open found.
 #[derive(Debug)]
@@ -50,6 +50,10 @@ pub(crate) struct LogFile {
 impl LogFile {
     pub(crate) fn salt(&self) -> Salt {
         self.header.salt()
+    }
+
+    pub(crate) fn segment(&self) -> Segment {
+        Segment { index: self.header.index, salt: self.salt(), file: self.file.clone(), bytes: self.bytes }
     }
 }
 
@@ -143,11 +147,8 @@ pub(crate) struct Recovered {
 }
 
 /// Reads the log in `files` (ascending, not empty), from the last checkpoint that can be used.
-pub(crate) fn recover(
-    disk: &dyn Disk,
-    files: &[LogFile],
-    segment_bytes: u64,
-) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(disk: &dyn Disk, files: &[LogFile], empty: &Ledger) -> Result<Recovered, OpenError> {
+    let segment_bytes = empty.log().segment_bytes;
     let newest = files.iter().rev().find(|file| !file.is_inferred);
     let hints = newest
         .map_or((Position(0), Position(0)), |file| (file.header.checkpoint, file.header.checkpoint_before));
@@ -157,7 +158,7 @@ pub(crate) fn recover(
     let usable = |start: &Option<Position>| start.is_none_or(|position| position.0 != 0);
     let mut fell_back = false;
     for start in starts.into_iter().filter(usable) {
-        let Some((walk, replay, segments_read)) = read_from(disk, files, start, segment_bytes)? else {
+        let Some((walk, replay, segments_read)) = read_from(disk, files, start, empty)? else {
             continue;
         };
         if replay.is_based {
@@ -199,8 +200,9 @@ fn read_from(
     disk: &dyn Disk,
     files: &[LogFile],
     start: Option<Position>,
-    segment_bytes: u64,
+    empty: &Ledger,
 ) -> Result<Option<Read>, OpenError> {
+    let segment_bytes = empty.log().segment_bytes;
     let first = match start {
         None => Some(0),
         Some(position) => {
@@ -212,7 +214,7 @@ fn read_from(
         return Ok(None);
     };
     let mut walk = Walk::default();
-    let mut replay = Replay::new(segment_bytes);
+    let mut replay = Replay::new(empty.anew());
     let mut gaps = Vec::new();
     replay.is_based = start.is_none() && files[0].header.first_number == 1;
     for at in first..files.len() {
@@ -279,15 +281,17 @@ fn read_file(
         is_last: at + 1 == files.len(),
         segment_bytes,
     };
-    let unknown = |_| OpenError::Damaged {
-        path: disk.root().join(&file.name),
-        what: format!(
-            "an intact batch of format version {} holds a record of a kind that this version does not have",
-            file.header.version
-        ),
-    };
     replay.version = file.header.version;
-    walk.stretch(&stretch, replay).map_err(unknown)
+    walk.stretch(&stretch, replay).map_err(|why| match why {
+        ApplyError::Malformed => OpenError::Damaged {
+            path: disk.root().join(&file.name),
+            what: format!(
+                "an intact batch of format version {} holds a record of a kind that this version does not have",
+                file.header.version
+            ),
+        },
+        ApplyError::Unread(why) => io_error(disk, &file.name, "follow", std::io::Error::other(why)),
+    })
 }
 
 /// The body of a batch that is to be written anew.
@@ -344,23 +348,21 @@ pub(crate) struct Replay {
     pub(crate) bytes_since_checkpoint: u64,
     /// The state is complete.
     pub(crate) is_based: bool,
-    segment_bytes: u64,
     /// Format version of the segment being read.
     pub(crate) version: u32,
     pub(crate) scratch: Scratch,
 }
 
 impl Replay {
-    pub(crate) fn new(segment_bytes: u64) -> Replay {
+    pub(crate) fn new(ledger: Ledger) -> Replay {
         Replay {
-            ledger: Ledger::new(segment_bytes),
+            ledger,
             state: Vec::new(),
             pending: None,
             complete: Vec::new(),
             known_damage: Vec::new(),
             bytes_since_checkpoint: 0,
             is_based: false,
-            segment_bytes,
             version: FORMAT_VERSION,
             scratch: Scratch::default(),
         }
@@ -371,7 +373,7 @@ impl Replay {
             self.pending = Some(Pending {
                 begin: batch,
                 totals: CheckpointTotals { id, ..CheckpointTotals::default() },
-                ledger: Ledger::new(self.segment_bytes),
+                ledger: self.ledger.anew(),
                 states: Vec::new(),
             });
             return;
@@ -389,6 +391,10 @@ impl Replay {
                 pending.ledger.index.create(mailbox, next);
             }
             Record::CheckpointEntries { mailbox } => pending.restore(mailbox, scratch),
+            Record::CheckpointPage => pending.restore_page(scratch),
+            Record::CheckpointGivenUp { segment, pages } => {
+                pending.ledger.census.restore_given_up(segment, pages);
+            }
             Record::CheckpointEnd(totals) => self.on_checkpoint_end(&totals),
             _ => {}
         }
@@ -408,19 +414,26 @@ impl Replay {
 }
 
 impl Pending {
-    fn restore(&mut self, mailbox: MailboxId, scratch: &Scratch) {
+    fn restore(&mut self, id: MailboxId, scratch: &Scratch) {
         self.totals.entries += scratch.live.len() as u64;
-        let mailbox = self.ledger.index.create(mailbox, MailboxSequence(1));
+        let mailbox = self.ledger.index.create(id, MailboxSequence(1));
         for &entry in &scratch.live {
-            self.ledger.restore(&mailbox, entry);
+            self.ledger.restore(id, &mailbox, entry);
+        }
+    }
+
+    fn restore_page(&mut self, scratch: &Scratch) {
+        if let Some((mailbox, page)) = &scratch.page {
+            self.totals.entries += u64::from(page.live);
+            self.ledger.restore_page(*mailbox, page);
         }
     }
 }
 
 impl Sink for Replay {
-    type Error = Malformed;
+    type Error = ApplyError;
 
-    fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Malformed> {
+    fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), ApplyError> {
         let is_checkpoint = batch.header.flags & FLAG_CHECKPOINT != 0;
         if !is_checkpoint {
             self.pending = None;
@@ -428,7 +441,7 @@ impl Sink for Replay {
         self.bytes_since_checkpoint += batch.bytes as u64;
         let position = batch.header.position;
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.sets.enter(position.segment(self.segment_bytes));
+        scratch.sets.enter(position.segment(self.ledger.log().segment_bytes));
         let mut records = Records::of_version(batch.body, self.version);
         while let Some((at, record)) = records.next(&mut scratch)? {
             match record {
@@ -436,7 +449,7 @@ impl Sink for Replay {
                 Record::State(bytes) => self.state.push(bytes.to_vec()),
                 Record::KnownDamage { from, to } => self.known_damage.push((from, to)),
                 _ => {
-                    self.ledger.apply(&record, &scratch, record_position(position, at));
+                    self.ledger.apply(&record, &scratch, record_position(position, at))?;
                 }
             }
         }

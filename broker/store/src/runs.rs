@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::ReadError;
 use crate::id::Position;
 use crate::reader::Reader;
-use crate::record::{EVENT_HEAD_MAX, event_is_intact, read_event_head};
+use crate::record::{SEALED_HEAD_MAX, Sealed, is_intact, read_sealed_head};
 use crate::segments::Segment;
 
 /// Bytes of one read at most; a larger event is read by itself.
@@ -38,11 +38,11 @@ impl Reader {
         let mut end = begin;
         let mut count = 0;
         for &(position, bytes) in wanted {
-            let next_end = Position(position.0 + EVENT_HEAD_MAX as u64 + u64::from(bytes));
+            let next_end = Position(position.0 + SEALED_HEAD_MAX as u64 + u64::from(bytes));
             let is_near = position >= begin
                 && position.0 <= end.0 + GAP_BYTES_MAX
                 && next_end.0 - begin.0 <= RUN_BYTES_MAX
-                && position.segment(self.segment_bytes) == begin.segment(self.segment_bytes);
+                && position.segment(self.log.segment_bytes) == begin.segment(self.log.segment_bytes);
             if count > 0 && !is_near {
                 break;
             }
@@ -54,13 +54,13 @@ impl Reader {
 
     fn read_run(&self, run: &[(Position, u32)], out: &mut Vec<Result<Bytes, ReadError>>) {
         let segment = match run {
-            [_, _, ..] => self.table.get(run[0].0.segment(self.segment_bytes)),
+            [_, _, ..] => self.log.table.get(run[0].0.segment(self.log.segment_bytes)),
             _ => None,
         };
         let block = segment.and_then(|segment| Some((self.read_block(&segment, run)?, segment)));
         out.extend(run.iter().map(|&(position, _)| {
             let found = block.as_ref().and_then(|(block, segment)| {
-                event_in(block, run[0].0, position, position.offset(self.segment_bytes), segment)
+                event_in(block, run[0].0, position, position.offset(self.log.segment_bytes), segment)
             });
             found.map_or_else(|| self.read(position), Ok)
         }));
@@ -71,10 +71,10 @@ impl Reader {
         let begin = run[0].0;
         let end = run
             .iter()
-            .map(|(position, bytes)| position.0 + EVENT_HEAD_MAX as u64 + u64::from(*bytes))
+            .map(|(position, bytes)| position.0 + SEALED_HEAD_MAX as u64 + u64::from(*bytes))
             .max()?;
         let mut block = vec![0u8; usize::try_from(end - begin.0).ok()?];
-        let got = segment.file.read_at(&mut block, begin.offset(self.segment_bytes)).ok()?;
+        let got = segment.file.read_at(&mut block, begin.offset(self.log.segment_bytes)).ok()?;
         block.truncate(got);
         Some(Bytes::from(block))
     }
@@ -89,10 +89,10 @@ fn event_in(
     segment: &Segment,
 ) -> Option<Bytes> {
     let at = usize::try_from(position.0.checked_sub(begin.0)?).ok()?;
-    let head = block.get(at..block.len().min(at + EVENT_HEAD_MAX))?;
-    let head = read_event_head(head).ok()?;
+    let head = block.get(at..block.len().min(at + SEALED_HEAD_MAX))?;
+    let head = read_sealed_head(head).ok().filter(|head| head.kind == Sealed::Event)?;
     let from = at + head.head_bytes;
     let to = from.checked_add(usize::try_from(head.body_bytes).ok()?)?;
     let body = (to <= block.len()).then(|| block.slice(from..to))?;
-    event_is_intact(&body, head.checksum, offset, &segment.salt).then_some(body)
+    is_intact(&body, head.checksum, offset, &segment.salt).then_some(body)
 }

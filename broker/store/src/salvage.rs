@@ -16,7 +16,8 @@ use crate::format::{ALIGN, BATCH_HEADER, Salt};
 use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::index::locked;
 use crate::ledger::{Ledger, record_position};
-use crate::record::{LiveEntry, Record, Records, Scratch, event_is_intact, read_event_head};
+use crate::reader::Reader;
+use crate::record::{LiveEntry, Record, Records, Scratch, is_intact, read_sealed_head};
 use crate::sets::SetTable;
 
 /// Entries that damage has taken and that are looked for.
@@ -65,8 +66,8 @@ impl Salvage {
         while let Ok(Some((at, record))) = records.next(scratch) {
             let Record::Event { body: event } = record else { continue };
             let lies_at = offset + (BATCH_HEADER + at) as u64;
-            let head = read_event_head(&body[at..]);
-            if head.is_ok_and(|head| event_is_intact(event, head.checksum, lies_at, salt)) {
+            let head = read_sealed_head(&body[at..]);
+            if head.is_ok_and(|head| is_intact(event, head.checksum, lies_at, salt)) {
                 let position = record_position(batch, at);
                 self.remember(&scratch.entries, position, event.len());
             }
@@ -140,10 +141,9 @@ fn is_batch(bytes: &[u8], salt: &Salt) -> bool {
 
 fn take_in(ledger: &mut Ledger, id: MailboxId, candidates: BTreeMap<u64, LiveEntry>) -> u64 {
     let Some(mailbox) = ledger.index.get(id) else { return 0 };
-    let (entries, mut next) = {
-        let mailbox = locked(&mailbox);
-        (mailbox.entries(MailboxSequence(0), usize::MAX), mailbox.next().0)
-    };
+    let reader = Reader { log: ledger.log().clone(), index: ledger.index.clone() };
+    let entries = reader.live(id, MailboxSequence(0), usize::MAX);
+    let mut next = locked(&mailbox).next().0;
     let mut all: BTreeMap<u64, LiveEntry> =
         entries.into_iter().map(|entry| (entry.sequence.0, entry)).collect();
     let before = all.len();
@@ -156,9 +156,10 @@ fn take_in(ledger: &mut Ledger, id: MailboxId, candidates: BTreeMap<u64, LiveEnt
     }
     let taken = (all.len() - before) as u64;
     if taken > 0 {
-        ledger.apply(&Record::RemoveMailbox(id), &Scratch::default(), Position(0));
+        // Removing reads nothing, so that nothing can fail.
+        let _ = ledger.apply(&Record::RemoveMailbox(id), &Scratch::default(), Position(0));
         let mailbox = ledger.index.create(id, MailboxSequence(next));
-        all.into_values().for_each(|entry| ledger.restore(&mailbox, entry));
+        all.into_values().for_each(|entry| ledger.restore(id, &mailbox, entry));
     }
     taken
 }

@@ -32,6 +32,8 @@ pub struct Faults {
     pub crash_at: Option<u64>,
     /// This operation fails with an input/output error, if it writes or flushes.
     pub fail_at: Option<u64>,
+    /// Every read of a file fails with an input/output error.
+    pub fail_reads: bool,
     /// Bytes of all files together beyond which there is no space.
     pub capacity: Option<u64>,
     /// Flushes of files say yes and do nothing.
@@ -480,6 +482,9 @@ impl SimulatedFile {
 impl File for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.state()?;
+        if state.faults.fail_reads {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let bytes = &state.inodes[self.inode].bytes;
         let from = (offset as usize).min(bytes.len());
         let count = buffer.len().min(bytes.len() - from);

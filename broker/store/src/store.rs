@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::batch::Batch;
+use crate::census::Live;
 use crate::checkpoint;
 use crate::disk::Disk;
 use crate::error::{CommitError, OpenError, StopCause};
@@ -20,9 +21,10 @@ use crate::id::{Position, StoreId};
 use crate::index::Index;
 use crate::install::install;
 use crate::keeper::{Keeper, MakeError};
-use crate::ledger::{Ledger, record_position};
+use crate::ledger::{ApplyError, Ledger, record_position};
 use crate::meta::Meta;
 use crate::options::Options;
+use crate::pager::Pager;
 use crate::reader::Reader;
 use crate::record::seal_event;
 use crate::recovery::Recovery;
@@ -51,6 +53,7 @@ pub struct Store {
     pub(crate) table: Arc<Table>,
     pub(crate) ledger: Ledger,
     pub(crate) sets: SetBook,
+    pub(crate) pager: Pager,
     pub(crate) keeper: Keeper,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) fullness: Fullness,
@@ -93,6 +96,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_written: u64,
     pub(crate) checkpoints: u64,
     pub(crate) reclaimed: u64,
+    pub(crate) pages: u64,
 }
 
 /// A batch that is durable.
@@ -143,6 +147,10 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Segments taken back.
     pub reclaimed: u64,
+    /// Pages of mailbox entries written, copies included.
+    pub pages: u64,
+    /// Mailbox entries in memory.
+    pub entries_hot: u64,
     /// Events are refused for lack of space.
     pub is_full: bool,
     /// A write or flush failed: the store takes nothing any more.
@@ -182,12 +190,7 @@ impl Store {
 
     /// A view for other threads.
     pub fn reader(&self) -> Reader {
-        Reader {
-            disk: self.disk.clone(),
-            table: self.table.clone(),
-            index: self.ledger.index.clone(),
-            segment_bytes: self.segment_bytes(),
-        }
+        Reader { log: self.ledger.log().clone(), index: self.ledger.index.clone() }
     }
 
     /// Writes and flushes a batch. When this returns `Ok` all of it is durable and readers see it;
@@ -206,6 +209,7 @@ impl Store {
         if buffer.capacity() <= BUFFER_KEPT_MAX {
             *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
         }
+        self.relieve();
         self.tidy();
         Ok(Committed { positions, removed, bytes })
     }
@@ -226,8 +230,9 @@ impl Store {
         let since = &self.checkpoints;
         let logged = since.bytes_since + since.bytes_between > 0;
         let is_cheap = since.bytes < self.segment_bytes() || since.bytes_since >= since.bytes;
-        let dead = |index: &u64| self.ledger.live_in(*index) == 0;
-        logged && is_cheap && self.table.below(self.active.index).iter().any(dead)
+        let dead = |index: &u64| self.is_dead(*index);
+        let frees = self.table.below(self.active.index).iter().any(dead);
+        logged && is_cheap && (frees || self.ledger.census.holds_given_up())
     }
 
     /// Writes the caller's full state and the mailboxes durably, so that the next open reads from
@@ -247,6 +252,7 @@ impl Store {
             bytes: written.bytes,
         };
         self.counters.checkpoints += 1;
+        self.ledger.census.on_checkpoint();
         self.fullness.reclaim = true;
         self.tidy();
         Ok(())
@@ -267,6 +273,8 @@ impl Store {
             bytes_written: self.counters.bytes_written,
             checkpoints: self.counters.checkpoints,
             reclaimed: self.counters.reclaimed,
+            pages: self.counters.pages,
+            entries_hot: self.ledger.hot(),
             is_full: self.fullness.is_full,
             is_stopped: self.stopped.is_some(),
         }
@@ -303,7 +311,7 @@ impl Store {
         CommitError::Stopped { cause }
     }
 
-    fn fail(&mut self, operation: &'static str, source: std::io::Error) -> CommitError {
+    pub(crate) fn fail(&mut self, operation: &'static str, source: std::io::Error) -> CommitError {
         let path = self.path(&segment_name(self.active.index));
         self.stop(Arc::new(StopCause { path, operation, source }))
     }
@@ -341,7 +349,10 @@ impl Store {
         self.counters.events_by_set += u64::from(batch.referring);
         let body = &batch.bytes[BATCH_HEADER..BATCH_HEADER + body_bytes];
         let applied = self.ledger.apply_body(body, position);
-        let removed = applied.map_err(|_| self.own_fault("apply"))?;
+        let removed = applied.map_err(|why| match why {
+            ApplyError::Malformed => self.own_fault("apply"),
+            ApplyError::Unread(why) => self.fail("read a page of", std::io::Error::other(why)),
+        })?;
         let place = |mark: &crate::record::EventMark| record_position(position, mark.at as usize);
         let positions = batch.events.iter().map(place).collect();
         Ok(Appended { position, positions, removed, bytes, buffer: batch.bytes })
@@ -455,16 +466,20 @@ impl Store {
 
     /// Takes back dead segments and has spares made.
     pub(crate) fn tidy(&mut self) {
-        self.fullness.reclaim |= self.ledger.take_emptied();
+        self.fullness.reclaim |= self.ledger.census.take_emptied();
         if self.fullness.reclaim {
             self.reclaim();
         }
         self.keeper.request(self.reserve() + 1);
     }
 
+    fn is_dead(&self, index: u64) -> bool {
+        self.ledger.census.of(index) == Live::default()
+    }
+
     fn reclaim(&mut self) {
         let kept_from = self.checkpoints.before.segment(self.segment_bytes());
-        let dead = |index: &u64| self.ledger.live_in(*index) == 0 && *index != self.active.index;
+        let dead = |index: &u64| self.is_dead(*index) && *index != self.active.index;
         let mut dead: Vec<u64> = self.table.below(kept_from).into_iter().filter(dead).collect();
         self.fullness.reclaim = dead.len() > RECLAIM_PER_COMMIT;
         dead.truncate(RECLAIM_PER_COMMIT);

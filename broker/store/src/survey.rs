@@ -17,7 +17,10 @@ use crate::findings::{Listing, list};
 use crate::format::{BatchView, DATA_START, HEADER_COPY, SEGMENT_HEADER, SegmentHeader};
 use crate::id::{MailboxId, MailboxSequence, Position, StoreId};
 use crate::index::locked;
+use crate::ledger::Ledger;
 use crate::meta::{Meta, MetaCopy, inspect};
+use crate::open::ledger_of;
+use crate::options::Options;
 use crate::record::{Record, Records, Scratch};
 use crate::recovery::{LogFile, Replay, missing, open_segment};
 use crate::salvage::Salvage;
@@ -137,8 +140,9 @@ impl Segments {
 pub(crate) fn survey(disk: &dyn Disk, watch: Watch<'_>) -> Result<Survey, OpenError> {
     let segments = Segments::of(disk)?;
     let mut walk = Walk::default();
-    let segment_bytes = segments.identity.map_or(crate::Options::default().segment_bytes, |(_, bytes)| bytes);
-    let mut reading = Reading::new(segment_bytes);
+    let options = Options::default();
+    let segment_bytes = segments.identity.map_or(options.segment_bytes, |(_, bytes)| bytes);
+    let mut reading = Reading::new(ledger_of(disk, &segments.files, segment_bytes, &options));
     read_log(&segments.files, &mut walk, &mut reading, watch);
     reading.salvage.finish(&mut reading.replay.ledger);
     Ok(Survey { segments, walk, reading })
@@ -261,14 +265,14 @@ fn read_what_can_be(file: &dyn File, offset: u64, count: usize) -> Vec<u8> {
 }
 
 impl Reading {
-    fn new(segment_bytes: u64) -> Reading {
+    fn new(ledger: Ledger) -> Reading {
         Reading {
-            replay: Replay::new(segment_bytes),
+            segment_bytes: ledger.log().segment_bytes,
+            replay: Replay::new(ledger),
             counts: Counts::default(),
             segments: BTreeMap::new(),
             unknown: Vec::new(),
             salvage: Salvage::default(),
-            segment_bytes,
             scratch: Scratch::default(),
         }
     }

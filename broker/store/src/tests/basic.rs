@@ -12,6 +12,9 @@ pub(super) fn small() -> Options {
         reserve_segments: 2,
         bytes_max: None,
         set_destinations_min: 2,
+        page_entries: 4,
+        mailbox_hot_max: 12,
+        hot_bytes_max: 60 * 20,
         housekeeping: Housekeeping::Inline,
         ..Options::default()
     }

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod model;
+mod pages;
 mod real;
 mod reclaim;
 mod sets;

@@ -169,6 +169,22 @@ impl Model {
         }
     }
 
+    /// Whether each entry is there, with the right bytes or told as damaged.
+    pub(super) fn is_held_or_told(&self, store: &Store) -> bool {
+        let reader = store.reader();
+        self.boxes.iter().all(|(id, mailbox)| {
+            let there = reader.entries(MailboxId(*id), MailboxSequence(0), usize::MAX);
+            let there: BTreeMap<_, _> = there.into_iter().collect();
+            mailbox.entries.iter().all(|(sequence, body)| {
+                let position = there.get(&MailboxSequence(*sequence));
+                position.is_some_and(|position| match reader.read(*position) {
+                    Ok(read) => read[..] == body[..],
+                    Err(why) => matches!(why, crate::ReadError::Damaged { .. }),
+                })
+            })
+        })
+    }
+
     /// Says where a store and what it recovered differ from this.
     pub(super) fn check(&self, store: &Store, recovery: Option<&Recovery>) -> Result<(), String> {
         let reader = store.reader();

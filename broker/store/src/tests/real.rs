@@ -8,7 +8,13 @@ use crate::{MailboxId, MailboxSequence, OpenError, Options, ReadError, Store, St
 const BOX: MailboxId = MailboxId(1);
 
 fn options() -> Options {
-    Options { segment_bytes: 64 << 10, checkpoint_after_bytes: 128 << 10, ..Options::default() }
+    Options {
+        segment_bytes: 64 << 10,
+        checkpoint_after_bytes: 128 << 10,
+        page_entries: 4,
+        mailbox_hot_max: 12,
+        ..Options::default()
+    }
 }
 
 #[test]

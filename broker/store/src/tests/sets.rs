@@ -4,12 +4,21 @@ use std::sync::Arc;
 
 use crate::format::BATCH_HEADER;
 use crate::simulated::{Loss, SimulatedDisk};
-use crate::{MailboxId, MailboxSequence, Options, Position, Store, StoreId};
+use crate::{MailboxId, MailboxSequence, OpenError, Options, Position, Recovery, Store, StoreId};
 
 use super::basic::small;
-use super::model::{Dice, Model, open, run};
+use super::model::{Dice, Model, run};
 
 const BOXES: u64 = 40;
+
+/// All entries stay in memory, so that batches are those of events only.
+fn options() -> Options {
+    Options { mailbox_hot_max: 4096, hot_bytes_max: 64 << 20, ..small() }
+}
+
+fn open(disk: &SimulatedDisk) -> Result<(Store, Recovery), OpenError> {
+    Store::open_on(Arc::new(disk.clone()), options(), StoreId(42))
+}
 
 fn create(store: &mut Store, mailboxes: u64) {
     let mut batch = store.batch();
@@ -42,7 +51,7 @@ fn held(store: &Store, mailboxes: u64) -> Vec<Vec<u64>> {
 fn an_event_for_a_set_that_repeats_stores_its_destinations_once() {
     let (boxes, events) = (2000, 100);
     let written = |set_destinations_min| {
-        let options = Options { segment_bytes: 1 << 20, set_destinations_min, ..small() };
+        let options = Options { segment_bytes: 1 << 20, set_destinations_min, ..options() };
         let disk = SimulatedDisk::new();
         let (mut store, _) = Store::open_on(Arc::new(disk), options, StoreId(1)).unwrap();
         create(&mut store, boxes);
@@ -112,13 +121,14 @@ fn a_flipped_bit_in_a_definition_its_copy_or_a_reference_costs_one_batch() {
     // The second and third batch begin with the definition and its copy.
     let clean = disk.contents("00000001.seg").unwrap();
     let header = |position: &Position| {
-        let event = position.offset(small().segment_bytes) as usize;
+        let event = position.offset(options().segment_bytes) as usize;
         let generation = &clean[32 + 8..32 + 16];
         let at = (4096..event).rev().find(|&at| clean[at + 8..].starts_with(generation) && at % 8 == 0);
         at.unwrap() as u64
     };
     let starts: Vec<u64> = positions.iter().map(header).collect();
-    let overhead = |at: usize| positions[at].offset(small().segment_bytes) - starts[at] - BATCH_HEADER as u64;
+    let overhead =
+        |at: usize| positions[at].offset(options().segment_bytes) - starts[at] - BATCH_HEADER as u64;
     assert!(overhead(1) > 2 * BOXES && overhead(2) > 2 * BOXES && overhead(3) == 0);
     let end = starts[11] + (starts[11] - starts[10]);
     for at in (starts[0]..end).step_by(2) {

@@ -1,0 +1,290 @@
+//! Reading single records of the log: events, and pages of mailbox entries.
+//!
+//! For readers of any thread, for the writer and for a recovery alike. Holds no lock over a read.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::error::ReadError;
+use crate::format::{BatchView, DATA_START};
+use crate::id::{MailboxId, MailboxSequence, Position};
+use crate::ledger::record_position;
+use crate::page::{Page, read_page_body};
+use crate::record::{
+    LiveEntry, Record, Records, SEALED_HEAD_MAX, Scratch, Sealed, SealedHead, Transfer, is_intact,
+    read_sealed_head,
+};
+use crate::scan::{Sink, Stretch, Walk};
+use crate::segments::{Segment, Table, segment_name};
+use crate::varint::Malformed;
+
+/// Most bytes that the first read of a record asks for: one page suffices for most.
+const FIRST_READ: usize = 4096;
+/// Pages read last that are kept.
+const PAGES_KEPT: usize = 32;
+
+type Kept = VecDeque<(Position, Arc<Vec<LiveEntry>>)>;
+
+/// The flushed part of the log. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Log {
+    pub(crate) root: Arc<PathBuf>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) segment_bytes: u64,
+    /// What lies at a position never changes: indexes of segments are not used again.
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl Log {
+    pub(crate) fn new(root: PathBuf, table: Arc<Table>, segment_bytes: u64) -> Log {
+        Log { root: Arc::new(root), table, segment_bytes, kept: Arc::default() }
+    }
+
+    /// The body of the record at `position`, checked against its checksum. One read of the file for
+    /// records up to 4 KiB, two for larger ones.
+    pub(crate) fn read(&self, position: Position, kind: Sealed) -> Result<Bytes, ReadError> {
+        let index = position.segment(self.segment_bytes);
+        let segment = self.table.get(index).ok_or(ReadError::Gone(position))?;
+        let offset = position.offset(self.segment_bytes);
+        let mut first = [0u8; FIRST_READ];
+        let got = self.read_some(&segment, &mut first, offset)?;
+        let damaged = || ReadError::Damaged { path: self.root.join(segment_name(index)), offset };
+        let head = read_sealed_head(&first[..got.min(SEALED_HEAD_MAX)]).map_err(|_| damaged())?;
+        let room = self.segment_bytes - offset;
+        if head.body_bytes > room {
+            return Err(damaged());
+        }
+        let body = self.body(&segment, offset, &head, &first[..got])?;
+        match body {
+            Some(body) if is_intact(&body, head.checksum, offset, &segment.salt) => {
+                if head.kind == kind {
+                    Ok(body)
+                } else {
+                    Err(self.not_now(&segment, offset))
+                }
+            }
+            _ => Err(damaged()),
+        }
+    }
+
+    /// Where an event was looked for lies an intact page: when its entries were asked for the disk
+    /// did not give it. That is no damage, and nothing may be given up for it.
+    fn not_now(&self, segment: &Segment, offset: u64) -> ReadError {
+        let source = std::io::Error::other("a page of mailbox entries could not be read here");
+        ReadError::Io { path: self.root.join(segment_name(segment.index)), offset, source }
+    }
+
+    fn body(
+        &self,
+        segment: &Segment,
+        offset: u64,
+        head: &SealedHead,
+        first: &[u8],
+    ) -> Result<Option<Bytes>, ReadError> {
+        let bytes = head.body_bytes as usize;
+        let begun = &first[head.head_bytes..];
+        if let Some(whole) = begun.get(..bytes) {
+            return Ok(Some(Bytes::copy_from_slice(whole)));
+        }
+        let mut body = vec![0u8; bytes];
+        body[..begun.len()].copy_from_slice(begun);
+        let rest = &mut body[begun.len()..];
+        let wanted = rest.len();
+        let got = self.read_some(segment, rest, offset + first.len() as u64)?;
+        Ok((got == wanted).then(|| Bytes::from(body)))
+    }
+
+    fn read_some(&self, segment: &Segment, buffer: &mut [u8], offset: u64) -> Result<usize, ReadError> {
+        let path = || self.root.join(segment_name(segment.index));
+        let read = segment.file.read_at(buffer, offset);
+        read.map_err(|source| ReadError::Io { path: path(), offset, source })
+    }
+
+    /// The entries of a page, from the first copy that can be read.
+    ///
+    /// # Errors
+    /// Of the last copy.
+    pub(crate) fn page(&self, mailbox: MailboxId, page: &Page) -> Result<Arc<Vec<LiveEntry>>, ReadError> {
+        let mut why = ReadError::Gone(page.copies[0]);
+        for copy in page.places() {
+            match self.copy(mailbox, page, copy) {
+                Ok(entries) => return Ok(entries),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    fn copy(&self, mailbox: MailboxId, page: &Page, at: Position) -> Result<Arc<Vec<LiveEntry>>, ReadError> {
+        if let Some((_, entries)) = self.kept().iter().find(|(position, _)| *position == at) {
+            return Ok(entries.clone());
+        }
+        let body = self.read(at, Sealed::Page)?;
+        let mut entries = Vec::new();
+        let whose = read_page_body(&body, &mut entries);
+        let first = entries.first().map(|entry| entry.sequence.0);
+        if whose != Ok(mailbox) || entries.len() != page.live as usize || first != Some(page.first) {
+            let path = self.root.join(segment_name(at.segment(self.segment_bytes)));
+            return Err(ReadError::Damaged { path, offset: at.offset(self.segment_bytes) });
+        }
+        let entries = Arc::new(entries);
+        let mut kept = self.kept();
+        kept.truncate(PAGES_KEPT - 1);
+        kept.push_front((at, entries.clone()));
+        Ok(entries)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entries of a page of which no copy can be read: made out from the segments in which its
+    /// events lie, and from the transfers of the whole log, acked ones among them perhaps. What cannot be
+    /// made out (acked, or in a damaged batch as well) has the page's own position, where reading says
+    /// so. O(bytes of the log).
+    pub(crate) fn make_out(&self, mailbox: MailboxId, page: &Page) -> Result<Vec<LiveEntry>, ReadError> {
+        let mut search = Search {
+            sources: self.sources(mailbox, page)?,
+            segment_bytes: self.segment_bytes,
+            found: BTreeMap::new(),
+            scratch: Scratch::default(),
+        };
+        for share in &page.shares {
+            if let Some(segment) = self.table.get(share.segment) {
+                self.search(&segment, &mut search)?;
+            }
+        }
+        let mut found = search.found;
+        for unread in page.unread() {
+            found.entry(unread.sequence.0).or_insert(unread);
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// Where the entries of a page may have come from: events name the mailboxes that they went to
+    /// at first, and transfers say what became of that.
+    fn sources(&self, mailbox: MailboxId, page: &Page) -> Result<Vec<Source>, ReadError> {
+        let mut transfers = Transfers { segment_bytes: self.segment_bytes, ..Transfers::default() };
+        for index in self.table.below(u64::MAX) {
+            if let Some(segment) = self.table.get(index) {
+                self.search(&segment, &mut transfers)?;
+            }
+        }
+        let mut sources = vec![Source { mailbox, first: page.first, last: page.last, more: 0 }];
+        // Backwards in time: what came by a transfer may have gone there by an earlier one.
+        for transfer in transfers.found.iter().rev() {
+            let before: Vec<_> = sources.iter().filter_map(|source| source.before(transfer)).collect();
+            sources.extend(before);
+        }
+        Ok(sources)
+    }
+
+    fn search<S: Sink<Error = Malformed>>(&self, segment: &Segment, search: &mut S) -> Result<(), ReadError> {
+        let mut bytes = vec![0u8; segment.bytes.saturating_sub(DATA_START) as usize];
+        let got = self.read_some(segment, &mut bytes, DATA_START)?;
+        let stretch = Stretch {
+            segment: segment.index,
+            salt: segment.salt,
+            bytes: &bytes[..got],
+            start: DATA_START,
+            limit: None,
+            is_last: false,
+            segment_bytes: self.segment_bytes,
+        };
+        // A record of an unknown kind ends the search there: what was found is kept.
+        let _ = Walk::default().stretch(&stretch, search);
+        Ok(())
+    }
+}
+
+/// A range of a mailbox that entries were in at some time, and what makes their sequences now.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    mailbox: MailboxId,
+    first: u64,
+    last: u64,
+    /// What is added, modulo 2^64.
+    more: u64,
+}
+
+impl Source {
+    /// Where what a transfer brought here was before.
+    fn before(&self, transfer: &Transfer) -> Option<Source> {
+        let brought = transfer.last_there().filter(|_| transfer.to == self.mailbox)?;
+        let (first, last) = (self.first.max(transfer.to_first), self.last.min(brought));
+        let back = transfer.first.wrapping_sub(transfer.to_first);
+        (first <= last).then(|| Source {
+            mailbox: transfer.from,
+            first: first.wrapping_add(back),
+            last: last.wrapping_add(back),
+            more: self.more.wrapping_sub(back),
+        })
+    }
+}
+
+/// Looks for transfers.
+#[derive(Default)]
+struct Transfers {
+    segment_bytes: u64,
+    found: Vec<Transfer>,
+    scratch: Scratch,
+}
+
+impl Sink for Transfers {
+    type Error = Malformed;
+
+    fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Malformed> {
+        self.scratch.sets.enter(batch.header.position.segment(self.segment_bytes));
+        let mut records = Records::new(batch.body);
+        while let Some((_, record)) = records.next(&mut self.scratch)? {
+            if let Record::Transfer(transfer) = record {
+                self.found.push(transfer);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks for the events of entries.
+struct Search {
+    sources: Vec<Source>,
+    segment_bytes: u64,
+    /// By their sequences now.
+    found: BTreeMap<u64, LiveEntry>,
+    scratch: Scratch,
+}
+
+impl Sink for Search {
+    type Error = Malformed;
+
+    fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Malformed> {
+        let position = batch.header.position;
+        self.scratch.sets.enter(position.segment(self.segment_bytes));
+        let mut records = Records::new(batch.body);
+        while let Some((at, record)) = records.next(&mut self.scratch)? {
+            let Record::Event { body } = record else {
+                continue;
+            };
+            let (position, bytes) = (record_position(position, at), body.len() as u32);
+            for (mailbox, sequence) in &self.scratch.entries {
+                let is_in = |source: &&Source| {
+                    source.mailbox == *mailbox && (source.first..=source.last).contains(&sequence.0)
+                };
+                for source in self.sources.iter().filter(is_in) {
+                    let sequence = MailboxSequence(sequence.0.wrapping_add(source.more));
+                    self.found.insert(sequence.0, LiveEntry { sequence, position, bytes });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("root", &self.root).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! Putting mailbox entries into pages, so that a backlog takes no memory to speak of.
+//!
+//! After each commit: mailboxes that hold many entries in memory give up all but the first and the
+//! newest; while all together hold more than their budget, the largest give up all. A page is written
+//! twice, in two batches: first by all that are due, then again, read back from the log.
+//!
+//! Invariant: a page record changes where entries are kept, never which there are. That the disk is
+//! full is no error here: no events come then, and memory does not grow.
+
+use crate::batch::Batch;
+use crate::error::{CommitError, ReadError};
+use crate::format::{BATCH_HEADER, segment_capacity};
+use crate::id::MailboxId;
+use crate::index::locked;
+use crate::mailbox::Wanted;
+use crate::record::{LiveEntry, put_page};
+use crate::store::{Appended, Store};
+
+/// Size at which a batch of pages is written.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Most bytes that an entry takes in a page, but for unusual ones.
+const ENTRY_BYTES: usize = 16;
+/// A page is worth it from this part of a whole one on.
+const LEAST_SHARE: usize = 32;
+/// Bytes of memory that an entry takes.
+const HOT_ENTRY_BYTES: u64 = 20;
+
+/// Which mailboxes give up entries next.
+#[derive(Debug, Default)]
+pub(crate) struct Pager {
+    /// The largest last.
+    victims: Vec<MailboxId>,
+    /// Entries in memory when there was nothing more to be given up.
+    stuck_at: u64,
+}
+
+impl Batch {
+    fn page(&mut self, mailbox: MailboxId, entries: &[LiveEntry]) {
+        self.is_essential = false;
+        self.records += 1;
+        let mark = put_page(&mut self.bytes, BATCH_HEADER, mailbox, entries);
+        self.events.push(mark);
+    }
+}
+
+impl Store {
+    /// Puts what is too much in memory into pages. A failure shows at the next commit: what was
+    /// committed before is durable.
+    pub(crate) fn relieve(&mut self) {
+        if self.fullness.is_full {
+            return;
+        }
+        // Full: later. Stopped: noted.
+        let _ = self.write_pages().and_then(|()| self.copy_pages());
+    }
+
+    fn write_pages(&mut self) -> Result<(), CommitError> {
+        loop {
+            let batch = self.next_pages();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.append_pages(batch)?;
+        }
+    }
+
+    fn append_pages(&mut self, batch: Batch) -> Result<(), CommitError> {
+        let pages = batch.events.len() as u64;
+        let Appended { bytes, .. } = self.append(batch, 0)?;
+        self.counters.pages += pages;
+        self.checkpoints.bytes_since += bytes;
+        Ok(())
+    }
+
+    fn chunk(&self) -> usize {
+        CHUNK_BYTES.min(segment_capacity(self.segment_bytes()) as usize / 4)
+    }
+
+    /// As many pages as go into one batch; none when nothing is due.
+    fn next_pages(&mut self) -> Batch {
+        let mut batch = Batch::in_buffer(Vec::new());
+        let chunk = self.chunk();
+        let mut whole = false;
+        while batch.len_bytes() < chunk {
+            let Some((id, all)) = self.next_victim() else {
+                break;
+            };
+            if all && !batch.is_empty() && !whole {
+                // It may be in this batch already.
+                self.keep_victim(id, all);
+                break;
+            }
+            whole = all;
+            let room = (chunk - batch.len_bytes()) / (self.options.page_entries * ENTRY_BYTES);
+            let wanted = Wanted {
+                page: self.options.page_entries,
+                least: (self.options.page_entries / LEAST_SHARE).max(2),
+                all,
+                pages: room.max(1),
+            };
+            let mailbox = self.ledger.index.get(id);
+            let pages = mailbox.map_or(Vec::new(), |mailbox| locked(&mailbox).surplus(&wanted));
+            pages.iter().for_each(|entries| batch.page(id, entries));
+            if pages.len() == wanted.pages {
+                // There may be more; it is looked at again once these are in the log.
+                self.keep_victim(id, all);
+                break;
+            }
+        }
+        batch
+    }
+
+    /// The mailbox that gives up entries next, and whether all.
+    fn next_victim(&mut self) -> Option<(MailboxId, bool)> {
+        if let Some(id) = self.ledger.grown().pop_first() {
+            return Some((id, false));
+        }
+        let budget = self.options.hot_bytes_max as u64 / HOT_ENTRY_BYTES;
+        let hot = self.ledger.hot();
+        if hot <= budget - budget / 4 {
+            self.pager = Pager::default();
+        } else if self.pager.victims.is_empty() && hot > budget.max(self.pager.stuck_at + budget / 8) {
+            self.pager.victims = self.largest();
+            self.pager.stuck_at = hot;
+        }
+        Some((self.pager.victims.pop()?, true))
+    }
+
+    fn keep_victim(&mut self, id: MailboxId, all: bool) {
+        if all {
+            self.pager.victims.push(id);
+        } else {
+            self.ledger.grown().insert(id);
+        }
+    }
+
+    fn largest(&self) -> Vec<MailboxId> {
+        let all = self.ledger.index.all();
+        let mut sizes: Vec<_> = all.into_iter().map(|(id, mailbox)| (locked(&mailbox).hot(), id)).collect();
+        sizes.sort_unstable();
+        sizes.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Writes pages that were written once a second time.
+    fn copy_pages(&mut self) -> Result<(), CommitError> {
+        loop {
+            let mut batch = Batch::in_buffer(Vec::new());
+            let mut copied = Vec::new();
+            while batch.len_bytes() < self.chunk() {
+                let Some((id, first)) = self.ledger.uncopied().pop_first() else {
+                    break;
+                };
+                copied.push((id, first));
+                self.add_copy(&mut batch, id, first)?;
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = self.append_pages(batch) {
+                self.ledger.uncopied().extend(copied);
+                return Err(error);
+            }
+        }
+    }
+
+    fn add_copy(&mut self, batch: &mut Batch, id: MailboxId, first: u64) -> Result<(), CommitError> {
+        let mailbox = self.ledger.index.get(id);
+        let page = mailbox.and_then(|mailbox| locked(&mailbox).page(first).cloned());
+        let Some(page) = page.filter(|page| page.copies[1].0 == 0) else {
+            return Ok(());
+        };
+        match self.ledger.log().page(id, &page) {
+            Ok(entries) => batch.page(id, &entries),
+            Err(error @ ReadError::Io { .. }) => {
+                return Err(self.fail("read a page of", std::io::Error::other(error)));
+            }
+            // Damaged: it is made out when it is needed.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! Entries in pages: memory stays bounded, nothing depends on one copy, an ack is an ack.
+
+use std::sync::Arc;
+
+use crate::index::locked;
+use crate::page::Page;
+use crate::simulated::{Faults, Loss, SimulatedDisk};
+use crate::{CommitError, MailboxId, MailboxSequence, Options, ReadError, Recovery, Store, StoreId};
+
+use super::basic::small;
+use super::model::{Dice, Model, open, run};
+
+const BOX: MailboxId = MailboxId(1);
+const OTHER: MailboxId = MailboxId(2);
+
+fn body(sequence: u64) -> Vec<u8> {
+    vec![sequence as u8; 20 + (sequence % 7) as usize]
+}
+
+fn create(store: &mut Store, mailbox: MailboxId) {
+    let mut batch = store.batch();
+    batch.create_mailbox(mailbox);
+    store.commit(batch).unwrap();
+}
+
+fn publish(store: &mut Store, mailbox: MailboxId, sequences: std::ops::RangeInclusive<u64>) {
+    for sequence in sequences {
+        let mut batch = store.batch();
+        batch.event(&[&body(sequence)], &[(mailbox, MailboxSequence(sequence))]);
+        store.commit(batch).unwrap();
+    }
+}
+
+fn ack(store: &mut Store, range: std::ops::RangeInclusive<u64>) -> Result<u64, CommitError> {
+    let mut batch = store.batch();
+    batch.acked(BOX, range);
+    store.commit(batch).map(|committed| committed.removed[0])
+}
+
+fn checkpoint(store: &mut Store) -> u64 {
+    let before = store.stats().bytes_written;
+    store.checkpoint(&mut std::iter::empty()).unwrap();
+    store.stats().bytes_written - before
+}
+
+/// A store with events 1 to `events` in one mailbox.
+fn filled(events: u64) -> (SimulatedDisk, Store) {
+    let disk = SimulatedDisk::new();
+    let (mut store, _) = open(&disk).unwrap();
+    create(&mut store, BOX);
+    publish(&mut store, BOX, 1..=events);
+    (disk, store)
+}
+
+/// Sequences that can be read, each with the right bytes.
+fn readable(store: &Store, mailbox: MailboxId) -> Vec<u64> {
+    let reader = store.reader();
+    let mut found = Vec::new();
+    let mut from = MailboxSequence(0);
+    // In small steps, as consumers ask.
+    while let Some((last, _)) = {
+        let entries = reader.entries(mailbox, from, 3);
+        for (sequence, position) in &entries {
+            match reader.read(*position) {
+                Ok(bytes) => {
+                    assert_eq!(bytes[..], body(sequence.0)[..]);
+                    found.push(sequence.0);
+                }
+                Err(ReadError::Damaged { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        entries.last().copied()
+    } {
+        from = MailboxSequence(last.0 + 1);
+    }
+    found
+}
+
+fn pages(store: &Store) -> Vec<Page> {
+    locked(&store.ledger.index.get(BOX).unwrap()).pages(0, u64::MAX, true)
+}
+
+fn reopen(disk: &SimulatedDisk, store: Store) -> (Store, Recovery) {
+    drop(store);
+    disk.crash(Loss::Cut);
+    open(disk).unwrap()
+}
+
+fn flip(disk: &SimulatedDisk, page: &Page, copy: usize) {
+    let at = page.copies[copy];
+    let name = format!("{:08}.seg", at.segment(small().segment_bytes));
+    let mut bytes = disk.contents(&name).unwrap();
+    bytes[at.offset(small().segment_bytes) as usize + 9] ^= 4;
+    disk.overwrite(&name, bytes);
+}
+
+#[test]
+fn a_backlog_takes_no_memory_to_speak_of_and_acks_go_through_it() {
+    let (disk, store) = filled(2000);
+    let all: Vec<u64> = (1..=2000).collect();
+    let most = (small().mailbox_hot_max + 2 * small().page_entries) as u64;
+    assert!(store.stats().entries_hot <= most, "{:?}", store.stats());
+    assert!(pages(&store).len() > 400 && pages(&store).iter().all(|page| page.copies[1].0 != 0));
+    assert_eq!(readable(&store, BOX), all);
+    let (mut store, recovery) = reopen(&disk, store);
+    assert!(recovery.report.is_clean(), "{}", recovery.report);
+    assert!(store.stats().entries_hot <= most);
+    assert_eq!(readable(&store, BOX), all);
+    // From the front, in the middle of pages, around pages, and beyond the end.
+    let mut left = all;
+    for (first, last) in [(1, 3), (50, 50), (401, 600), (399, 603), (700, 1999), (2, 2000)] {
+        let wanted = left.iter().filter(|at| (first..=last).contains(*at)).count();
+        assert_eq!(ack(&mut store, first..=last).unwrap(), wanted as u64, "{first} to {last}");
+        left.retain(|at| !(first..=last).contains(at));
+        assert_eq!(readable(&store, BOX), left);
+        (store, _) = reopen(&disk, store);
+        assert_eq!(readable(&store, BOX), left);
+    }
+    let stats = store.reader().mailbox(BOX).unwrap();
+    assert_eq!((stats.events, stats.bytes, stats.head, stats.next.0), (0, 0, None, 2001));
+}
+
+#[test]
+fn all_mailboxes_together_keep_to_the_budget() {
+    let disk = SimulatedDisk::new();
+    let (mut store, _) = open(&disk).unwrap();
+    let budget = small().hot_bytes_max as u64 / 20;
+    for id in 1..=60 {
+        create(&mut store, MailboxId(id));
+        publish(&mut store, MailboxId(id), 1..=10);
+        assert!(store.stats().entries_hot <= budget + budget / 4, "{:?}", store.stats());
+    }
+    (1..=60).for_each(|id| assert_eq!(readable(&store, MailboxId(id)), (1..=10).collect::<Vec<_>>()));
+}
+
+#[test]
+fn a_checkpoint_does_not_grow_with_the_backlog() {
+    let options = Options { page_entries: 64, mailbox_hot_max: 192, hot_bytes_max: 1 << 20, ..small() };
+    let disk = Arc::new(SimulatedDisk::new());
+    let (mut store, _) = Store::open_on(disk, options, StoreId(1)).unwrap();
+    create(&mut store, BOX);
+    publish(&mut store, BOX, 1..=300);
+    let little = checkpoint(&mut store);
+    publish(&mut store, BOX, 301..=6000);
+    let much = checkpoint(&mut store);
+    assert!(much - little < 5700 / 64 * 60, "{little}, then {much} bytes");
+}
+
+#[test]
+fn a_damaged_copy_of_a_page_costs_nothing() {
+    let (disk, mut store) = filled(60);
+    checkpoint(&mut store);
+    checkpoint(&mut store);
+    drop(store);
+    let count = {
+        let (store, _) = open(&disk.copy()).unwrap();
+        pages(&store).len()
+    };
+    assert!(count > 8);
+    for copy in 0..2 {
+        let disk = disk.copy();
+        let (store, _) = open(&disk).unwrap();
+        pages(&store).iter().for_each(|page| flip(&disk, page, copy));
+        let (mut store, _) = reopen(&disk, store);
+        assert_eq!(pages(&store).len(), count);
+        assert_eq!(readable(&store, BOX), (1..=60).collect::<Vec<_>>());
+        (2..=60).step_by(2).for_each(|at| assert_eq!(ack(&mut store, at..=at).unwrap(), 1));
+        assert_eq!(readable(&store, BOX), (1..=60).step_by(2).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_page_of_which_no_copy_can_be_read_is_made_out_from_the_events() {
+    let (disk, mut store) = filled(60);
+    ack(&mut store, 7..=7).unwrap();
+    checkpoint(&mut store);
+    checkpoint(&mut store);
+    assert!(!readable(&store, BOX).contains(&7));
+    for page in pages(&store) {
+        flip(&disk, &page, 0);
+        flip(&disk, &page, 1);
+    }
+    let (mut store, _) = reopen(&disk, store);
+    // What was acked before its page was written comes again.
+    let held: Vec<u64> = (1..=60).collect();
+    assert_eq!(readable(&store, BOX), held);
+    // Whole pages go without being read, parts of them are made out.
+    let before = store.stats().entries_hot;
+    let whole = pages(&store)[3].clone();
+    assert_eq!(ack(&mut store, whole.first..=whole.last).unwrap(), u64::from(whole.live));
+    assert_eq!(store.stats().entries_hot, before);
+    let part = pages(&store)[5].clone();
+    assert_eq!(ack(&mut store, part.first..=part.first).unwrap(), 1);
+    let gone = |at: &u64| (whole.first..=whole.last).contains(at) || *at == part.first;
+    let left: Vec<u64> = held.into_iter().filter(|at| !gone(at)).collect();
+    assert_eq!(readable(&store, BOX), left);
+}
+
+#[test]
+fn a_disk_that_does_not_give_a_page_is_no_reason_to_give_entries_up() {
+    let (disk, store) = filled(60);
+    let (mut store, _) = reopen(&disk, store);
+    let (reader, page) = (store.reader(), pages(&store)[4].clone());
+    disk.set_faults(Faults { fail_reads: true, ..Faults::default() });
+    let entries = reader.entries(BOX, MailboxSequence(page.first), 4);
+    assert_eq!(entries[0].0.0, page.first);
+    assert!(entries.iter().all(|(_, position)| matches!(reader.read(*position), Err(ReadError::Io { .. }))));
+    disk.set_faults(Faults::default());
+    assert!(entries.iter().all(|(_, position)| matches!(reader.read(*position), Err(ReadError::Io { .. }))));
+    disk.set_faults(Faults { fail_reads: true, ..Faults::default() });
+    assert!(matches!(ack(&mut store, page.first..=page.first), Err(CommitError::Stopped { .. })));
+    let (store, recovery) = reopen(&disk, store);
+    assert!(recovery.report.is_undamaged(), "{}", recovery.report);
+    let left: Vec<u64> = (1..=60).filter(|at| *at != page.first).collect();
+    assert_eq!(readable(&store, BOX), left);
+}
+
+#[test]
+fn what_lies_in_pages_can_be_transferred() {
+    let (disk, mut store) = filled(60);
+    create(&mut store, OTHER);
+    let mut batch = store.batch();
+    let moved = batch.transfer(BOX, 3..=40, OTHER, MailboxSequence(3)).unwrap();
+    assert_eq!(store.commit(batch).unwrap().removed[moved.0 as usize], 38);
+    for _ in 0..2 {
+        assert_eq!(readable(&store, BOX), [1, 2].into_iter().chain(41..=60).collect::<Vec<_>>());
+        assert_eq!(readable(&store, OTHER), (3..=40).collect::<Vec<_>>());
+        (store, _) = reopen(&disk, store);
+    }
+}
+
+#[test]
+fn a_page_given_up_is_kept_for_the_checkpoints_that_name_it() {
+    let (disk, mut store) = filled(40);
+    checkpoint(&mut store);
+    checkpoint(&mut store);
+    // The events and pages lie in segments that hold nothing live any more but for one entry each.
+    (1..=40).filter(|at| at % 4 != 0).for_each(|at| drop(ack(&mut store, at..=at)));
+    (1..=40).filter(|at| at % 8 != 0).for_each(|at| drop(ack(&mut store, at..=at)));
+    publish(&mut store, BOX, 41..=41);
+    let left = readable(&store, BOX);
+    let (store, recovery) = reopen(&disk, store);
+    assert!(recovery.report.is_clean(), "{}", recovery.report);
+    assert_eq!(readable(&store, BOX), left);
+}
+
+/// What the ledger has counted step by step is what counting anew gives.
+fn check_census(store: &mut Store, why: &str) {
+    let counted: Vec<_> = store.ledger.census.all().collect();
+    let hot = store.ledger.hot();
+    store.ledger.relocate(crate::Position(u64::MAX), crate::Position(u64::MAX));
+    assert_eq!(counted, store.ledger.census.all().collect::<Vec<_>>(), "{why}");
+    let all = store.ledger.index.all();
+    assert_eq!(hot, all.iter().map(|(_, mailbox)| locked(mailbox).hot()).sum::<u64>(), "{why}");
+}
+
+#[test]
+fn random_runs_use_pages_and_count_right() {
+    let mut pages = 0;
+    for seed in 0..25 {
+        let disk = SimulatedDisk::new();
+        let (mut store, _) = open(&disk).unwrap();
+        let mut model = Model::default();
+        for life in 0..3 {
+            let outcome = run(&mut store, model, &mut Dice(seed * 7 + life), 80);
+            pages += store.stats().pages;
+            check_census(&mut store, &format!("seed {seed}, life {life}"));
+            let (reopened, recovery) = reopen(&disk, store);
+            store = reopened;
+            model = outcome.check(&store, &recovery).unwrap();
+            check_census(&mut store, &format!("seed {seed}, life {life}, reopened"));
+        }
+    }
+    assert!(pages > 2000, "{pages}");
+}
