@@ -66,7 +66,7 @@ impl Answers {
 fn attributes(tree: &Tree, number: u64) -> Result<FileAttr, Errno> {
     let node = tree.node(number)?;
     let (kind, size, nlink) = match &node.kind {
-        Kind::File(file) => (FileType::RegularFile, file.len() as u64, 1),
+        Kind::File(file) => (FileType::RegularFile, file.len() as u64, tree.links(number) as u32),
         Kind::Folder(_) => (FileType::Directory, 0, 2),
     };
     let time = SystemTime::UNIX_EPOCH;
@@ -194,6 +194,14 @@ impl Filesystem for Answers {
         let (from, to) = ((parent.0, name), (new_parent.0, new_name));
         let done = self.change(Operation::Name, parent, |tree| tree.rename(from, to));
         answer!(done, reply, |()| reply.ok());
+    }
+
+    fn link(&self, _: &Request, node: INodeNo, new_parent: INodeNo, new_name: &OsStr, reply: ReplyEntry) {
+        let made = self.change(Operation::Name, new_parent, |tree| {
+            tree.link(node.0, new_parent.0, new_name)?;
+            attributes(tree, node.0)
+        });
+        answer!(made, reply, |made| reply.entry(&NOT_KEPT, &made, Generation(0)));
     }
 
     fn open(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {

@@ -15,7 +15,7 @@
 //!
 //! Files are read and written past the kernel's cache, so that nothing hides what is here; a shared
 //! writable mapping is refused, so that nobody can store by one unseen. Modes, owners and times are
-//! not forgotten; links and extended attributes do not exist.
+//! not forgotten; symbolic links and extended attributes do not exist.
 //!
 //! `file` and `folder` are the two states of one node, `tree` the nodes, `medium` counts operations
 //! and lets them fail, `fuse` and `mount` show it to the kernel.

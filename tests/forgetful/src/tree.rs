@@ -106,6 +106,26 @@ impl Tree {
         Ok(number)
     }
 
+    /// Gives a file another name.
+    pub(crate) fn link(&mut self, number: u64, parent: u64, name: &OsStr) -> Result<(), Errno> {
+        self.file(number)?;
+        let folder = self.folder_mut(parent)?;
+        if folder.get(name).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        folder.set(name, number);
+        Ok(())
+    }
+
+    /// How many names a file has.
+    pub(crate) fn links(&self, number: u64) -> usize {
+        let folders = (ROOT..).map_while(|node| self.node(node).ok()).filter_map(|node| match &node.kind {
+            Kind::Folder(folder) => Some(folder),
+            Kind::File(_) => None,
+        });
+        folders.flat_map(|folder| folder.names().values()).filter(|node| **node == number).count()
+    }
+
     pub(crate) fn unlink(&mut self, parent: u64, name: &OsStr) -> Result<(), Errno> {
         let number = self.lookup(parent, name)?;
         self.file(number)?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fanal_forgetful::{Cut, Disk, Loss, Mount, Operation};
@@ -117,6 +117,24 @@ fn a_rename_without_a_flushed_folder_is_undone_by_a_cut() {
     fs::remove_file(place.path("a")).unwrap();
     place.cut(Loss::Cut);
     assert_eq!((place.names(""), fs::read(place.path("a")).unwrap()), (vec!["a".into()], b"new".to_vec()));
+}
+
+#[test]
+fn a_second_name_stays_or_goes_by_itself() {
+    let Some(mut place) = Place::new("a_second_name_stays_or_goes_by_itself") else { return };
+    write_flushed(&place.path("a"), b"bytes");
+    flush_folder(place.dir.path());
+    fs::hard_link(place.path("a"), place.path("b")).unwrap();
+    assert_eq!((fs::metadata(place.path("a")).unwrap().nlink(), place.disk.used()), (2, 5));
+    assert!(fs::hard_link(place.path("a"), place.path("b")).is_err());
+    place.cut(Loss::Cut);
+    assert_eq!(place.names(""), ["a"]);
+    fs::hard_link(place.path("a"), place.path("b")).unwrap();
+    flush_folder(place.dir.path());
+    fs::remove_file(place.path("a")).unwrap();
+    flush_folder(place.dir.path());
+    place.cut(Loss::Cut);
+    assert_eq!((place.names(""), fs::read(place.path("b")).unwrap()), (vec!["b".into()], b"bytes".to_vec()));
 }
 
 #[test]
