@@ -49,11 +49,12 @@ pub fn is_long() -> bool {
     std::env::var_os("FANAL_LONG").is_some_and(|value| value == "1")
 }
 
-/// A command of the binary, untouched by variables of the surroundings.
+/// A command of the binary, untouched by variables of the surroundings but the mistake that `tests/mutants`
+/// asks of it.
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("FANAL_") {
+        if name.to_string_lossy().starts_with("FANAL_") && name != "FANAL_MUTANT" {
             command.env_remove(name);
         }
     }

@@ -236,6 +236,8 @@ pub(crate) fn read_batch<'a>(bytes: &'a [u8], position: Position, salt: &Salt) -
     let total = batch_bytes(body_bytes);
     let whole = bytes.get(..total)?;
     let body = &whole[BATCH_HEADER..BATCH_HEADER + body_bytes];
+    #[cfg(feature = "mutants")]
+    let body_checksum = crate::mutant::checksum(salt.checksum(body), body_checksum);
     let intact = salt.checksum(body) == body_checksum
         && whole[BATCH_HEADER + body_bytes..total - TRAILER].iter().all(|&byte| byte == 0)
         && u64_at(whole, total - TRAILER) == salt.trailer();

@@ -36,6 +36,8 @@ mod ledger;
 mod log;
 mod mailbox;
 mod meta;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 mod open;
 mod options;
 mod page;

@@ -50,6 +50,8 @@ impl Store {
         options: Options,
         new_id: StoreId,
     ) -> Result<(Store, Recovery), OpenError> {
+        #[cfg(feature = "mutants")]
+        let disk = crate::mutant::careless(disk);
         let options = options.in_range();
         disk.create_root().map_err(|e| io_error(&*disk, "", "create", e))?;
         let lock = take_lock(&*disk)?;

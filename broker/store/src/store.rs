@@ -243,6 +243,12 @@ impl Store {
     pub fn checkpoint(&mut self, state: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), CommitError> {
         self.check_alive()?;
         self.sets.forget();
+        #[cfg(feature = "mutants")]
+        if crate::mutant::is(crate::mutant::Mutant::ReclaimBeforeCheckpoint) {
+            self.checkpoints.before = self.end();
+            self.fullness.reclaim = true;
+            self.tidy();
+        }
         let written = checkpoint::write(self, state)?;
         self.checkpoints = Checkpoints {
             last: written.begin,

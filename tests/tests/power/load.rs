@@ -145,7 +145,7 @@ pub(crate) async fn watch(mut live: Subscription, facts: Arc<Facts>) {
 /// Makes a subscription whenever so many more receipts were seen, and removes every other one again.
 pub(crate) async fn keep_books(client: Client, every: u64, facts: Arc<Facts>) {
     for number in 0u64.. {
-        facts.wait_for_acks(every * (number + 1)).await;
+        facts.wait_for_acks(every.saturating_mul(number + 1)).await;
         if facts.is_stopping() || facts.first_violation().is_some() {
             return;
         }

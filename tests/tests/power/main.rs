@@ -1,7 +1,8 @@
 //! Power cuts under real brokers: what was acked is there, whatever the disk had not been told to keep.
 //!
 //! The data directory lies on a file system that forgets what was not flushed (`tests/forgetful`). Each
-//! round has its seed, which is printed; `FANAL_POWER_SEED` gives one. Which operation the power goes
+//! round has its seed, which is printed; `FANAL_POWER_SEED` gives the first one, `FANAL_POWER_ROUNDS` says
+//! how many. Which operation the power goes
 //! at comes from the seed, what was under way then from the machine: a seed that failed may need
 //! several tries.
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test, as it should")]
@@ -31,11 +32,8 @@ fn seed() -> u64 {
 }
 
 fn rounds() -> u64 {
-    match std::env::var("FANAL_POWER_SEED") {
-        Ok(_) => 1,
-        Err(_) if is_long() => ROUNDS.1,
-        Err(_) => ROUNDS.0,
-    }
+    let given = std::env::var("FANAL_POWER_ROUNDS").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or(if is_long() { ROUNDS.1 } else { ROUNDS.0 })
 }
 
 /// What a test says though it passes.
@@ -50,7 +48,7 @@ async fn cut_again_and_again(test: &str, mode: Mode) {
         match round(ground, seed, mode).await {
             Ok(summary) => say(&format!("{test}: seed {seed}: {summary}")),
             Err(violation) => panic!(
-                "VIOLATION: {violation}\n    again: FANAL_POWER_SEED={seed} cargo test -p fanal-tests --test power {test}"
+                "VIOLATION: {violation}\n    again: FANAL_POWER_SEED={seed} FANAL_POWER_ROUNDS=1 cargo test -p fanal-tests --test power {test}"
             ),
         }
     }
@@ -65,6 +63,15 @@ async fn a_power_cut_under_load_loses_nothing_that_was_acked() {
 async fn a_power_cut_that_tears_what_was_not_flushed_loses_nothing_that_was_acked() {
     let test = "a_power_cut_that_tears_what_was_not_flushed_loses_nothing_that_was_acked";
     cut_again_and_again(test, Mode::Torn).await;
+}
+
+/// The mistakes that `tests/mutants` makes are not in an ordinary build.
+#[test]
+fn an_ordinary_build_makes_no_mistake_on_command() {
+    let program = std::fs::read(fanal_tests::cli::binary()).unwrap();
+    let holds = |text: &[u8]| program.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"FANAL_CONFIG"), "that is how a variable would be found");
+    assert!(!holds(b"FANAL_MUTANT"), "built with the feature `mutants`");
 }
 
 /// A control: the same rounds on a disk that says it has flushed and has not.

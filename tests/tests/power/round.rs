@@ -47,7 +47,7 @@ impl Dice {
     }
 }
 
-/// Subscriptions that are made before the load; nobody is attached to the last three.
+/// Subscriptions that are made before the load; nobody is attached to those that are away.
 const SUBSCRIPTIONS: [(&str, Wants); 6] = [
     ("lives-on", Wants::All),
     ("comes-anew", Wants::All),
@@ -61,6 +61,8 @@ struct Round {
     ground: Ground,
     dice: Dice,
     mode: Mode,
+    /// Nobody is away and nothing stays: segments are taken back and used again.
+    is_flowing: bool,
     facts: Arc<Facts>,
     publishers: Vec<(Client, Vec<JoinHandle<()>>)>,
     /// Those that live through the cuts: the subscriber `lives-on`, who makes subscriptions, who looks on.
@@ -79,6 +81,7 @@ pub(crate) async fn round(ground: Ground, seed: u64, mode: Mode) -> Result<Strin
         ground,
         dice: Dice(seed),
         mode,
+        is_flowing: seed.is_multiple_of(3),
         facts: Arc::new(Facts::new(PUBLISHERS + 1)),
         publishers: Vec::new(),
         staying: Vec::new(),
@@ -115,13 +118,14 @@ impl Round {
     async fn begin(&mut self, broker: &Broker) -> Result<(), String> {
         self.check_maps(broker);
         let client = connect(&broker.credentials()).await;
-        for (name, wants) in SUBSCRIPTIONS {
+        let stays = |name: &str| name.starts_with("away") || name == "acks-half";
+        for (name, wants) in SUBSCRIPTIONS.into_iter().filter(|(name, _)| !(self.is_flowing && stays(name))) {
             drop(attach(&client, name, wants).await?);
             self.facts.on_subscribed(name, wants);
         }
         let lives_on = attach(&client, "lives-on", Wants::All).await?;
         self.stay(read("lives-on", lives_on, Acks::All(50), &self.facts));
-        let every = 100 + self.dice.below(100);
+        let every = if self.is_flowing { u64::MAX / 2 } else { 100 + self.dice.below(100) };
         self.stay(keep_books(client.clone(), every, Arc::clone(&self.facts)));
         let live = within("a receipt", client.subscribe("t/#")).await.map_err(|error| error.to_string())?;
         self.stay(watch(live, Arc::clone(&self.facts)));
@@ -152,9 +156,8 @@ impl Round {
 
     /// Programs that end with each cut attach anew.
     async fn attach(&mut self, broker: &Broker) -> Result<(), String> {
-        for (name, wants, acks) in
-            [("comes-anew", Wants::All, Acks::All(20)), ("acks-half", Wants::Even, Acks::Half(10))]
-        {
+        let half = (!self.is_flowing).then_some(("acks-half", Wants::Even, Acks::Half(10)));
+        for (name, wants, acks) in [("comes-anew", Wants::All, Acks::All(20))].into_iter().chain(half) {
             let client = connect(&broker.credentials()).await;
             let subscription = resume(&client, name, wants).await?;
             self.leaving.push(tokio::spawn(read(name, subscription, acks, &self.facts)));
@@ -240,7 +243,15 @@ impl Round {
         let _ = books.await;
         self.facts.first_violation().map_or(Ok(()), Err)?;
         self.drain(&client).await?;
-        self.facts.check()
+        let (cuts, segments) = (CUTS, self.youngest_segment());
+        Ok(format!("{}; {cuts} cuts, {segments} segments", self.facts.check()?))
+    }
+
+    /// The number of the last segment of the log.
+    fn youngest_segment(&self) -> u64 {
+        let entries = std::fs::read_dir(self.ground.path("ewr/store")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).max().unwrap_or(0)
     }
 
     async fn drain(&self, client: &Client) -> Result<(), String> {

@@ -173,6 +173,11 @@ impl LogWriter {
             self.make_dead_letters();
         }
         let (batch, plan) = self.build(&requests, Admission::All);
+        #[cfg(feature = "mutants")]
+        if mutant::answers_first(&requests) {
+            self.finish(requests, plan, &Committed::default());
+            return self.commit(batch).map_or_else(|error| self.stop(Vec::new(), &error.to_string()), drop);
+        }
         match self.commit(batch) {
             Ok(committed) => {
                 if !requests.is_empty() {
@@ -312,6 +317,10 @@ impl LogWriter {
             match effect {
                 Effect::CreateMailbox(id) => batch.create_mailbox(store_id(id)),
                 Effect::RemoveMailbox(id) => removals.push(batch.remove_mailbox(store_id(id))),
+                #[cfg(feature = "mutants")]
+                Effect::State(record) if mutant::takes_state_first() => {
+                    mutant::commit(&mut self.store, &record)
+                }
                 Effect::State(record) => batch.state(&record),
             }
         }
@@ -683,5 +692,7 @@ fn complete_receive(items: Vec<ReceiveItem>, plans: Vec<ReceivePlan>, out: &mut 
     received
 }
 
+#[cfg(feature = "mutants")]
+mod mutant;
 #[cfg(test)]
 mod tests;
