@@ -25,6 +25,8 @@ pub(crate) struct Live {
 pub(crate) struct Census {
     segment_bytes: u64,
     live: BTreeMap<u64, Live>,
+    /// Entries whose events were written there, as far as was seen.
+    written: BTreeMap<u64, u64>,
     /// Pages given up since the last checkpoint, and those given up before it, by segment.
     given_up: [BTreeMap<u64, u64>; 2],
     emptied: bool,
@@ -32,12 +34,33 @@ pub(crate) struct Census {
 
 impl Census {
     pub(crate) fn new(segment_bytes: u64) -> Census {
-        Census { segment_bytes, live: BTreeMap::new(), given_up: Default::default(), emptied: false }
+        Census {
+            segment_bytes,
+            live: BTreeMap::new(),
+            written: BTreeMap::new(),
+            given_up: Default::default(),
+            emptied: false,
+        }
     }
 
     /// What segment `index` is kept for.
     pub(crate) fn of(&self, index: u64) -> Live {
         self.live.get(&index).copied().unwrap_or_default()
+    }
+
+    /// Entries whose events were written to segment `index` as far as was seen; never fewer than live.
+    pub(crate) fn written_to(&self, index: u64) -> u64 {
+        self.written.get(&index).copied().unwrap_or(0).max(self.of(index).entries)
+    }
+
+    /// Notes that the event of an entry was written, or seen for the first time.
+    pub(crate) fn note_written(&mut self, position: Position) {
+        *self.written.entry(position.segment(self.segment_bytes)).or_default() += 1;
+    }
+
+    /// Forgets a segment that has left the log.
+    pub(crate) fn forget(&mut self, segment: u64) {
+        self.written.remove(&segment);
     }
 
     /// Segments that are kept, ascending.

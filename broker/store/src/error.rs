@@ -126,7 +126,8 @@ pub struct StopCause {
 /// Why an event could not be read. The store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Its segment was reclaimed: no mailbox has an entry there any more.
+    /// Its segment was reclaimed: no mailbox has an entry there any more. The event may have been
+    /// moved ([`crate::Reader::read_entry`]).
     #[error("position {0} is gone: its segment was reclaimed")]
     Gone(Position),
     /// What lies there does not match its checksum, or is no event.

@@ -127,6 +127,7 @@ impl Ledger {
     ) -> Result<Option<u64>, ApplyError> {
         match *record {
             Record::Event { body } => self.add_event(body.len() as u32, &scratch.entries, position),
+            Record::Moved { .. } => self.relocate_event(&scratch.entries, position)?,
             Record::Unresolved { .. } => self.unresolved += 1,
             Record::Acked { mailbox, first, last } => return self.ack(mailbox, first, last).map(Some),
             Record::Transfer(transfer) => return self.transfer(&transfer).map(Some),
@@ -158,6 +159,27 @@ impl Ledger {
         }
         drop(mailbox);
         self.count(fits, &entry);
+    }
+
+    /// Entries that are not there any more were acked meanwhile.
+    fn relocate_event(
+        &mut self,
+        entries: &[(MailboxId, MailboxSequence)],
+        position: Position,
+    ) -> Result<(), ApplyError> {
+        for &(id, MailboxSequence(sequence)) in entries {
+            let Some(mailbox) = self.index.get(id) else {
+                continue;
+            };
+            self.thaw(id, &mailbox, sequence, sequence, true)?;
+            let before = locked(&mailbox).set_position(sequence, position);
+            if let Some(before) = before {
+                self.census.remove(&before);
+                self.census.add(&LiveEntry { position, ..before });
+                self.census.note_written(position);
+            }
+        }
+        Ok(())
     }
 
     /// The creation of a mailbox may be in a damaged batch: what is intact is kept all the same.
@@ -209,6 +231,7 @@ impl Ledger {
         if fits {
             self.hot += 1;
             self.census.add(entry);
+            self.census.note_written(entry.position);
         } else {
             self.misfits += 1;
         }

@@ -36,6 +36,7 @@ mod ledger;
 mod log;
 mod mailbox;
 mod meta;
+mod mover;
 #[cfg(feature = "mutants")]
 pub mod mutant;
 mod open;

@@ -265,7 +265,7 @@ impl Sink for Search {
         self.scratch.sets.enter(position.segment(self.segment_bytes));
         let mut records = Records::new(batch.body);
         while let Some((at, record)) = records.next(&mut self.scratch)? {
-            let Record::Event { body } = record else {
+            let (Record::Event { body } | Record::Moved { body }) = record else {
                 continue;
             };
             let (position, bytes) = (record_position(position, at), body.len() as u32);

@@ -326,6 +326,26 @@ impl Mailbox {
         Some(needless)
     }
 
+    /// Changes where a live entry in memory lies; what it was before.
+    pub(crate) fn set_position(&mut self, sequence: u64, position: Position) -> Option<LiveEntry> {
+        let at = self.chunk_at(sequence);
+        match self.older.get_mut(at) {
+            Some(Chunk::Hot(slots)) => slots.set_position(sequence, position),
+            Some(Chunk::Cold(_)) => None,
+            None => self.slots.set_position(sequence, position),
+        }
+    }
+
+    /// Whether an entry may live whose event lies at `position`: in memory it is known, of a page it
+    /// is not.
+    pub(crate) fn may_hold(&self, sequence: u64, position: Position) -> bool {
+        match self.older.get(self.chunk_at(sequence)) {
+            Some(Chunk::Hot(slots)) => slots.position(sequence) == Some(position),
+            Some(Chunk::Cold(page)) => page.first <= sequence,
+            None => self.slots.position(sequence) == Some(position),
+        }
+    }
+
     /// Entries that may go into pages, page by page.
     pub(crate) fn surplus(&self, wanted: &Wanted) -> Vec<Vec<LiveEntry>> {
         let mut surplus = Surplus { wanted, skip: 0, run: Vec::new(), pages: Vec::new() };

@@ -24,6 +24,7 @@ use crate::keeper::{Keeper, MakeError};
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::meta::Meta;
+use crate::mover::Mover;
 use crate::options::Options;
 use crate::pager::Pager;
 use crate::record::{put_known_damage, reseal_events};
@@ -349,6 +350,7 @@ impl Opening {
             },
             disk: self.disk,
             pager: Pager::default(),
+            mover: Mover::default(),
             sets: SetBook::new(self.options.set_bytes_max, recovered.sets.next_number()),
             options: self.options,
             meta: self.meta,

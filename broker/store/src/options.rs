@@ -28,6 +28,9 @@ pub struct Options {
     /// Memory for the entries of all mailboxes, 20 bytes each; beyond it the largest go into pages
     /// whole. Default 64 MiB.
     pub hot_bytes_max: usize,
+    /// What still lives in old segments is moved together when they take more than twice its bytes
+    /// and so many segments beyond. Default 2.
+    pub idle_segments: u64,
     /// Who makes and recycles segments. Default [`Housekeeping::Thread`].
     pub housekeeping: Housekeeping,
 }
@@ -69,6 +72,7 @@ impl Default for Options {
             page_entries: 1024,
             mailbox_hot_max: 4096,
             hot_bytes_max: 64 << 20,
+            idle_segments: 2,
             housekeeping: Housekeeping::Thread,
         }
     }

@@ -59,7 +59,7 @@ impl Page {
     /// in its range, for which of them live is not known, unless they are very many.
     pub(crate) fn unread(&self) -> Vec<LiveEntry> {
         let bytes = (self.bytes / u64::from(self.live.max(1))) as u32;
-        let sequences = (self.first..=self.last).take(2 * self.live as usize);
+        let sequences = (self.first..=self.last).take(64 * self.live as usize);
         let unread = |at| LiveEntry { sequence: MailboxSequence(at), position: self.copies[0], bytes };
         sequences.map(unread).collect()
     }

@@ -35,7 +35,8 @@ pub(crate) struct Pager {
 }
 
 impl Batch {
-    fn page(&mut self, mailbox: MailboxId, entries: &[LiveEntry]) {
+    /// Adds a page record.
+    pub(crate) fn page(&mut self, mailbox: MailboxId, entries: &[LiveEntry]) {
         self.is_essential = false;
         self.records += 1;
         let mark = put_page(&mut self.bytes, BATCH_HEADER, mailbox, entries);

@@ -24,9 +24,32 @@ impl Reader {
     /// events up to 4 KiB, two for larger ones.
     ///
     /// # Errors
-    /// [`ReadError::Gone`] once no mailbox holds it and its segment was reclaimed.
+    /// [`ReadError::Gone`] once its segment was reclaimed: no mailbox holds it any more, or it was
+    /// moved, and [`Reader::read_entry`] finds it.
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
         self.log.read(position, Sealed::Event)
+    }
+
+    /// The event of an entry from where it lies now; none when the entry is not there any more. For
+    /// an entry whose event was gone ([`ReadError::Gone`]) from where it lay: it may have been moved.
+    pub fn read_entry(
+        &self,
+        mailbox: MailboxId,
+        sequence: MailboxSequence,
+    ) -> Option<Result<Bytes, ReadError>> {
+        loop {
+            let position = self.position(mailbox, sequence)?;
+            match self.read(position) {
+                // Moved again: it lies elsewhere by now.
+                Err(ReadError::Gone(_)) if self.position(mailbox, sequence) != Some(position) => {}
+                read => return Some(read),
+            }
+        }
+    }
+
+    fn position(&self, mailbox: MailboxId, sequence: MailboxSequence) -> Option<Position> {
+        let (at, position) = self.entries(mailbox, sequence, 1).first().copied()?;
+        (at == sequence).then_some(position)
     }
 
     /// Live entries of a mailbox from a sequence on, ascending, at most `max`; none when there is

@@ -27,6 +27,7 @@ const TRANSFER: u8 = 12;
 const SET: u8 = 13;
 const EVENT_SET: u8 = 14;
 const PAGE: u8 = 15;
+const MOVED: u8 = 16;
 const CHECKPOINT_PAGE: u8 = 17;
 const CHECKPOINT_GIVEN_UP: u8 = 18;
 
@@ -83,6 +84,10 @@ pub(crate) enum Record<'a> {
         body: &'a [u8],
         mailbox: MailboxId,
     },
+    /// An event written again for the entries in [`Scratch::entries`] that still want it.
+    Moved {
+        body: &'a [u8],
+    },
     /// A page of the mailbox of a checkpoint, in [`Scratch::page`].
     CheckpointPage,
     /// Pages that were given up between the last two checkpoints.
@@ -115,9 +120,10 @@ impl<'a> Record<'a> {
     /// The body of a record with a checksum of its own.
     fn sealed(&self) -> Option<&'a [u8]> {
         match self {
-            Record::Event { body } | Record::Unresolved { body, .. } | Record::Page { body, .. } => {
-                Some(body)
-            }
+            Record::Event { body }
+            | Record::Unresolved { body, .. }
+            | Record::Page { body, .. }
+            | Record::Moved { body } => Some(body),
             _ => None,
         }
     }
@@ -212,6 +218,22 @@ pub(crate) fn put_page(
     let mut body = Vec::with_capacity(16 + entries.len() * 4);
     put_page_body(&mut body, mailbox, entries);
     put_sealed(out, body_start, PAGE, &[&body])
+}
+
+/// Appends an event that is moved. The mark is that of a sealed record.
+pub(crate) fn put_moved(
+    out: &mut Vec<u8>,
+    body_start: usize,
+    body: &[u8],
+    entries: &[(MailboxId, u64)],
+) -> EventMark {
+    let mark = put_sealed(out, body_start, MOVED, &[body]);
+    put(out, entries.len() as u64);
+    for (mailbox, sequence) in entries {
+        put(out, mailbox.0);
+        put(out, *sequence);
+    }
+    mark
 }
 
 /// Appends a record that can be read by itself: kind, length, checksum, body.
@@ -443,6 +465,7 @@ impl<'a> Records<'a> {
             EVENT_SET => return self.read_set_event(scratch),
             SET => return self.read_set(scratch),
             PAGE => return self.read_page(scratch),
+            MOVED => return self.read_moved(scratch),
             CHECKPOINT_PAGE => {
                 let mailbox = MailboxId(cursor.varint()?);
                 scratch.page = Some((mailbox, read_page_reference(cursor)?));
@@ -486,6 +509,13 @@ impl<'a> Records<'a> {
         scratch.entries.clear();
         self.read_entries(&mut scratch.entries)?;
         Ok(Record::Event { body })
+    }
+
+    fn read_moved(&mut self, scratch: &mut Scratch) -> Result<Record<'a>, Malformed> {
+        let body = self.read_sealed()?;
+        scratch.entries.clear();
+        self.read_entries(&mut scratch.entries)?;
+        Ok(Record::Moved { body })
     }
 
     fn read_sealed(&mut self) -> Result<&'a [u8], Malformed> {
@@ -601,7 +631,7 @@ pub(crate) struct SealedHead {
 pub(crate) fn read_sealed_head(bytes: &[u8]) -> Result<SealedHead, Malformed> {
     let mut cursor = Cursor::new(bytes, 0);
     let kind = match cursor.byte()? {
-        EVENT | EVENT_SET => Sealed::Event,
+        EVENT | EVENT_SET | MOVED => Sealed::Event,
         PAGE => Sealed::Page,
         _ => return Err(Malformed),
     };

@@ -136,6 +136,21 @@ impl Slots {
         below
     }
 
+    /// Changes where a live entry lies; what it was before.
+    pub(crate) fn set_position(&mut self, sequence: u64, position: Position) -> Option<LiveEntry> {
+        let at = self.slots.partition_point(|slot| slot.sequence() < sequence);
+        let slot = self.slots.get_mut(at).filter(|slot| slot.sequence() == sequence && slot.is_live())?;
+        let before = slot.entry();
+        slot.set_position(position.0);
+        Some(before)
+    }
+
+    /// Where a live entry lies.
+    pub(crate) fn position(&self, sequence: u64) -> Option<Position> {
+        let first = self.from(sequence).next()?;
+        (first.sequence.0 == sequence).then_some(first.position)
+    }
+
     /// Moves what lies at `from` of the log and beyond to `to`.
     pub(crate) fn relocate(&mut self, from: Position, to: Position) {
         for slot in self.slots.iter_mut().filter(|slot| slot.position() >= from.0) {

@@ -23,6 +23,7 @@ use crate::install::install;
 use crate::keeper::{Keeper, MakeError};
 use crate::ledger::{ApplyError, Ledger, record_position};
 use crate::meta::Meta;
+use crate::mover::Mover;
 use crate::options::Options;
 use crate::pager::Pager;
 use crate::reader::Reader;
@@ -54,6 +55,7 @@ pub struct Store {
     pub(crate) ledger: Ledger,
     pub(crate) sets: SetBook,
     pub(crate) pager: Pager,
+    pub(crate) mover: Mover,
     pub(crate) keeper: Keeper,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) fullness: Fullness,
@@ -97,6 +99,7 @@ pub(crate) struct Counters {
     pub(crate) checkpoints: u64,
     pub(crate) reclaimed: u64,
     pub(crate) pages: u64,
+    pub(crate) bytes_moved: u64,
 }
 
 /// A batch that is durable.
@@ -149,6 +152,8 @@ pub struct Stats {
     pub reclaimed: u64,
     /// Pages of mailbox entries written, copies included.
     pub pages: u64,
+    /// Bytes written to move what lives out of old segments.
+    pub bytes_moved: u64,
     /// Mailbox entries in memory.
     pub entries_hot: u64,
     /// Events are refused for lack of space.
@@ -203,13 +208,19 @@ impl Store {
         let checked = self.ledger.validate(&batch.bytes[BATCH_HEADER..]);
         checked.map_err(|_| self.own_fault("check"))??;
         let events = batch.events.len() as u64;
-        let Appended { positions, removed, buffer, bytes, .. } = self.append(batch, 0)?;
+        let appended = self.append(batch, 0);
+        if matches!(appended, Err(CommitError::Full { .. })) {
+            self.move_when_full();
+            self.tidy();
+        }
+        let Appended { positions, removed, buffer, bytes, .. } = appended?;
         self.counters.events += events;
         self.checkpoints.bytes_since += bytes;
         if buffer.capacity() <= BUFFER_KEPT_MAX {
             *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
         }
         self.relieve();
+        self.move_some();
         self.tidy();
         Ok(Committed { positions, removed, bytes })
     }
@@ -259,6 +270,7 @@ impl Store {
         };
         self.counters.checkpoints += 1;
         self.ledger.census.on_checkpoint();
+        self.mover.on_progress();
         self.fullness.reclaim = true;
         self.tidy();
         Ok(())
@@ -280,6 +292,7 @@ impl Store {
             checkpoints: self.counters.checkpoints,
             reclaimed: self.counters.reclaimed,
             pages: self.counters.pages,
+            bytes_moved: self.counters.bytes_moved,
             entries_hot: self.ledger.hot(),
             is_full: self.fullness.is_full,
             is_stopped: self.stopped.is_some(),
@@ -466,6 +479,7 @@ impl Store {
         self.active = Arc::new(segment);
         self.table.insert(self.active.clone());
         self.offset = offset;
+        self.mover.on_progress();
         self.fullness.reclaim = true;
         self.keeper.set_log_bytes(self.table.totals().1);
     }
@@ -490,6 +504,8 @@ impl Store {
         self.fullness.reclaim = dead.len() > RECLAIM_PER_COMMIT;
         dead.truncate(RECLAIM_PER_COMMIT);
         for index in dead {
+            self.mover.forget(index);
+            self.ledger.census.forget(index);
             if let Some(segment) = self.table.remove(index) {
                 // Nobody can come to hold it any more, for it has left the table.
                 let is_unread = Arc::strong_count(&segment) == 1;

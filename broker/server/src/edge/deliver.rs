@@ -6,13 +6,13 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use fanal_core::Event;
 use fanal_core::event::Millis;
 use fanal_core::live::LiveItem;
+use fanal_core::{Event, MailboxId};
 use fanal_protocol::Code;
 use fanal_protocol::control::{Gap, STREAM_DURABLE, STREAM_LIVE};
 use fanal_protocol::stream::EventStreamWriter;
-use fanal_store::{Position, ReadError, Reader};
+use fanal_store::{MailboxSequence, Position, ReadError, Reader};
 use quinn::{Connection, SendStream};
 
 use crate::live::{LiveQueue, TakeLimits};
@@ -245,7 +245,7 @@ pub(crate) async fn take_turn(
     let mut entries = Vec::new();
     let Some(has_more) = attached.mailbox.take(attached, TURN_BYTES, &mut entries) else { return Ok(None) };
     let charged: (u64, u64) = (entries.len() as u64, entries.iter().map(|entry| entry.charged).sum());
-    let mut entries = read_entries(shared, entries).await?;
+    let mut entries = read_entries(shared, attached.mailbox.id, entries).await?;
     let now = shared.clock.now();
     let mut expired = Vec::new();
     for entry in &mut entries {
@@ -289,7 +289,11 @@ pub(crate) async fn done(
     shared.log.submit(request, bytes).await.map_err(Ending::gone)
 }
 
-async fn read_entries(shared: &Arc<Shared>, entries: Vec<Entry>) -> Result<Vec<TurnEntry>, Ending> {
+async fn read_entries(
+    shared: &Arc<Shared>,
+    mailbox: MailboxId,
+    entries: Vec<Entry>,
+) -> Result<Vec<TurnEntry>, Ending> {
     let mut out = Vec::with_capacity(entries.len());
     let mut cold = Vec::new();
     for Entry { sequence, attempt, source, .. } in entries {
@@ -300,7 +304,7 @@ async fn read_entries(shared: &Arc<Shared>, entries: Vec<Entry>) -> Result<Vec<T
     }
     if !cold.is_empty() {
         let reader = shared.reader.clone();
-        let read = tokio::task::spawn_blocking(move || read_cold(&reader, cold)).await;
+        let read = tokio::task::spawn_blocking(move || read_cold(&reader, mailbox, cold)).await;
         out.extend(read.map_err(|error| Ending::refused(Code::Internal, error.to_string()))??);
     }
     Ok(out)
@@ -314,11 +318,20 @@ struct ColdEntry {
     bytes: u32,
 }
 
-fn read_cold(reader: &Reader, entries: Vec<ColdEntry>) -> Result<Vec<TurnEntry>, Ending> {
+fn read_cold(reader: &Reader, mailbox: MailboxId, entries: Vec<ColdEntry>) -> Result<Vec<TurnEntry>, Ending> {
+    let mailbox = fanal_store::MailboxId(mailbox.0);
     let wanted: Vec<_> = entries.iter().map(|entry| (entry.position, entry.bytes)).collect();
     let mut out: Vec<TurnEntry> = Vec::with_capacity(entries.len());
     let mut before: Option<Arc<Event>> = None;
     for (ColdEntry { sequence, attempt, .. }, read) in entries.into_iter().zip(reader.read_all(&wanted)) {
+        let read = match read {
+            // Its segment was taken back: the event was moved, or the entry was acked meanwhile.
+            Err(ReadError::Gone(_)) => match reader.read_entry(mailbox, MailboxSequence(sequence)) {
+                Some(read) => read,
+                None => continue,
+            },
+            read => read,
+        };
         let outcome = match read {
             Ok(record) => match Event::decode_after(&record, before.as_deref()) {
                 Ok(event) => Outcome::Event(Arc::clone(before.insert(Arc::new(event)))),
@@ -327,7 +340,6 @@ fn read_cold(reader: &Reader, entries: Vec<ColdEntry>) -> Result<Vec<TurnEntry>,
                     Outcome::Damaged
                 }
             },
-            Err(ReadError::Gone { .. }) => continue, // acked meanwhile
             Err(error @ ReadError::Io { .. }) => {
                 tracing::error!(sequence, %error, "an event in the store cannot be read now");
                 return Err(Ending::refused(Code::Unavailable, error.to_string()));

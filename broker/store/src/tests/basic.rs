@@ -15,6 +15,7 @@ pub(super) fn small() -> Options {
         page_entries: 4,
         mailbox_hot_max: 12,
         hot_bytes_max: 60 * 20,
+        idle_segments: 0,
         housekeeping: Housekeeping::Inline,
         ..Options::default()
     }

@@ -68,6 +68,11 @@ fn every_crash(seed: u64, step: usize, faults: &Faults) -> Result<u64, String> {
 #[test]
 fn a_crash_at_any_operation_loses_nothing_that_was_acked() {
     let seeds = std::env::var("FANAL_STORE_SEEDS").ok().and_then(|text| text.parse().ok());
+    let run = |seed| whole_run(seed, Faults::default()).1.stats;
+    let all: Vec<_> = (1..=3).map(run).collect();
+    // What the crashes go through.
+    assert!(all.iter().all(|stats| stats.pages > 20 && stats.events_by_set > 10), "{all:?}");
+    assert!(all.iter().any(|stats| stats.bytes_moved > 0), "{all:?}");
     for seed in 1..=seeds.unwrap_or(3) {
         let operations = every_crash(seed, 1, &Faults::default()).unwrap();
         assert!(operations > 200, "only {operations} operations");

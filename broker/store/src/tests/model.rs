@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::simulated::SimulatedDisk;
-use crate::{CommitError, Committed, MailboxId, MailboxSequence, OpenError, Recovery, Store, StoreId};
+use crate::{CommitError, Committed, MailboxId, MailboxSequence, OpenError, Recovery, Stats, Store, StoreId};
 
 use super::basic::small;
 
@@ -84,7 +84,8 @@ impl Model {
         let id = self.any_box(dice);
         let mailbox = &self.boxes[&id];
         let first = mailbox.entries.keys().next().copied().unwrap_or(1) + dice.below(3);
-        Action::Acked(id, first, first + dice.below(8))
+        let count = if dice.below(3) == 0 { dice.below(60) } else { dice.below(8) };
+        Action::Acked(id, first, first + count)
     }
 
     /// The other mailbox may be the same one.
@@ -276,11 +277,12 @@ pub(super) struct Outcome {
     pub(super) proven: Model,
     pub(super) in_doubt: Option<Model>,
     pub(super) steps: u64,
+    pub(super) stats: Stats,
 }
 
 impl Outcome {
     pub(super) fn of(model: Model) -> Outcome {
-        Outcome { proven: model, in_doubt: None, steps: 0 }
+        Outcome { proven: model, ..Outcome::default() }
     }
 
     /// The model that the store matches.
@@ -313,6 +315,7 @@ pub(super) fn run(store: &mut Store, model: Model, dice: &mut Dice, steps: u64) 
             Err(other) => panic!("{other}"),
         }
         outcome.steps += 1;
+        outcome.stats = store.stats();
     }
     outcome
 }

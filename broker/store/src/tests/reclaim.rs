@@ -1,12 +1,20 @@
 //! Segments come back, and nothing grows that should not.
 
-use crate::simulated::SimulatedDisk;
-use crate::{MailboxId, MailboxSequence, ReadError};
+use std::sync::Arc;
+
+use crate::simulated::{Loss, SimulatedDisk};
+use crate::{CommitError, MailboxId, MailboxSequence, Options, ReadError, Store, StoreId};
 
 use super::basic::small;
-use super::model::open;
+use super::model::{Dice, Model, open, run};
 
 const BOX: MailboxId = MailboxId(1);
+/// Nobody reads these.
+const STUCK: MailboxId = MailboxId(2);
+const ALSO_STUCK: MailboxId = MailboxId(3);
+/// One event in so many is for them: about one in each segment.
+const STUCK_EVERY: u64 = 30;
+const EVENT: usize = 500;
 
 #[test]
 fn the_directory_does_not_grow_under_publish_and_ack() {
@@ -83,4 +91,187 @@ fn a_segment_that_somebody_reads_is_not_written_over() {
         segment.file.read_at(&mut again, position.offset(small().segment_bytes)).unwrap();
         assert!(again == bytes);
     }
+}
+
+fn body(sequence: u64) -> Vec<u8> {
+    vec![sequence as u8; EVENT]
+}
+
+fn with_mailboxes(disk: &SimulatedDisk, options: Options) -> Store {
+    let (mut store, _) = Store::open_on(Arc::new(disk.clone()), options, StoreId(1)).unwrap();
+    let mut batch = store.batch();
+    [BOX, STUCK, ALSO_STUCK].into_iter().for_each(|mailbox| batch.create_mailbox(mailbox));
+    store.commit(batch).unwrap();
+    store
+}
+
+/// One event, acked at once but in the stuck mailboxes.
+fn pass(store: &mut Store, sequence: u64) -> Result<(), CommitError> {
+    let number = MailboxSequence(sequence);
+    let mut batch = store.batch();
+    match sequence.is_multiple_of(STUCK_EVERY) {
+        true => batch.event(&[&body(sequence)], &[(BOX, number), (STUCK, number), (ALSO_STUCK, number)]),
+        false => batch.event(&[&body(sequence)], &[(BOX, number)]),
+    };
+    batch.acked(BOX, 1..=sequence);
+    store.commit(batch)?;
+    if store.checkpoint_due() {
+        store.checkpoint(&mut std::iter::empty())?;
+    }
+    Ok(())
+}
+
+fn check_stuck(store: &Store, through: u64) {
+    let reader = store.reader();
+    for mailbox in [STUCK, ALSO_STUCK] {
+        let entries = reader.entries(mailbox, MailboxSequence(0), usize::MAX);
+        let sequences: Vec<u64> = entries.iter().map(|(at, _)| at.0).collect();
+        let wanted: Vec<u64> = (1..=through).filter(|at| at.is_multiple_of(STUCK_EVERY)).collect();
+        assert_eq!(sequences, wanted);
+        for (at, position) in entries {
+            assert_eq!(reader.read(position).unwrap()[..], body(at.0)[..]);
+        }
+    }
+}
+
+fn events() -> u64 {
+    if std::env::var_os("FANAL_LONG").is_some() { 150_000 } else { 6_000 }
+}
+
+#[test]
+fn a_mailbox_that_nobody_reads_does_not_hold_a_segment_with_each_entry() {
+    let options = Options { page_entries: 64, mailbox_hot_max: 192, hot_bytes_max: 20_000, ..small() };
+    let disk = SimulatedDisk::new();
+    let mut store = with_mailboxes(&disk, options.clone());
+    for sequence in 1..=events() {
+        pass(&mut store, sequence).unwrap();
+        // Three times what lives, an event once however many mailboxes hold it, and beside it what the last
+        // two checkpoints need, and spares.
+        let live = (sequence / STUCK_EVERY) * (EVENT as u64 + 100);
+        let used = disk.bytes_used();
+        assert!(used <= 3 * live + 20 * options.segment_bytes, "{used} bytes, {live} live, at {sequence}");
+    }
+    check_stuck(&store, events());
+    let stats = store.stats();
+    assert!(stats.bytes_moved > 0 && stats.bytes_moved < stats.bytes_written / 2, "{stats:?}");
+    drop(store);
+    disk.crash(Loss::Cut);
+    let (store, recovery) = open(&disk).unwrap();
+    assert!(recovery.report.is_clean(), "{}", recovery.report);
+    check_stuck(&store, events());
+}
+
+#[test]
+fn a_full_store_makes_room_out_of_old_segments() {
+    let options = Options { bytes_max: Some(30 * small().segment_bytes), ..small() };
+    let disk = SimulatedDisk::new();
+    let mut store = with_mailboxes(&disk, options);
+    let mut refused = 0;
+    for sequence in 1..=6000 {
+        let mut tries = 0;
+        while let Err(error) = pass(&mut store, sequence) {
+            assert!(matches!(error, CommitError::Full { .. }), "{error}");
+            (refused, tries) = (refused + 1, tries + 1);
+            assert!(tries < 20, "stays full at {sequence}: {:?}", store.stats());
+            if store.checkpoint_due() {
+                store.checkpoint(&mut std::iter::empty()).unwrap();
+            }
+        }
+    }
+    check_stuck(&store, 6000);
+    assert!(disk.bytes_used() <= 31 * small().segment_bytes);
+}
+
+#[test]
+fn an_event_that_was_moved_is_found_by_its_entry() {
+    let disk = SimulatedDisk::new();
+    let mut store = with_mailboxes(&disk, small());
+    (1..=STUCK_EVERY).for_each(|sequence| pass(&mut store, sequence).unwrap());
+    let reader = store.reader();
+    let (at, before) = reader.entries(STUCK, MailboxSequence(0), 1)[0];
+    let mut sequence = STUCK_EVERY;
+    while reader.read(before).is_ok() {
+        sequence += 1;
+        pass(&mut store, sequence).unwrap();
+        assert!(sequence < 6000, "never moved: {:?}", store.stats());
+    }
+    assert!(matches!(reader.read(before), Err(ReadError::Gone(_))));
+    assert_eq!(reader.read_entry(STUCK, at).unwrap().unwrap()[..], body(at.0)[..]);
+    assert!(reader.read_entry(STUCK, MailboxSequence(at.0 + 1)).is_none());
+    assert!(reader.read_entry(BOX, at).is_none());
+}
+
+#[test]
+fn a_flipped_bit_in_what_was_moved_costs_one_batch() {
+    let disk = SimulatedDisk::new();
+    let mut store = with_mailboxes(&disk, small());
+    let mut sequence = 0;
+    while sequence < 3000 || store.stats().bytes_moved < 20_000 {
+        sequence += 1;
+        pass(&mut store, sequence).unwrap();
+    }
+    let entries = store.reader().entries(STUCK, MailboxSequence(0), usize::MAX);
+    drop(store);
+    disk.crash(Loss::Cut);
+    // Positions rise with the sequence but for what was moved.
+    let latest = |index: usize| entries[index + 1..].iter().map(|(_, position)| *position).min();
+    let moved =
+        (0..entries.len()).filter(|&index| latest(index).is_some_and(|after| after < entries[index].1));
+    let moved: Vec<usize> = moved.collect();
+    assert!(moved.len() > 10);
+    for index in moved {
+        let disk = disk.copy();
+        let position = entries[index].1;
+        let name = format!("{:08}.seg", position.segment(small().segment_bytes));
+        let mut bytes = disk.contents(&name).unwrap();
+        bytes[position.offset(small().segment_bytes) as usize + 20] ^= 1;
+        disk.overwrite(&name, bytes);
+        let (store, _) = open(&disk).unwrap();
+        let reader = store.reader();
+        let now = reader.entries(STUCK, MailboxSequence(0), usize::MAX);
+        assert_eq!(
+            now.iter().map(|(at, _)| at).collect::<Vec<_>>(),
+            entries.iter().map(|(at, _)| at).collect::<Vec<_>>()
+        );
+        let lost: Vec<u64> =
+            now.iter().filter(|(_, position)| reader.read(*position).is_err()).map(|(at, _)| at.0).collect();
+        // A piece is a quarter of a segment.
+        let piece = small().segment_bytes as usize / 4 / EVENT + 1;
+        assert!(lost.len() <= piece, "{lost:?}");
+        let is_said =
+            |at: &u64| reader.read_entry(STUCK, MailboxSequence(*at)).is_some_and(|read| read.is_err());
+        assert!(lost.contains(&entries[index].0.0) && lost.iter().all(is_said));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_stays_and_nothing_is_moved_in_a_circle() {
+    let disk = SimulatedDisk::new();
+    let mut store = with_mailboxes(&disk, small());
+    (1..=STUCK_EVERY).for_each(|sequence| pass(&mut store, sequence).unwrap());
+    let (_, position) = store.reader().entries(STUCK, MailboxSequence(0), 1)[0];
+    let segment = position.segment(small().segment_bytes);
+    let file = store.table.get(segment).unwrap();
+    let at = position.offset(small().segment_bytes) + 40;
+    file.file.write_at(&[0xee], at).unwrap();
+    drop(file);
+    (STUCK_EVERY + 1..=6000).for_each(|sequence| pass(&mut store, sequence).unwrap());
+    let stats = store.stats();
+    assert!(stats.bytes_moved > 0 && stats.bytes_moved < stats.bytes_written / 2, "{stats:?}");
+    assert!(store.table.get(segment).is_some());
+    assert!(matches!(store.reader().read(position), Err(ReadError::Damaged { .. })));
+    let entries = store.reader().entries(STUCK, MailboxSequence(0), usize::MAX);
+    assert_eq!((entries.len() as u64, entries[0].1), (6000 / STUCK_EVERY, position));
+}
+
+#[test]
+fn random_runs_move() {
+    let mut moved = 0;
+    for seed in 0..10 {
+        let disk = SimulatedDisk::new();
+        let (mut store, _) = open(&disk).unwrap();
+        let outcome = run(&mut store, Model::default(), &mut Dice(seed), 70);
+        moved += outcome.stats.bytes_moved;
+    }
+    assert!(moved > 10_000, "{moved}");
 }
