@@ -26,6 +26,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde_json::json;
 use thiserror::Error;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::error::X509Error;
+use x509_parser::extensions::X509Extension;
+use x509_parser::oid_registry::OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER;
 
 const CA_CERTIFICATE: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
@@ -381,6 +385,8 @@ fn unreadable(path: &Path, what: &'static str, reason: &dyn std::fmt::Display) -
 /// Refuses a certificate that no chain could end at.
 fn check_is_ca(path: &Path, der: &CertificateDer<'_>) -> Result<(), TrustError> {
     let what = "a CA's certificate";
+    // This reads more strictly than the other.
+    rustls::RootCertStore::empty().add(der.clone()).map_err(|error| unreadable(path, what, &error))?;
     let (_, parsed) =
         x509_parser::parse_x509_certificate(der).map_err(|error| unreadable(path, what, &error))?;
     if !parsed.is_ca() {
@@ -390,7 +396,19 @@ fn check_is_ca(path: &Path, der: &CertificateDer<'_>) -> Result<(), TrustError> 
         let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
         return Err(unreadable(path, what, &format!("it is valid from {from} to {to}, which is not now")));
     }
-    Ok(())
+    check_own_signature(&parsed)
+        .map_err(|error| unreadable(path, what, &format!("it is not as it was signed ({error})")))
+}
+
+/// A damaged certificate may still parse: then the fingerprint would be another one, and with it the
+/// broker to all who know it. A CA below another one names that one's key (RFC 5280 section 4.2.1.1),
+/// which is not here to be asked.
+fn check_own_signature(certificate: &X509Certificate<'_>) -> Result<(), X509Error> {
+    let names_key = |extension: &X509Extension<'_>| extension.oid == OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER;
+    if certificate.issuer() != certificate.subject() && certificate.extensions().iter().any(names_key) {
+        return Ok(());
+    }
+    certificate.verify_signature(None)
 }
 
 fn load_issuer(
@@ -526,6 +544,33 @@ mod tests {
         assert!(open().unwrap_err().contains("another certificate"));
         fs::write(&key, &good.1).unwrap();
         open().unwrap();
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_the_ca_is_refused_and_never_another_ca() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca");
+        let fingerprint = Trust::open_or_create(&ca, "ewr", dir.path()).unwrap().authority().fingerprint();
+        let mut harmless = 0;
+        for name in [CA_CERTIFICATE, CA_KEY] {
+            let path = ca.join(name);
+            let good = fs::read(&path).unwrap();
+            for at in 0..good.len() {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1 << (at % 7);
+                fs::write(&path, bytes).unwrap();
+                match Trust::open_or_create(&ca, "ewr", dir.path()) {
+                    // Such as in a line's end.
+                    Ok(trust) => {
+                        assert_eq!(trust.authority().fingerprint(), fingerprint, "{name}, byte {at}");
+                        harmless += 1;
+                    }
+                    Err(error) => assert!(error.to_string().contains(name), "{name}, byte {at}: {error}"),
+                }
+            }
+            fs::write(&path, &good).unwrap();
+        }
+        assert!(harmless < 100, "{harmless}");
     }
 
     /// What a broker has that was given its certificate by the owner of the CA.
