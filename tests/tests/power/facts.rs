@@ -179,6 +179,20 @@ impl Facts {
         self.state().removed.iter().cloned().collect()
     }
 
+    /// How many entries each subscription was given, and how many acks were confirmed.
+    pub(crate) fn progress(&self) -> String {
+        let state = self.state();
+        let row = |(name, it): (&String, &Subscription)| {
+            format!(
+                "{name} {} of {:?}, {} confirmed",
+                it.seen.len(),
+                it.seen.keys().last(),
+                it.confirmed.len()
+            )
+        };
+        state.subscriptions.iter().map(row).collect::<Vec<_>>().join(", ")
+    }
+
     /// Somebody attaches to it.
     pub(crate) fn attach(&self, name: &str) -> Attachment {
         let state = self.state();

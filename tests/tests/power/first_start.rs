@@ -9,7 +9,7 @@ use fanal_tests::cli::is_long;
 use fanal_tests::ground::Ground;
 use fanal_tests::wait::within;
 
-use super::round::{Dice, Mode};
+use super::round::{CONFIG, Dice, Mode};
 use super::{say, seed};
 
 /// Operations between two cuts in a short run; with FANAL_LONG=1 each one is tried.
@@ -17,7 +17,7 @@ const STEP: u64 = 7;
 
 fn spec(world: &World, ground: &Ground) -> Spec {
     let config = world.path("small.toml");
-    std::fs::write(&config, "[limits]\nsegment_bytes = 1048576\nbody_bytes_max = 65536\n").unwrap();
+    std::fs::write(&config, CONFIG).unwrap();
     world.broker("ewr").config(config).data(ground.path("deep/ewr")).ca(ground.path("deep/ca"))
 }
 

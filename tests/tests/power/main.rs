@@ -9,6 +9,7 @@
 
 mod facts;
 mod first_start;
+mod link;
 mod load;
 mod round;
 

@@ -6,7 +6,7 @@ use fanal_client::{Client, Subscription};
 use fanal_forgetful::{Cut, Loss, Operation};
 use fanal_tests::broker::{Broker, Spec, World};
 use fanal_tests::ground::Ground;
-use fanal_tests::wait::{until, within};
+use fanal_tests::wait::{BOUND, until, within};
 use tokio::task::JoinHandle;
 
 use super::facts::{Event, Facts, Wants};
@@ -18,7 +18,7 @@ const PUBLISHERS_PER_CLIENT: usize = 8;
 const LAST: usize = PUBLISHERS;
 /// Cuts in a row, each with new load before it.
 const CUTS: u64 = 3;
-const CONFIG: &str = "[limits]\nsegment_bytes = 1048576\nbody_bytes_max = 65536\n";
+pub(crate) const CONFIG: &str = "[limits]\nsegment_bytes = 1048576\nbody_bytes_max = 65536\n";
 
 /// What becomes of what was not flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ struct Round {
     mode: Mode,
     /// Nobody is away and nothing stays: segments are taken back and used again.
     is_flowing: bool,
+    /// Most receipts between two cuts: with many, the entries of those who are away go to the disk.
+    acks_max: u64,
     facts: Arc<Facts>,
     publishers: Vec<(Client, Vec<JoinHandle<()>>)>,
     /// Those that live through the cuts: the subscriber `lives-on`, who makes subscriptions, who looks on.
@@ -82,6 +84,7 @@ pub(crate) async fn round(ground: Ground, seed: u64, mode: Mode) -> Result<Strin
         dice: Dice(seed),
         mode,
         is_flowing: seed.is_multiple_of(3),
+        acks_max: if seed % 3 == 1 { 3500 } else { 900 },
         facts: Arc::new(Facts::new(PUBLISHERS + 1)),
         publishers: Vec::new(),
         staying: Vec::new(),
@@ -167,7 +170,7 @@ impl Round {
 
     /// Cuts the power under load and ends the process.
     async fn cut(&mut self, broker: &mut Broker) -> Result<(), String> {
-        let acks = self.facts.acks() + 30 + self.dice.below(900);
+        let acks = self.facts.acks() + 30 + self.dice.below(self.acks_max);
         within("receipts", self.facts.wait_for_acks(acks)).await;
         let at = self.ground.disk.operations() + self.dice.below(40);
         // Any operation, or a flush: a batch that was flushed, and nobody was told, is rare otherwise.
@@ -232,11 +235,11 @@ impl Round {
         }
         let client = connect(&broker.credentials()).await;
         publish_one(&client, LAST, &self.facts).await;
-        for task in self.leaving.drain(..) {
-            within("a subscriber that reads all", task).await.map_err(|error| error.to_string())?;
+        for task in std::mem::take(&mut self.leaving) {
+            self.ended("a subscriber that reads all", task, &client).await?;
         }
         let lives_on = self.staying.remove(0);
-        within("the subscriber that lives on", lives_on).await.map_err(|error| error.to_string())?;
+        self.ended("the subscriber that lives on", lives_on, &client).await?;
         let books = self.staying.remove(0);
         books.abort();
         // It may have been cut short, which is no error.
@@ -252,6 +255,18 @@ impl Round {
         let entries = std::fs::read_dir(self.ground.path("ewr/store")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).max().unwrap_or(0)
+    }
+
+    /// Waits for a subscriber's end; else what the broker says of the mailboxes.
+    async fn ended(&self, what: &str, task: JoinHandle<()>, client: &Client) -> Result<(), String> {
+        match tokio::time::timeout(BOUND, task).await {
+            Ok(ended) => ended.map_err(|error| error.to_string()),
+            Err(_) => {
+                let mailboxes = client.query("mailboxes").await.unwrap_or_default();
+                let seen = self.facts.progress();
+                Err(format!("{what} does not come to its end; seen: {seen}; mailboxes: {mailboxes}"))
+            }
+        }
     }
 
     async fn drain(&self, client: &Client) -> Result<(), String> {
