@@ -67,7 +67,9 @@ fn dispatch(shared: &Arc<Shared>, link: &Arc<Link>, frame: Control) -> Result<()
         }
         Control::Subscribed(subscribed) => {
             if let Some(queue) = shared.queue(subscribed.channel) {
-                queue.on_subscribed(subscribed).map_err(|_| credit_exceeded())?;
+                queue
+                    .on_subscribed(subscribed, shared.welcome().incarnation)
+                    .map_err(|_| credit_exceeded())?;
             }
         }
         Control::Acked(acked) => {

@@ -50,7 +50,8 @@ pub struct Gap {
     /// How many.
     pub count: GapCount,
     /// `slow_consumer`, `link_lost`, `connection_lost`, `memory`, or `mailbox_replaced` (a durable
-    /// subscription was removed and made again while the connection was lost).
+    /// subscription was removed and made again while the connection was lost, or its home's store was
+    /// repaired or put back from a backup: what comes next may have come before).
     pub reason: String,
     /// The broker between which and the home it happened; `None`: between home and client.
     pub broker: Option<String>,

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 
-use fanal_protocol::Control;
 use fanal_protocol::control::{Ack, Credit, Subscribe, Subscribed};
+use fanal_protocol::{Control, Incarnation, StoreId};
 use tokio::sync::{Notify, oneshot};
 
 use super::acks::Acks;
@@ -61,6 +61,8 @@ struct State {
     waker: Option<Waker>,
     attach: Attach,
     mailbox_life: u32,
+    /// Store and recovery epoch whose mailbox sequences `acks` is about.
+    numbering: Option<(StoreId, u64)>,
     acks: Acks,
     received: Totals,
     taken: Totals,
@@ -103,6 +105,7 @@ impl Queue {
             waker: None,
             attach: Attach::First,
             mailbox_life: 0,
+            numbering: None,
             acks: Acks::default(),
             received: Totals::default(),
             taken: Totals::default(),
@@ -176,17 +179,25 @@ impl Queue {
         wake(state);
     }
 
-    /// The broker has answered.
-    pub(crate) fn on_subscribed(self: &Arc<Self>, frame: Subscribed) -> Result<(), CreditExceeded> {
+    /// The broker, in this life, has answered. A store that was restored or repaired gives numbers
+    /// again (PROTOCOL.md 5.8): it is another mailbox then, even if it is resumed.
+    pub(crate) fn on_subscribed(
+        self: &Arc<Self>,
+        frame: Subscribed,
+        incarnation: Incarnation,
+    ) -> Result<(), CreditExceeded> {
         let held = {
             let mut state = lock(&self.state);
             let was = std::mem::replace(&mut state.attach, Attach::Attached);
+            let numbering = (incarnation.store, incarnation.recovery_epoch);
+            let is_same = frame.resumed && state.numbering.is_none_or(|before| before == numbering);
+            state.numbering = Some(numbering);
             if was == Attach::Again && self.is_durable() {
-                if !frame.resumed {
+                if !is_same {
                     state.mailbox_life += 1;
                     state.items.push(Item::Gap(Gap::local("mailbox_replaced")));
                 }
-                state.acks.on_attached(frame.resumed);
+                state.acks.on_attached(is_same);
             }
             if let Some(opened) = state.opened.take() {
                 drop(opened.send(Ok(InterestReceipt::from(frame))));

@@ -13,7 +13,7 @@ use fanal_protocol::control::*;
 use fanal_protocol::event::{StreamFrame, TopicRef};
 use fanal_protocol::receipt::ReceiptRuns;
 use fanal_protocol::stream::{Aliases, EventStreamWriter, Origin, Outgoing};
-use fanal_protocol::{Class, Code, Control, Epoch, Fingerprint, PublisherId, frame, tls};
+use fanal_protocol::{Class, Code, Control, Epoch, Fingerprint, Incarnation, PublisherId, frame, tls};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
@@ -77,6 +77,8 @@ pub(crate) struct State {
     pub(crate) is_sink: bool,
     pub(crate) sink_count: u64,
     pub(crate) mailboxes: HashMap<String, Mailbox>,
+    /// As `Welcome` gives it.
+    pub(crate) incarnation: Incarnation,
     pub(crate) skips: Vec<(u64, u64)>,
     /// Answers to `Subscribe`.
     pub(crate) refuse_subscribe: Option<Refused>,
@@ -349,6 +351,7 @@ fn on_control(state: &mut State, link: &Arc<LinkOut>, number: usize, frame: Cont
                 principal: "till".into(),
                 body_bytes_max: state.body_bytes_max,
                 strict: state.strict,
+                incarnation: state.incarnation,
                 ..Default::default()
             });
         }
