@@ -8,6 +8,7 @@
 
 mod bench;
 mod filter;
+mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::manual;
 
 pub(crate) use bench::{Bench, Class};
 pub(crate) use filter::{FilterAction, FilterTest};
+pub(crate) use store::{StoreAction, StoreDump, StoreRepair};
 
 /// A federated publish/subscribe broker: my client – my broker – your broker – your client.
 #[derive(Debug, Parser)]
@@ -128,6 +130,12 @@ pub(crate) enum Command {
     },
     /// Queues of durable subscriptions and of peers
     Mailboxes,
+    /// The store of a broker that does not run: check, repair, dump
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Store {
+        #[command(subcommand)]
+        action: StoreAction,
+    },
     /// Check a configuration and explain where each value comes from
     CheckConfig(CheckConfig),
     /// Measure throughput and latency, and check that nothing is lost
@@ -163,6 +171,7 @@ impl Command {
             Command::Sessions => "sessions",
             Command::Subscriptions { .. } => "subscriptions",
             Command::Mailboxes => "mailboxes",
+            Command::Store { .. } => "store",
             Command::CheckConfig(_) => "check-config",
             Command::Bench(_) => "bench",
             Command::Completions { .. } => "completions",

@@ -10,6 +10,7 @@ use std::str;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fanal_broker::offline::EventLine;
 use fanal_client::{Delivery, Gap, GapCount};
 use fanal_matching::json::is_json;
 use fanal_protocol::{AttributeValue, BodyView};
@@ -19,7 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::args::Output;
 use crate::attribute::show_time;
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::output::{Out, clean, note};
 
 /// Longest payload that the readable form shows, in characters.
@@ -32,6 +33,31 @@ pub(crate) fn write(out: &mut Out, form: Output, delivery: &Delivery) -> Outcome
         Output::Text => out.line(format_args!("{}", text(&line(delivery)))),
         Output::Payload => {
             out.bytes(&delivery.payload())?;
+            out.bytes(b"\n")
+        }
+    }
+}
+
+/// Prints an event out of a store, as a delivery of it would be printed.
+pub(crate) fn write_stored(out: &mut Out, form: Output, line: &EventLine) -> Outcome {
+    let event = &line.event;
+    // The broker checked it before it was stored.
+    let view = BodyView::parse(&event.body).map_err(|error| {
+        Failure::failed(format!("an event on {} cannot be read: {error}", clean(&event.topic)))
+    })?;
+    let shown = Shown {
+        id: view.id.unwrap_or(&line.derived_id).into(),
+        topic: &event.topic,
+        publisher: event.origin.publisher.to_string(),
+        sequence: event.sequence,
+        view,
+        redelivered: false,
+    };
+    match form {
+        Output::Json => out.json(&shown),
+        Output::Text => out.line(format_args!("{}", text(&shown))),
+        Output::Payload => {
+            out.bytes(shown.view.payload)?;
             out.bytes(b"\n")
         }
     }

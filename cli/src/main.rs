@@ -23,6 +23,7 @@ mod publish;
 mod serve;
 mod session;
 mod stop;
+mod store;
 mod style;
 mod subscribe;
 
@@ -90,6 +91,7 @@ async fn dispatch(command: Command, global: &Global, stop: &Stop) -> Outcome {
         Command::Publish(args) => publish::run(args, global, stop).await,
         Command::Subscribe(args) => subscribe::run(args, global, stop).await,
         Command::Filter { action } => stop.guard(filter::run(action, global.json)).await,
+        Command::Store { action } => stop.guard(store::run(action, global)).await,
         Command::Subscriptions { action: Some(action) } => stop.guard(pages::act(action, global)).await,
         Command::Status
         | Command::Peers

@@ -37,10 +37,11 @@ pub(crate) struct Chapter {
 }
 
 /// Commands as the first help lists them.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Brokers", &["serve", "check-config", "demo"]),
     ("Events", &["publish", "subscribe", "filter", "bench"]),
     ("A broker from inside", &["status", "peers", "sessions", "subscriptions", "mailboxes"]),
+    ("A broker that does not run", &["store"]),
     ("Help", &["help", "man", "completions"]),
 ];
 

@@ -123,7 +123,7 @@ fn status(answer: &Value) -> Vec<String> {
     STATUS.iter().map(|(label, field)| format!("{label:<width$}  {}", clean(&cell(answer, field)))).collect()
 }
 
-fn cell(row: &Value, field: &str) -> String {
+pub(crate) fn cell(row: &Value, field: &str) -> String {
     let value = field.split('.').fold(row, |value, level| &value[level]);
     match (field, value) {
         (_, Value::Null) => "-".to_owned(),

@@ -45,6 +45,15 @@ impl Source {
         }
     }
 
+    fn data_dir(self) -> Outcome<PathBuf> {
+        match self {
+            Source::DataDir(dir) => Ok(dir),
+            Source::File(_) => Err(Failure::usage(
+                "this command reads a broker's data directory, not credentials: use --data DIR instead of --creds",
+            )),
+        }
+    }
+
     fn read(&self) -> Outcome<Credentials> {
         match self {
             Source::File(file) => Credentials::from_file(file).map_err(failure),
@@ -66,6 +75,11 @@ fn no_broker(dir: &Path) -> Failure {
 /// The credentials that flags, environment and directory give.
 pub(crate) fn credentials(global: &Global) -> Outcome<Credentials> {
     Source::of(global).read()
+}
+
+/// The data directory that flags and environment give, for what is done without its broker.
+pub(crate) fn data_dir(global: &Global) -> Outcome<PathBuf> {
+    Source::of(global).data_dir()
 }
 
 /// Connects; `command` tells the broker who asks.

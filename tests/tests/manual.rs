@@ -13,6 +13,7 @@ use std::process::Command;
 use fanal_tests::broker::{Broker, World, free_address};
 use fanal_tests::cli::{self, binary};
 use fanal_tests::process::{Finished, Process};
+use fanal_tests::subscriber::CliSubscriber;
 use rustix::process::Signal;
 
 const FLIGHTS: &str = "{\"carrier\":\"AA\",\"origin\":\"JFK\",\"dest\":\"MIA\",\"dep_delay\":61}\n";
@@ -38,7 +39,14 @@ fn commands() -> Vec<Vec<String>> {
         let path: Vec<String> = out[at].clone();
         let help = cli::run(path.iter().map(String::as_str).chain(["--help"]));
         assert_eq!(help.code, Some(0), "{path:?}: {}", help.stderr);
-        for heading in ["Brokers:", "Events:", "A broker from inside:", "Help:", "Commands:"] {
+        for heading in [
+            "Brokers:",
+            "Events:",
+            "A broker from inside:",
+            "A broker that does not run:",
+            "Help:",
+            "Commands:",
+        ] {
             for line in section(&help, heading) {
                 let name = line.split(' ').next().unwrap().to_owned();
                 if name != "help" {
@@ -66,7 +74,8 @@ fn examples(path: &[String]) -> Vec<String> {
     out
 }
 
-/// A directory as a stranger has it, with a broker in ./fanal-data and one in ./ewr.
+/// A directory as a stranger has it, with a broker in ./fanal-data, one in ./ewr, and one that was
+/// stopped in ./lga.
 struct Place {
     world: World,
     _brokers: [Broker; 2],
@@ -76,6 +85,9 @@ impl Place {
     fn new() -> Place {
         let world = World::new();
         let brokers = [world.broker("fanal-data").start(), world.broker("ewr").start()];
+        let mut stopped = world.broker("lga").start();
+        drop(CliSubscriber::start(&stopped, &["#", "--durable", "billing", "--wait-for", "home"]));
+        stopped.terminate();
         let dir = world.path(".");
         for name in ["bin", "home"] {
             std::fs::create_dir(dir.join(name)).unwrap();

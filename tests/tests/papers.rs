@@ -86,6 +86,9 @@ impl Helps {
             ("subscriptions", "remove"),
             ("subscriptions", "update"),
             ("filter", "test"),
+            ("store", "check"),
+            ("store", "dump"),
+            ("store", "repair"),
         ];
         for (command, nested) in nested {
             let text = help(&[command, nested, "--help"]);

@@ -2,6 +2,9 @@
 //! commands, held against the schemas; and the schemas say nothing that never comes.
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test, as it should")]
 
+#[path = "schemas/stores.rs"]
+mod stores;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -102,6 +105,7 @@ async fn every_output_is_as_its_schema_says() {
     configuration(&world, &mut schemas);
     manual(&world, &mut schemas);
     filters(&mut schemas);
+    stores::stores(&world, &mut schemas);
     filling.end(&mut schemas).await;
     let demo = demo.finish();
     assert_eq!(demo.code, Some(0), "{}", demo.stderr);

@@ -409,6 +409,11 @@ impl Home {
         self.peers.iter().map(|(id, peer)| (*id, peer))
     }
 
+    /// How many publish epochs are known.
+    pub fn epochs(&self) -> usize {
+        self.publishers.len()
+    }
+
     /// Next sequence of a mailbox.
     pub fn tail(&self, mailbox: MailboxId) -> Option<u64> {
         self.tails.get(&mailbox).copied()

@@ -24,6 +24,7 @@ pub mod live;
 mod publisher;
 mod record;
 pub mod route;
+pub mod told;
 pub mod view;
 
 pub use credit::Credit;

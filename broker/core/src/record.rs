@@ -22,6 +22,16 @@ macro_rules! records {
                 match self { $( Record::$name(record) => encode($kind, record), )* }
             }
 
+            /// Its name, for people.
+            pub(crate) fn kind(&self) -> &'static str {
+                match self { $( Record::$name(_) => stringify!($name), )* }
+            }
+
+            /// All of it, for people.
+            pub(crate) fn text(&self) -> String {
+                match self { $( Record::$name(record) => format!("{record:?}"), )* }
+            }
+
             /// `None`: not a record that this version knows.
             pub(crate) fn decode(bytes: &[u8]) -> Option<Record> {
                 let (kind, map) = bytes.split_first()?;

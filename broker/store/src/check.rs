@@ -17,6 +17,7 @@ use crate::meta::{META_NAMES, MetaCopy};
 use crate::open::look;
 use crate::options::Options;
 use crate::reader::Reader;
+use crate::record::{Record, Scratch};
 use crate::report::UnprovenTail;
 use crate::segments::{segment_index, segment_name};
 use crate::survey::{Counts, Survey, Watch, survey};
@@ -94,7 +95,8 @@ pub struct CheckedMailbox {
     pub id: MailboxId,
     /// What it holds, events of damaged batches that a repair would keep included.
     pub stats: MailboxStats,
-    /// Entries whose event cannot be read: a broker drops them when they are due, and counts them.
+    /// Entries whose event cannot be read: a broker passes over them and says so, a repair takes them
+    /// out.
     pub unreadable: u64,
     /// Of the entries, those that lie in damaged batches and can be read all the same: a start leaves
     /// them out, a repair keeps them.
@@ -319,10 +321,10 @@ fn damaged(disk: &Arc<dyn Disk>, read: &Survey) -> Vec<CheckedDamage> {
     told.collect()
 }
 
-/// The damaged regions as positions, ascending, and the segments that can be read at all.
+/// The damaged regions as positions, ascending, and where each segment that can be read ends.
 struct Holes {
     regions: Vec<(Position, Position)>,
-    segments: BTreeMap<u64, ()>,
+    ends: BTreeMap<u64, Position>,
     segment_bytes: u64,
 }
 
@@ -334,15 +336,15 @@ impl Holes {
         let mut regions: Vec<_> =
             damage.map(|region| (at(region.segment, region.from), at(region.segment, region.to))).collect();
         regions.sort_unstable();
-        let segments = read.segments.files.iter().map(|file| (file.header.index, ())).collect();
-        Holes { regions, segments, segment_bytes }
+        let ends = read.reading.segments.iter().map(|(index, counts)| (*index, counts.end)).collect();
+        Holes { regions, ends, segment_bytes }
     }
 
     /// Whether only a look at the event itself can tell if it can be read.
     fn is_doubtful(&self, position: Position) -> bool {
         let before = self.regions.partition_point(|(from, _)| *from <= position);
         let hit = self.regions[..before].last().is_some_and(|(_, to)| position < *to);
-        hit || !self.segments.contains_key(&position.segment(self.segment_bytes))
+        hit || self.ends.get(&position.segment(self.segment_bytes)).is_none_or(|end| position >= *end)
     }
 }
 
@@ -353,22 +355,35 @@ fn mailboxes(read: &Survey) -> Vec<CheckedMailbox> {
     let checked = |(id, stats)| CheckedMailbox {
         id,
         stats,
-        unreadable: unreadable(&reader, &holes, id),
+        unreadable: unreadable(&reader, &holes, id).len() as u64,
         salvaged: salvage.taken.get(&id).copied().unwrap_or(0),
         missing_max: salvage.missing_max(id),
     };
     reader.mailboxes().into_iter().map(checked).collect()
 }
 
-fn unreadable(reader: &Reader, holes: &Holes, id: MailboxId) -> u64 {
-    let mut count = 0;
+fn unreadable(reader: &Reader, holes: &Holes, id: MailboxId) -> Vec<MailboxSequence> {
+    let mut found = Vec::new();
     let mut from = MailboxSequence(0);
     loop {
         let entries = reader.entries(id, from, ENTRIES_AT_ONCE);
-        let Some((last, _)) = entries.last() else { return count };
+        let Some((last, _)) = entries.last() else { return found };
         from = MailboxSequence(last.0 + 1);
-        let doubtful = entries.iter().filter(|(_, position)| holes.is_doubtful(*position));
-        count += doubtful.filter(|(_, position)| reader.read(*position).is_err()).count() as u64;
+        let doubtful = entries.into_iter().filter(|(_, position)| holes.is_doubtful(*position));
+        let lost = doubtful.filter(|(_, position)| reader.read(*position).is_err());
+        found.extend(lost.map(|(sequence, _)| sequence));
+    }
+}
+
+/// Takes the entries out whose event cannot be read.
+pub(crate) fn drop_unreadable(disk: &Arc<dyn Disk>, read: &mut Survey) {
+    let reader = reader(disk, read);
+    let holes = Holes::of(read);
+    for (mailbox, _) in reader.mailboxes() {
+        for MailboxSequence(lost) in unreadable(&reader, &holes, mailbox) {
+            let taken = Record::Acked { mailbox, first: lost, last: lost };
+            read.reading.replay.ledger.apply(&taken, &Scratch::default(), Position(0));
+        }
     }
 }
 

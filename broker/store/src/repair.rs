@@ -2,7 +2,7 @@
 //! that was put back.
 //!
 //! What is intact is kept where it lies. A fresh segment gets a checkpoint of all that was made out,
-//! so that a start needs nothing that is damaged.
+//! so that a start needs nothing that is damaged, and no mailbox waits for what nobody can read.
 //!
 //! Invariants:
 //! 1. Nothing is deleted: what cannot be read is moved to the quarantine, or copied there where it
@@ -15,7 +15,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::check::{Checkup, assemble};
+use crate::check::{Checkup, assemble, drop_unreadable};
 use crate::disk::{Disk, RealDisk};
 use crate::error::{CommitError, OpenError};
 use crate::findings::{list, take_lock};
@@ -70,10 +70,11 @@ pub fn repair(dir: &Path, epoch_min: u64, watch: Watch<'_>) -> Result<Repaired, 
 /// As [`repair`].
 pub fn repair_on(disk: Arc<dyn Disk>, epoch_min: u64, watch: Watch<'_>) -> Result<Repaired, OpenError> {
     let lock = take_lock(&*disk)?;
-    let read = survey(&*disk, watch)?;
+    let mut read = survey(&*disk, watch)?;
     let before = assemble(&disk, &read)?;
     let meta = new_meta(&*disk, &read, epoch_min)?;
     let moved = move_unusable(&*disk, &read)?;
+    drop_unreadable(&disk, &mut read);
     let found = found(&*disk, read, meta);
     let options = Options { housekeeping: Housekeeping::Inline, ..Options::default() };
     let (mut store, recovery) = Store::settle(disk.clone(), options.clone(), lock, found)?;

@@ -72,6 +72,8 @@ pub struct Counts {
 pub(crate) struct SegmentCounts {
     pub(crate) batches: u64,
     pub(crate) events: u64,
+    /// Where what was read of it ends.
+    pub(crate) end: Position,
 }
 
 /// See the module.
@@ -216,6 +218,9 @@ fn read_log(files: &[LogFile], walk: &mut Walk, reading: &mut Reading, watch: Wa
         match walk_segment(files, at, walk, reading) {
             Ok(()) => {}
             Err(never) => match never {},
+        }
+        if let Some(counts) = reading.segments.get_mut(&file.header.index) {
+            counts.end = walk.end;
         }
         done_bytes += file.bytes;
         watch(Progress { done_bytes, total_bytes });

@@ -271,6 +271,70 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
         see_also: &["subscriptions", "peers"],
     },
     Chapter {
+        command: "store",
+        notes: &[
+            "These commands read the files of a broker's data directory (--data) themselves. While a broker runs on \
+             it they refuse, and name its process.",
+        ],
+        examples: &[("Is everything there", "fanal store check --data lga")],
+        see_also: &["store check", "store repair", "store dump", "mailboxes"],
+    },
+    Chapter {
+        command: "store check",
+        notes: &[
+            "Reads every batch and every record, and changes nothing, not even the number of starts. Exit code 0: all \
+             that was ever flushed is there. Exit code 1: it is not, and what it says is damaged; where a mailbox \
+             loses events it says which one and how many.",
+            "What a crash has cut off in the middle of a write is told, and is no damage: nobody was told that it was \
+             stored. Certificates are not looked at.",
+        ],
+        examples: &[
+            ("Is everything there", "fanal store check --data lga"),
+            ("For a program", "fanal store check --data lga --json > check.json"),
+        ],
+        see_also: &["store", "store repair", "store dump"],
+    },
+    Chapter {
+        command: "store repair",
+        notes: &[
+            "For a store on which a broker does not start, or that has lost batches. Without --yes it says what it \
+             would keep and lose, and changes nothing. With --yes everything that is intact is kept where it lies; so \
+             are events of damaged batches whose own checksum is right. What cannot be read goes to the quarantine \
+             folder of the store; nothing is deleted. After a crash it can be run again.",
+            "A repair raises the recovery epoch: publishers that were connected before are answered 410 and open new \
+             epochs, and what was under way may arrive again. Nothing new is taken for a duplicate.",
+            "--restored, each time that a data directory was put back from a backup, before the broker starts on it: \
+             numbers that were given out after the backup was taken would be given out again, so that publishers \
+             would be told `duplicate` of events that this store does not hold, and peers would drop new events. It \
+             raises the recovery epoch to a number made from the time, so that a backup that is put back twice does \
+             not use one epoch twice, and changes nothing else. Take a backup while the broker does not run.",
+        ],
+        examples: &[
+            ("What would be kept", "fanal store repair --data lga"),
+            ("Do it", "fanal store repair --data lga --yes"),
+            ("After a backup was put back", "fanal store repair --data lga --restored --yes"),
+        ],
+        see_also: &["store", "store check"],
+    },
+    Chapter {
+        command: "store dump",
+        notes: &[
+            "Goes through the log from its first segment on, in bounded memory, and goes on behind what cannot be \
+             read; exit code 1 if there was such. The log also holds what was acknowledged since, until its segment \
+             is used again; `fanal store check` says what is queued.",
+            "With --events each event is printed as `fanal subscribe` prints a delivery, with --json one JSON object \
+             a line.",
+        ],
+        examples: &[
+            ("The log", "fanal store dump --data lga"),
+            (
+                "Every event that was stored for one subscription",
+                "fanal store dump --data lga --mailbox billing --events --json",
+            ),
+        ],
+        see_also: &["store", "store check"],
+    },
+    Chapter {
         command: "check-config",
         notes: &["Touches no network and makes no files."],
         examples: &[

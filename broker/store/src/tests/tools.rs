@@ -273,6 +273,7 @@ fn a_repair_keeps_every_intact_event_and_makes_a_directory_that_opens() {
             let (store, recovery) = open(&disk).unwrap();
             assert!(!recovery.report.epoch_raised, "all damage was noted: {}", recovery.report);
             let now = entries(&store);
+            assert!(now.values().all(|(_, body)| body.is_some()), "what cannot be read was taken out");
             let bodies: BTreeSet<&Vec<u8>> = now.values().filter_map(|(_, body)| body.as_ref()).collect();
             let mut all = true;
             for ((id, sequence), body) in outcome.proven.boxes.iter().flat_map(|(id, mailbox)| {
