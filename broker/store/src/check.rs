@@ -3,7 +3,7 @@
 //! Everything is read, each batch and each record; nothing is changed, not even the start counter.
 //! What state records and mailboxes are for is not known here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +17,6 @@ use crate::meta::{META_NAMES, MetaCopy};
 use crate::open::look;
 use crate::options::Options;
 use crate::reader::Reader;
-use crate::record::{Record, Scratch};
 use crate::report::UnprovenTail;
 use crate::segments::{segment_index, segment_name};
 use crate::survey::{Counts, Survey, Watch, survey};
@@ -376,13 +375,15 @@ fn unreadable(reader: &Reader, holes: &Holes, id: MailboxId) -> Vec<MailboxSeque
 }
 
 /// Takes the entries out whose event cannot be read.
-pub(crate) fn drop_unreadable(disk: &Arc<dyn Disk>, read: &mut Survey) {
-    let reader = reader(disk, read);
+pub(crate) fn drop_unreadable(read: &mut Survey) {
+    let reader = reader(read);
     let holes = Holes::of(read);
-    for (mailbox, _) in reader.mailboxes() {
-        for MailboxSequence(lost) in unreadable(&reader, &holes, mailbox) {
-            let taken = Record::Acked { mailbox, first: lost, last: lost };
-            read.reading.replay.ledger.apply(&taken, &Scratch::default(), Position(0));
+    for (id, stats) in reader.mailboxes() {
+        let lost: BTreeSet<MailboxSequence> = unreadable(&reader, &holes, id).into_iter().collect();
+        if !lost.is_empty() {
+            let mut entries = reader.live(id, MailboxSequence(0), usize::MAX);
+            entries.retain(|entry| !lost.contains(&entry.sequence));
+            read.reading.replay.ledger.replace(id, stats.next, entries);
         }
     }
 }

@@ -203,6 +203,19 @@ impl Ledger {
         Ok(moved.len() as u64)
     }
 
+    /// Gives a mailbox these entries, ascending, in place of those that it has. Reads nothing.
+    pub(crate) fn replace(
+        &mut self,
+        id: MailboxId,
+        next: MailboxSequence,
+        entries: impl IntoIterator<Item = LiveEntry>,
+    ) {
+        // Removing reads nothing, so that nothing can fail.
+        let _ = self.apply(&Record::RemoveMailbox(id), &Scratch::default(), Position(0));
+        let mailbox = self.index.create(id, next);
+        entries.into_iter().for_each(|entry| self.restore(id, &mailbox, entry));
+    }
+
     /// Adds an entry of a checkpoint.
     pub(crate) fn restore(&mut self, id: MailboxId, mailbox: &Mutex<Mailbox>, entry: LiveEntry) {
         let mut mailbox = locked(mailbox);

@@ -74,7 +74,7 @@ pub fn repair_on(disk: Arc<dyn Disk>, epoch_min: u64, watch: Watch<'_>) -> Resul
     let before = assemble(&disk, &read)?;
     let meta = new_meta(&*disk, &read, epoch_min)?;
     let moved = move_unusable(&*disk, &read)?;
-    drop_unreadable(&disk, &mut read);
+    drop_unreadable(&mut read);
     let found = found(&*disk, read, meta);
     let options = Options { housekeeping: Housekeeping::Inline, ..Options::default() };
     let (mut store, recovery) = Store::settle(disk.clone(), options.clone(), lock, found)?;

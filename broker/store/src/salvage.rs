@@ -156,10 +156,7 @@ fn take_in(ledger: &mut Ledger, id: MailboxId, candidates: BTreeMap<u64, LiveEnt
     }
     let taken = (all.len() - before) as u64;
     if taken > 0 {
-        // Removing reads nothing, so that nothing can fail.
-        let _ = ledger.apply(&Record::RemoveMailbox(id), &Scratch::default(), Position(0));
-        let mailbox = ledger.index.create(id, MailboxSequence(next));
-        all.into_values().for_each(|entry| ledger.restore(id, &mailbox, entry));
+        ledger.replace(id, MailboxSequence(next), all.into_values());
     }
     taken
 }

@@ -87,6 +87,8 @@ fn concerns(record: &Record<'_>, only: &[u64]) -> bool {
         Record::Acked { mailbox, .. }
         | Record::CheckpointMailbox { mailbox, .. }
         | Record::CheckpointEntries { mailbox, .. }
+        | Record::Page { mailbox, .. }
+        | Record::CheckpointPage { mailbox, .. }
         | Record::CreateMailbox(mailbox)
         | Record::RemoveMailbox(mailbox) => is_wanted(mailbox),
         Record::Transferred { from, to, .. } => is_wanted(from) || is_wanted(to),
@@ -181,7 +183,13 @@ impl Names {
                 set("name", self.name(*mailbox).into());
                 set("text", format!("next sequence {next}").into());
             }
-            Record::CheckpointEntries { mailbox, count, first, last } => {
+            Record::CheckpointGivenUp { segment, pages } => {
+                set("count", (*pages).into());
+                set("text", format!("pages in segment {segment}").into());
+            }
+            Record::CheckpointEntries { mailbox, count, first, last }
+            | Record::Page { mailbox, count, first, last }
+            | Record::CheckpointPage { mailbox, count, first, last } => {
                 self.set_range(&mut set, *mailbox, *first, *last);
                 set("count", (*count).into());
             }
@@ -230,6 +238,9 @@ fn kind(record: &Record<'_>) -> String {
         Record::CheckpointBegin => "checkpoint_begin",
         Record::CheckpointMailbox { .. } => "checkpoint_mailbox",
         Record::CheckpointEntries { .. } => "checkpoint_entries",
+        Record::Page { .. } => "page",
+        Record::CheckpointPage { .. } => "checkpoint_page",
+        Record::CheckpointGivenUp { .. } => "checkpoint_given_up",
         Record::CheckpointEnd => "checkpoint_end",
         Record::KnownDamage { .. } => "known_damage",
         Record::Unknown => "unknown",
