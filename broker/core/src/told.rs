@@ -3,7 +3,7 @@
 use fanal_protocol::PublisherId;
 
 use crate::home::MailboxId;
-use crate::record::{PeerPut, Record, SubscriptionPut};
+use crate::record::{DeadLetterMailbox, PeerPut, Record, SubscriptionPut};
 
 /// What a state record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Told {
 pub struct Named {
     /// The mailbox.
     pub mailbox: MailboxId,
-    /// `durable` or `peer`, as in the admin API.
+    /// `durable`, `peer` or `dead_letters`, as in the admin API.
     pub kind: &'static str,
     /// Name of the durable subscription or of the peer.
     pub name: String,
@@ -47,6 +47,12 @@ fn named(record: &Record) -> Option<Named> {
             let mailbox = MailboxId(*mailbox);
             Some(Named { mailbox, kind: "peer", name: name.clone(), principal: None })
         }
+        Record::DeadLetterMailbox(DeadLetterMailbox { mailbox }) => Some(Named {
+            mailbox: MailboxId(*mailbox),
+            kind: "dead_letters",
+            name: "dead-letters".to_owned(),
+            principal: None,
+        }),
         _ => None,
     }
 }
@@ -55,7 +61,7 @@ fn named(record: &Record) -> Option<Named> {
 mod tests {
     use super::*;
     use crate::Effect;
-    use crate::home::{Ask, Home, Subscription};
+    use crate::home::{Ask, Home, KeepPatch, Wanted};
     use fanal_protocol::{Fingerprint, StoreId};
 
     #[test]
@@ -64,7 +70,8 @@ mod tests {
         let principal = PublisherId { name: "till".into(), authority: Fingerprint([7; 32]) };
         home.open_epoch(&principal);
         let ask = Ask { filter: "a/#".into(), ..Ask::default() };
-        let wanted = Subscription { principal: principal.clone(), name: "billing".into(), ask };
+        let keep = KeepPatch::default();
+        let wanted = Wanted { principal: principal.clone(), name: "billing".into(), ask, keep };
         home.put_subscription(wanted).unwrap();
         let effects = home.drain_effects();
         let records = effects.iter().filter_map(|effect| match effect {
