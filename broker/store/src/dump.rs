@@ -48,6 +48,14 @@ pub enum Dumped<'a> {
         /// Mailboxes and sequences.
         entries: &'a [(MailboxId, MailboxSequence)],
     },
+    /// An event written again, out of a segment that is to be taken back, for the entries that it still
+    /// has.
+    Moved {
+        /// What was given to be stored.
+        body: &'a [u8],
+        /// Mailboxes and sequences.
+        entries: &'a [(MailboxId, MailboxSequence)],
+    },
     /// An event whose destinations stood in batches that are all damaged.
     Unresolved {
         /// What was given to be stored.
@@ -300,6 +308,7 @@ fn shown<'a>(record: &Record<'a>, scratch: &'a Scratch) -> Dumped<'a> {
             first: scratch.live.first().map_or(0, |entry| entry.sequence.0),
             last: scratch.live.last().map_or(0, |entry| entry.sequence.0),
         },
+        Record::Moved { body } => Dumped::Moved { body, entries: &scratch.entries },
         Record::CheckpointPage => {
             let (mailbox, page) = scratch.page.clone().unwrap_or((MailboxId(0), Page::default()));
             let (count, first, last) = (u64::from(page.live), page.first, page.last);

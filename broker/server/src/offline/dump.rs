@@ -62,7 +62,9 @@ pub fn dump(
         let told = match record {
             Record::Damage { .. } => Some(Dumped::Damage(names.line(position, record))),
             _ if !concerns(record) => None,
-            Record::Event { body, .. } | Record::Unresolved { body } if wanted.events => {
+            Record::Event { body, .. } | Record::Moved { body, .. } | Record::Unresolved { body }
+                if wanted.events =>
+            {
                 Some(event(body).unwrap_or_else(|| Dumped::Record(names.line(position, record))))
             }
             _ if wanted.events => None,
@@ -83,7 +85,9 @@ fn event(body: &[u8]) -> Option<Dumped> {
 fn concerns(record: &Record<'_>, only: &[u64]) -> bool {
     let is_wanted = |mailbox: &MailboxId| only.contains(&mailbox.0);
     match record {
-        Record::Event { entries, .. } => entries.iter().any(|(mailbox, _)| is_wanted(mailbox)),
+        Record::Event { entries, .. } | Record::Moved { entries, .. } => {
+            entries.iter().any(|(mailbox, _)| is_wanted(mailbox))
+        }
         Record::Acked { mailbox, .. }
         | Record::CheckpointMailbox { mailbox, .. }
         | Record::CheckpointEntries { mailbox, .. }
@@ -152,7 +156,7 @@ impl Names {
                 let checkpoint = if *is_checkpoint { ", part of a checkpoint" } else { "" };
                 set("text", format!("batch {number}{checkpoint}").into());
             }
-            Record::Event { body, entries } => {
+            Record::Event { body, entries } | Record::Moved { body, entries } => {
                 set("bytes", body.len().into());
                 set("entries", self.entries(entries).into());
                 set_event(&mut set, body);
@@ -224,6 +228,7 @@ fn kind(record: &Record<'_>) -> String {
         Record::Segment { .. } => "segment",
         Record::Batch { .. } => "batch",
         Record::Event { .. } => "event",
+        Record::Moved { .. } => "moved",
         Record::Unresolved { .. } => "event_without_destination",
         Record::Set => "set",
         Record::Acked { .. } => "acked",
