@@ -53,9 +53,12 @@ impl Census {
         self.written.get(&index).copied().unwrap_or(0).max(self.of(index).entries)
     }
 
-    /// Notes that the event of an entry was written, or seen for the first time.
-    pub(crate) fn note_written(&mut self, position: Position) {
-        *self.written.entry(position.segment(self.segment_bytes)).or_default() += 1;
+    /// Counts entries of one event that was written, or seen for the first time.
+    pub(crate) fn add_written(&mut self, position: Position, bytes: u32, entries: u64) {
+        let live = self.at(position);
+        live.entries += entries;
+        live.bytes += entries * u64::from(bytes);
+        *self.written.entry(position.segment(self.segment_bytes)).or_default() += entries;
     }
 
     /// Forgets a segment that has left the log.

@@ -145,20 +145,22 @@ impl Ledger {
     }
 
     fn add_event(&mut self, bytes: u32, entries: &[(MailboxId, MailboxSequence)], position: Position) {
+        let mut fit = 0;
         for &(id, sequence) in entries {
             let mailbox = self.known_or_new(id);
-            self.push(id, &mailbox, LiveEntry { sequence, position, bytes });
+            fit += u64::from(self.push(id, &mailbox, LiveEntry { sequence, position, bytes }));
         }
+        self.count(fit, entries.len() as u64, position, bytes);
     }
 
-    fn push(&mut self, id: MailboxId, mailbox: &Mutex<Mailbox>, entry: LiveEntry) {
+    /// Adds an entry, to be counted by [`Ledger::count`]; whether it fits.
+    fn push(&mut self, id: MailboxId, mailbox: &Mutex<Mailbox>, entry: LiveEntry) -> bool {
         let mut mailbox = locked(mailbox);
         let fits = mailbox.push(entry);
         if mailbox.hot() > self.mailbox_hot_max {
             self.grown.insert(id);
         }
-        drop(mailbox);
-        self.count(fits, &entry);
+        fits
     }
 
     /// Entries that are not there any more were acked meanwhile.
@@ -175,8 +177,7 @@ impl Ledger {
             let before = locked(&mailbox).set_position(sequence, position);
             if let Some(before) = before {
                 self.census.remove(&before);
-                self.census.add(&LiveEntry { position, ..before });
-                self.census.note_written(position);
+                self.census.add_written(position, before.bytes, 1);
             }
         }
         Ok(())
@@ -197,7 +198,8 @@ impl Ledger {
         let to = self.known_or_new(transfer.to);
         for entry in &moved {
             let sequence = MailboxSequence(transfer.to_first + (entry.sequence.0 - transfer.first));
-            self.push(transfer.to, &to, LiveEntry { sequence, ..*entry });
+            let fits = self.push(transfer.to, &to, LiveEntry { sequence, ..*entry });
+            self.count(u64::from(fits), 1, entry.position, entry.bytes);
         }
         locked(&to).raise_next(transfer.last_there().map_or(u64::MAX, |last| last.saturating_add(1)));
         Ok(moved.len() as u64)
@@ -224,7 +226,7 @@ impl Ledger {
             self.grown.insert(id);
         }
         drop(mailbox);
-        self.count(fits, &entry);
+        self.count(u64::from(fits), 1, entry.position, entry.bytes);
     }
 
     /// Adds a page of a checkpoint.
@@ -240,13 +242,12 @@ impl Ledger {
         }
     }
 
-    fn count(&mut self, fits: bool, entry: &LiveEntry) {
-        if fits {
-            self.hot += 1;
-            self.census.add(entry);
-            self.census.note_written(entry.position);
-        } else {
-            self.misfits += 1;
+    /// Counts the entries of one event: so many of them fit.
+    fn count(&mut self, fit: u64, of: u64, position: Position, bytes: u32) {
+        self.misfits += of - fit;
+        if fit > 0 {
+            self.hot += fit;
+            self.census.add_written(position, bytes, fit);
         }
     }
 
