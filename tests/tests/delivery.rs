@@ -187,6 +187,28 @@ async fn an_ack_that_comes_after_a_takeover_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ack_that_a_restart_cut_off_is_confirmed_though_the_client_has_no_room_for_redeliveries() {
+    let world = World::new();
+    let mut broker = world.broker("ewr").start();
+    let client = broker.client().await;
+    let mut orders = client.subscribe("t/#").durable("orders").credit(2, 1 << 20).await.unwrap();
+    publish_all(&client, "t/a", &numbered(5)).await;
+    let first = next(&mut orders).await;
+    // Its place is taken by the third, and the window is full again.
+    until("the third", || {
+        (Metrics::of(&broker).sum("fanal_events_delivered_total", &[]) == 3.0).then_some(())
+    })
+    .await;
+    broker.pause();
+    first.ack();
+    broker.process.kill();
+    broker.restart();
+    within("a confirmed ack", orders.flush_acks()).await.unwrap();
+    assert_eq!(payloads(&mut orders, 4).await, ["x1", "x2", "x3", "x4"]);
+    within("confirmed acks", orders.flush_acks()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publish_that_is_sent_again_is_answered_as_duplicate_and_stored_once() {
     let world = World::new();
     let mut broker = world.broker("ewr").start();

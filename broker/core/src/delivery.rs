@@ -15,12 +15,14 @@ pub struct Delivery {
     tail: u64,
     /// First sequence that was never started in this life of the broker.
     fresh: u64,
+    /// First sequence that did not exist when this life began: a former one may have started the rest.
+    born: u64,
 }
 
 impl Delivery {
     /// A mailbox whose next new entry will have sequence `tail`.
     pub fn new(tail: u64) -> Self {
-        Delivery { next: 1, tail, fresh: 1 }
+        Delivery { next: 1, tail, fresh: 1, born: tail }
     }
 
     /// New entries up to and without `tail` exist.
@@ -38,10 +40,15 @@ impl Delivery {
         self.next
     }
 
-    /// First sequence that no attachment in this life of the broker has come to: what lies below
-    /// may be acked.
+    /// First sequence that no attachment in this life of the broker has come to.
     pub fn started_below(&self) -> u64 {
         self.next.max(self.fresh)
+    }
+
+    /// What lies below may be acked: it was started in this life, or may have been in a former one,
+    /// whose last acks were cut off.
+    pub fn ackable_below(&self) -> u64 {
+        self.started_below().max(self.born)
     }
 
     /// First sequence that does not exist yet.
@@ -81,6 +88,18 @@ mod tests {
         assert_eq!((delivery.next(), delivery.started_below()), (1, 6));
         delivery.skip_to(8); // expired ones are come to as well
         assert_eq!(delivery.started_below(), 8);
+    }
+
+    #[test]
+    fn what_a_former_life_may_have_started_can_be_acked_before_it_is_redelivered() {
+        let mut delivery = Delivery::new(9);
+        assert_eq!((delivery.started_below(), delivery.ackable_below()), (1, 9));
+        delivery.on_enqueued(12);
+        assert_eq!(delivery.ackable_below(), 9, "nobody was sent what came since");
+        for sequence in 1..=10 {
+            delivery.on_started(sequence);
+        }
+        assert_eq!(delivery.ackable_below(), 11);
     }
 
     #[test]

@@ -281,6 +281,11 @@ impl Mailbox {
         self.lock().delivery.started_below()
     }
 
+    /// First sequence that may not be acked yet.
+    pub(crate) fn ackable_below(&self) -> u64 {
+        self.lock().delivery.ackable_below()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -234,8 +234,8 @@ async fn handle_ack(shared: &Arc<Shared>, session: &Arc<Session>, ack: Ack) -> R
     if !attached.mailbox.is_held_by(attached.generation) {
         return Ok(()); // taken over: the new holder gets what was not acked in time
     }
-    let started_below = attached.mailbox.started_below();
-    let ranges = merge(ack.ranges, started_below.saturating_sub(1));
+    let ackable_below = attached.mailbox.ackable_below();
+    let ranges = merge(ack.ranges, ackable_below.saturating_sub(1));
     if ranges.is_empty() {
         return Ok(());
     }

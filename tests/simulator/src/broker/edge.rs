@@ -438,11 +438,11 @@ impl Node {
         if mailbox.holder != Some(Holder { conn, channel: ack.channel }) {
             return; // taken over: the new holder gets what was not acked in time
         }
-        let started_below = mailbox.delivery.next();
+        let ackable_below = mailbox.delivery.ackable_below();
         let ranges: Vec<(u64, u64)> = ack
             .ranges
             .iter()
-            .map(|&(from, through)| (from, through.min(started_below.saturating_sub(1))))
+            .map(|&(from, through)| (from, through.min(ackable_below.saturating_sub(1))))
             .filter(|(from, through)| from <= through)
             .collect();
         if !ranges.is_empty() {
