@@ -18,10 +18,13 @@ use fanal_tests::wait::within;
 /// Payload of the event after which a mailbox is drained.
 const END: &str = "end";
 
-/// A broker with small segments whose data lies there, its CA in `ca` beside it.
+/// Small segments; a mailbox may fill the store.
+const CONFIG: &str = "[limits]\nsegment_bytes = 1048576\nbody_bytes_max = 65536\nmailbox_bytes = \"1 TiB\"\n";
+
+/// A broker whose data lies there, its CA in `ca` below it.
 fn small(world: &World, data: &Path) -> Spec {
     let config = world.path("small.toml");
-    std::fs::write(&config, "[limits]\nsegment_bytes = 1048576\nbody_bytes_max = 65536\n").unwrap();
+    std::fs::write(&config, CONFIG).unwrap();
     world.broker("ewr").config(config).data(data.to_owned()).ca(data.join("ca"))
 }
 
