@@ -43,6 +43,8 @@ mod open;
 mod options;
 mod page;
 mod pager;
+#[cfg(any(test, feature = "simulation"))]
+pub mod probe;
 mod quarantine;
 mod reader;
 mod record;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::format::{BATCH_HEADER, Salt, read_batch};
+use crate::page::{ENTRIES_MAX, read_page_body};
 use crate::record::{Records, Scratch};
 use crate::simulated::{Loss, SimulatedDisk};
+use crate::varint::put;
 use crate::{MailboxId, MailboxSequence, OpenError, Position, ReadError, Store, StoreId};
 
 use super::basic::small;
@@ -266,4 +268,20 @@ proptest! {
             prop_assert_eq!(readable(&store).len(), 12);
         }
     }
+}
+
+/// Found by fuzzing: steps that are equal take no bytes, so that 12 bytes could ask for any number.
+#[test]
+fn a_page_of_a_few_bytes_holds_a_bounded_number_of_entries() {
+    let mut entries = Vec::new();
+    let body = |count: u64| {
+        let mut body = vec![1];
+        put(&mut body, count);
+        put(&mut body, count << 1 | 1);
+        body.extend_from_slice(&[1, 2, 3]);
+        body
+    };
+    assert_eq!(read_page_body(&body(ENTRIES_MAX), &mut entries), Ok(BOX));
+    assert_eq!(entries.len() as u64, ENTRIES_MAX);
+    assert!(read_page_body(&body(ENTRIES_MAX + 1), &mut entries).is_err());
 }
