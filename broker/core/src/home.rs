@@ -7,7 +7,7 @@
 //!    the state to be rebuilt; [`Home::recover`] of those records gives an equal home.
 //! 3. Mailbox ids and epoch counters are never used twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fanal_protocol::control::InterestEntry;
 use fanal_protocol::{Epoch, Fingerprint, PublisherId, StoreId};
@@ -22,8 +22,10 @@ use crate::record::{
     Received, Record, SubscriptionPut, SubscriptionRemoved, TimeMark,
 };
 
+mod idle;
 mod letters;
 
+pub use idle::{EPOCH_IDLE_DAYS, EPOCHS_PER_PRINCIPAL_MAX};
 pub use letters::{Burial, Destination, Letters, RANGES_MAX, Requeued, Selection};
 
 /// Names a mailbox; never reused in one store.
@@ -186,6 +188,12 @@ pub enum HomeRefusal {
         /// The name asked for.
         name: String,
     },
+    /// The principal holds as many epochs as it may, all with a connected channel.
+    #[error("{limit} publish channels of this principal are open, and no more may be: close some")]
+    TooManyEpochs {
+        /// Most that it may hold.
+        limit: usize,
+    },
     /// The epoch to resume is not known here, or not this principal's.
     #[error(
         "publish epoch {epoch} is not known at this home: what was outstanding is unknown, open a new epoch"
@@ -251,6 +259,8 @@ pub struct Home {
     epoch_next: u64,
     mailbox_next: u64,
     publishers: BTreeMap<u64, Publisher>,
+    /// The counters of `publishers` by whose they are.
+    epochs_of: BTreeMap<Principal, BTreeSet<u64>>,
     tails: BTreeMap<MailboxId, u64>,
     subscriptions: BTreeMap<MailboxId, Subscription>,
     by_name: BTreeMap<(Principal, String), MailboxId>,
@@ -274,6 +284,7 @@ impl Home {
             epoch_next: 1,
             mailbox_next: 1,
             publishers: BTreeMap::new(),
+            epochs_of: BTreeMap::new(),
             tails: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             by_name: BTreeMap::new(),
@@ -329,8 +340,8 @@ impl Home {
             }
             Record::PublisherPut(put) => {
                 let id = PublisherId { name: put.name, authority: put.authority };
-                let publisher = Publisher { id, next: put.next, floor: put.floor, skips: put.skips };
-                self.publishers.insert(put.counter, publisher);
+                let (next, floor, skips, used_day) = (put.next, put.floor, put.skips, put.used_day);
+                self.set_publisher(put.counter, Some(Publisher { id, next, floor, skips, used_day }));
                 self.epoch_next = self.epoch_next.max(put.counter + 1);
             }
             Record::Accepted(Accepted { counter, next }) => {
@@ -338,7 +349,7 @@ impl Home {
                     publisher.next = next;
                 }
             }
-            Record::PublisherRemoved(PublisherRemoved { counter }) => drop(self.publishers.remove(&counter)),
+            Record::PublisherRemoved(PublisherRemoved { counter }) => self.set_publisher(counter, None),
             Record::SubscriptionPut(put) => self.apply_subscription(put),
             Record::SubscriptionRemoved(SubscriptionRemoved { mailbox }) => {
                 self.take_subscription(MailboxId(mailbox));
@@ -464,9 +475,9 @@ impl Home {
         self.remember(UndoKey::Counters);
         self.remember(UndoKey::Publisher(counter));
         self.epoch_next += 1;
-        let state = Publisher::new(publisher.clone());
+        let state = Publisher { used_day: self.today(), ..Publisher::new(publisher.clone()) };
         self.effects.push(Effect::State(put_publisher(counter, &state)));
-        self.publishers.insert(counter, state);
+        self.set_publisher(counter, Some(state));
         Epoch { store: self.store, recovery_epoch: self.recovery_epoch, counter }
     }
 
@@ -485,10 +496,33 @@ impl Home {
     /// Forgets an epoch: nothing of it is outstanding.
     pub fn close_epoch(&mut self, epoch: Epoch) {
         if self.is_own(epoch) && self.publishers.contains_key(&epoch.counter) {
-            self.remember(UndoKey::Publisher(epoch.counter));
-            self.publishers.remove(&epoch.counter);
-            let record = Record::from(PublisherRemoved { counter: epoch.counter });
-            self.effects.push(Effect::State(record.encode()));
+            self.close_counter(epoch.counter);
+        }
+    }
+
+    fn close_counter(&mut self, counter: u64) {
+        self.remember(UndoKey::Publisher(counter));
+        self.set_publisher(counter, None);
+        self.effects.push(Effect::State(Record::from(PublisherRemoved { counter }).encode()));
+    }
+
+    fn set_publisher(&mut self, counter: u64, state: Option<Publisher>) {
+        if let Some(state) = &state {
+            self.epochs_of.entry(state.id.clone()).or_default().insert(counter);
+        }
+        let before = match state {
+            Some(state) => self.publishers.insert(counter, state),
+            None => self.publishers.remove(&counter),
+        };
+        // A counter is one principal's for good.
+        if let Some(before) = before
+            && !self.publishers.contains_key(&counter)
+            && let Some(held) = self.epochs_of.get_mut(&before.id)
+        {
+            held.remove(&counter);
+            if held.is_empty() {
+                self.epochs_of.remove(&before.id);
+            }
         }
     }
 
@@ -502,7 +536,11 @@ impl Home {
             return Verdict::UnknownEpoch;
         }
         self.remember(UndoKey::Publisher(epoch.counter));
-        self.publishers.get_mut(&epoch.counter).map_or(Verdict::UnknownEpoch, |state| state.accept(sequence))
+        let today = self.today();
+        self.publishers.get_mut(&epoch.counter).map_or(Verdict::UnknownEpoch, |state| {
+            state.used_day = today;
+            state.accept(sequence)
+        })
     }
 
     /// What [`Home::publish`] would say; nothing is changed.
@@ -756,7 +794,7 @@ impl Home {
                 (self.epoch_next, self.mailbox_next) = (epoch, mailbox);
             }
             (UndoKey::Publisher(counter), UndoValue::Publisher(before)) => {
-                put_back(&mut self.publishers, counter, before);
+                self.set_publisher(counter, before);
             }
             (UndoKey::Tail(id), UndoValue::Tail(before)) => put_back(&mut self.tails, id, before),
             (UndoKey::Subscription(id), UndoValue::Subscription(before)) => {
@@ -822,13 +860,14 @@ fn put_back<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, before: Option<V>) {
 }
 
 fn put_publisher(counter: u64, state: &Publisher) -> Vec<u8> {
-    let Publisher { id, next, floor, skips } = state.clone();
-    let record = PublisherPut { counter, name: id.name, authority: id.authority, next, floor, skips };
+    let Publisher { id, next, floor, skips, used_day } = state.clone();
+    let record =
+        PublisherPut { counter, name: id.name, authority: id.authority, next, floor, skips, used_day };
     Record::from(record).encode()
 }
 
 fn changed_publisher(counter: u64, before: &Publisher, now: &Publisher) -> Vec<u8> {
-    if (before.floor, &before.skips) == (now.floor, &now.skips) {
+    if (before.floor, &before.skips, before.used_day) == (now.floor, &now.skips, now.used_day) {
         return Record::from(Accepted { counter, next: now.next }).encode();
     }
     put_publisher(counter, now)

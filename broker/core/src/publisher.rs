@@ -37,11 +37,13 @@ pub(crate) struct Publisher {
     pub(crate) next: u64,
     pub(crate) floor: u64,
     pub(crate) skips: Vec<(u64, u64)>,
+    /// The day of the last use that is written down; 0: not known.
+    pub(crate) used_day: u64,
 }
 
 impl Publisher {
     pub(crate) fn new(id: PublisherId) -> Self {
-        Publisher { id, next: 1, floor: 1, skips: Vec::new() }
+        Publisher { id, next: 1, floor: 1, skips: Vec::new(), used_day: 0 }
     }
 
     /// Judges a sequence; `Accept` moves on to the next. O(log skips).

@@ -63,6 +63,8 @@ records! {
         5 floor: u64,
         /// Skipped ranges.
         6 skips: Vec<(u64, u64)>,
+        /// Day of its last use, since the Unix epoch; 0: written by an older version.
+        7 used_day: u64,
     }
     /// Everything below `next` that was not skipped is accepted.
     3 Accepted {

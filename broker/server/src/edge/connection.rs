@@ -189,13 +189,19 @@ async fn open_publish(shared: &Arc<Shared>, session: &Arc<Session>, open: OpenPu
         return;
     }
     let principal = session.info.principal.clone();
-    let command = Command::OpenPublish { principal: principal.clone(), resume: open.resume };
+    let hold = Arc::new(());
+    let command = Command::OpenPublish {
+        principal: principal.clone(),
+        resume: open.resume,
+        hold: Arc::downgrade(&hold),
+    };
     match shared.log.command(command).await {
         Ok(Output::Epoch { epoch, next }) => {
             let channel = PublishChannel {
                 channel: open.channel,
                 origin: Arc::new(Origin { publisher: principal, epoch }),
                 outbox: Arc::clone(&session.outbox),
+                _hold: hold,
             };
             session.open(open.channel, Channel::Publish(Arc::new(channel)));
             session.outbox.push(PublishOpened { channel: open.channel, epoch, next });

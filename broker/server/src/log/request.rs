@@ -1,6 +1,6 @@
 //! What can be asked of the log writer, and what it answers after the flush.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use fanal_core::home::{HomeRefusal, Principal, Wanted};
@@ -21,6 +21,8 @@ pub(crate) struct PublishChannel {
     pub(crate) channel: u32,
     pub(crate) origin: Arc<Origin>,
     pub(crate) outbox: Arc<Outbox>,
+    /// While it lives the epoch is in use.
+    pub(crate) _hold: Arc<()>,
 }
 
 /// One step of a publish channel, in the channel's order.
@@ -69,14 +71,34 @@ pub(crate) enum DoneReason {
 /// A control operation on the durable state.
 #[derive(Debug)]
 pub(crate) enum Command {
-    OpenPublish { principal: Principal, resume: Option<Epoch> },
-    ClosePublish { epoch: Epoch },
+    /// `hold` lives as long as the channel does.
+    OpenPublish {
+        principal: Principal,
+        resume: Option<Epoch>,
+        hold: Weak<()>,
+    },
+    ClosePublish {
+        epoch: Epoch,
+    },
     PutSubscription(Wanted),
     UpdateSubscription(Wanted),
-    RemoveSubscription { principal: Principal, name: String },
-    EnsurePeer { name: String, authority: Fingerprint },
-    ChangeInterest { peer: MailboxId, add: Vec<InterestEntry>, remove: Vec<InterestEntry> },
-    ReceivedThrough { peer: Principal, incarnation: Incarnation },
+    RemoveSubscription {
+        principal: Principal,
+        name: String,
+    },
+    EnsurePeer {
+        name: String,
+        authority: Fingerprint,
+    },
+    ChangeInterest {
+        peer: MailboxId,
+        add: Vec<InterestEntry>,
+        remove: Vec<InterestEntry>,
+    },
+    ReceivedThrough {
+        peer: Principal,
+        incarnation: Incarnation,
+    },
 }
 
 /// What a command gave, told after its flush.
@@ -108,6 +130,7 @@ impl LogError {
             }
             LogError::Refused(HomeRefusal::NoSubscription { .. }) => (Code::NotFound, "no_subscription"),
             LogError::Refused(HomeRefusal::UnknownEpoch { .. }) => (Code::Gone, "unknown_epoch"),
+            LogError::Refused(HomeRefusal::TooManyEpochs { .. }) => (Code::Quota, "too_many_epochs"),
             LogError::Full(_) => (Code::StoreFull, "store_full"),
             LogError::Stopped(_) => (Code::Unavailable, "stopped"),
         }

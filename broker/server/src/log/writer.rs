@@ -8,9 +8,10 @@
 //!    operations go on, so that the store can drain. When the store has stopped, everything is
 //!    refused for good.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use fanal_core::age::AgeClock;
@@ -86,6 +87,10 @@ pub(crate) struct LogWriter {
     limits: LimitKeeper,
     batch_bytes_max: usize,
     head: Vec<u8>,
+    /// Channels by the counters of their epochs, as long as they are connected.
+    channels: BTreeMap<u64, Weak<()>>,
+    /// When idle epochs were looked for, by [`Home::time`].
+    idle_looked: Option<u64>,
 }
 
 /// What a [`LogWriter`] is made of.
@@ -132,6 +137,8 @@ impl LogWriter {
             limits,
             batch_bytes_max,
             head,
+            channels: BTreeMap::new(),
+            idle_looked: None,
         };
         writer.limits.look_at_all(&writer.home);
         // Whoever reads the metrics first sees the store as it is.
@@ -163,6 +170,21 @@ impl LogWriter {
     fn look_around(&mut self) {
         self.limits.measure(&self.home, self.store.stats().bytes_on_disk);
         self.limits.look_for_old(&mut self.home, self.clock.now());
+        self.forget_idle();
+    }
+
+    /// Each time that the time was written down, which is once an hour.
+    fn forget_idle(&mut self) {
+        if self.home.time() == self.idle_looked {
+            return;
+        }
+        self.idle_looked = self.home.time();
+        self.channels.retain(|_, hold| hold.strong_count() > 0);
+        let channels = &self.channels;
+        let forgotten = self.home.forget_idle(|counter| is_connected(channels, counter));
+        if forgotten > 0 {
+            tracing::info!(forgotten, "publish epochs that nobody has used for a week are forgotten");
+        }
     }
 
     fn process(&mut self, requests: Vec<LogRequest>) {
@@ -454,11 +476,16 @@ impl LogWriter {
     fn command(&mut self, command: &Command) -> Result<Output, LogError> {
         let home = &mut self.home;
         Ok(match command {
-            Command::OpenPublish { principal, resume: None } => {
-                Output::Epoch { epoch: home.open_epoch(principal), next: 1 }
+            Command::OpenPublish { principal, resume: None, hold } => {
+                home.make_room_for_epoch(principal, |counter| is_connected(&self.channels, counter))?;
+                let epoch = home.open_epoch(principal);
+                self.channels.insert(epoch.counter, hold.clone());
+                Output::Epoch { epoch, next: 1 }
             }
-            Command::OpenPublish { principal, resume: Some(epoch) } => {
-                Output::Epoch { epoch: *epoch, next: home.resume_epoch(principal, *epoch)? }
+            Command::OpenPublish { principal, resume: Some(epoch), hold } => {
+                let next = home.resume_epoch(principal, *epoch)?;
+                self.channels.insert(epoch.counter, hold.clone());
+                Output::Epoch { epoch: *epoch, next }
             }
             Command::ClosePublish { epoch } => {
                 home.close_epoch(*epoch);
@@ -621,6 +648,11 @@ enum ReceivePlan {
     Entries(Entries),
     Duplicate,
     Nothing,
+}
+
+/// Whether a connection has a channel with the epoch of this counter.
+fn is_connected(channels: &BTreeMap<u64, Weak<()>>, counter: u64) -> bool {
+    channels.get(&counter).is_some_and(|hold| hold.strong_count() > 0)
 }
 
 fn store_id(id: MailboxId) -> fanal_store::MailboxId {

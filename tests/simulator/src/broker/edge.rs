@@ -230,6 +230,7 @@ impl Node {
                     ) => Code::Conflict,
                     LogError::Refused(HomeRefusal::NoSubscription { .. }) => Code::NotFound,
                     LogError::Refused(HomeRefusal::UnknownEpoch { .. }) => Code::Gone,
+                    LogError::Refused(HomeRefusal::TooManyEpochs { .. }) => Code::Quota,
                     LogError::Full => Code::StoreFull,
                     LogError::Stopped => Code::Unavailable,
                 };

@@ -1,7 +1,7 @@
 //! What one batch does to the ledger, on a simulated disk.
 
 use fanal_protocol::stream::Origin;
-use fanal_protocol::{Class, Fingerprint, PublisherId, StoreId};
+use fanal_protocol::{Class, Epoch, Fingerprint, PublisherId, StoreId};
 use fanal_store::simulated::{Faults, SimulatedDisk};
 use fanal_store::{Options, Reader};
 use tokio::sync::oneshot;
@@ -52,6 +52,7 @@ impl Scene {
             channel: 1,
             origin: Arc::new(Origin { publisher: principal(), epoch }),
             outbox: Arc::default(),
+            _hold: Arc::default(),
         };
         let (metrics, reader) = (Arc::new(Metrics::new("1")), store.reader());
         let writer = LogWriter::new(WriterParts {
@@ -248,4 +249,51 @@ fn a_store_that_stops_shows_it_and_refuses() {
     assert_eq!(scene.value("fanal_publish_refused_total{code=\"503\"}"), 1);
     assert_eq!(scene.value("fanal_events_published_total{class=\"at_least_once\"}"), 0);
     assert_eq!(scene.ledger(), (0, 0));
+}
+
+/// Opens a publish channel, or resumes it; what the answer is.
+fn open_channel(scene: &mut Scene, resume: Option<Epoch>, hold: &Arc<()>) -> Result<Epoch, Code> {
+    let hold = Arc::downgrade(hold);
+    let (request, mut answer) = command(Command::OpenPublish { principal: principal(), resume, hold });
+    scene.writer.process(vec![request]);
+    match answer.try_recv().unwrap() {
+        Ok(Output::Epoch { epoch, .. }) => Ok(epoch),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.code().0),
+    }
+}
+
+/// Lets days pass, hour by hour, as the writer's ticks do.
+fn pass_days(scene: &mut Scene, days: u64) {
+    const HOUR_MS: u64 = 3_600_000;
+    let begin = scene.writer.home.time().unwrap_or(scene.writer.clock.now());
+    for hour in 1..=24 * days {
+        scene.writer.home.note_time(begin + hour * HOUR_MS);
+        scene.writer.forget_idle();
+        scene.writer.process(Vec::new());
+    }
+}
+
+#[test]
+fn an_epoch_without_a_channel_is_gone_after_a_week_and_stays_gone() {
+    let mut scene = Scene::new();
+    let [connected, lost] = [Arc::new(()), Arc::new(())];
+    let kept = open_channel(&mut scene, None, &connected).unwrap();
+    let idle = open_channel(&mut scene, None, &lost).unwrap();
+    drop(lost);
+    pass_days(&mut scene, 6);
+    let hold = Arc::new(());
+    assert_eq!(open_channel(&mut scene, Some(idle), &hold), Ok(idle), "within the week");
+    drop(hold);
+    pass_days(&mut scene, 9);
+    assert_eq!(open_channel(&mut scene, Some(idle), &connected), Err(Code::Gone));
+    assert_eq!(open_channel(&mut scene, Some(kept), &connected), Ok(kept), "its channel was there");
+    let disk = scene.disk.clone();
+    drop(scene);
+    let mut scene = Scene::on(disk, config::Limits::default());
+    assert_eq!(open_channel(&mut scene, Some(idle), &connected), Err(Code::Gone), "after a restart, too");
+    assert_eq!(open_channel(&mut scene, Some(kept), &connected), Ok(kept));
+    drop(connected);
+    pass_days(&mut scene, 9);
+    assert_eq!(open_channel(&mut scene, Some(kept), &Arc::default()), Err(Code::Gone));
 }
