@@ -7,7 +7,9 @@
 //! 3. [`command`] is the one definition, with the notes and examples of [`crate::manual`].
 
 mod bench;
+mod dead_letters;
 mod filter;
+mod limits;
 mod store;
 
 use std::path::PathBuf;
@@ -20,7 +22,9 @@ use crate::attribute::Attribute;
 use crate::manual;
 
 pub(crate) use bench::{Bench, Class};
+pub(crate) use dead_letters::{DeadLettersAction, Which};
 pub(crate) use filter::{FilterAction, FilterTest};
+pub(crate) use limits::{MailboxLimits, NewLimits, WhenFull};
 pub(crate) use store::{StoreAction, StoreDump, StoreRepair};
 
 /// A federated publish/subscribe broker: my client – my broker – your broker – your client.
@@ -136,6 +140,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: StoreAction,
     },
+    /// Events that left their queue unread: list, show, put back, drop
+    DeadLetters {
+        #[command(subcommand)]
+        action: Option<DeadLettersAction>,
+    },
     /// Check a configuration and explain where each value comes from
     CheckConfig(CheckConfig),
     /// Measure throughput and latency, and check that nothing is lost
@@ -172,6 +181,7 @@ impl Command {
             Command::Subscriptions { .. } => "subscriptions",
             Command::Mailboxes => "mailboxes",
             Command::Store { .. } => "store",
+            Command::DeadLetters { .. } => "dead-letters",
             Command::CheckConfig(_) => "check-config",
             Command::Bench(_) => "bench",
             Command::Completions { .. } => "completions",
@@ -321,6 +331,9 @@ pub(crate) struct Subscribe {
     #[arg(long, value_name = "NAME")]
     pub(crate) durable: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) limits: MailboxLimits,
+
     /// End after this many deliveries
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
@@ -352,21 +365,24 @@ fn at_least_one(text: &str) -> Result<u64, String> {
 pub(crate) enum SubscriptionsAction {
     /// List them (as without an action)
     List,
-    /// Give a durable subscription of yours another filter; what is queued stays
+    /// Give a durable subscription of yours another filter or other limits; what is queued stays
     Update {
         /// Its name
         name: String,
-        /// Topic filter
-        filter: String,
+        /// Topic filter; without one, and with limits, the filter stays
+        #[arg(required_unless_present_any = ["max_bytes", "max_events", "max_age", "when_full"])]
+        filter: Option<String>,
         /// Only events for which this is true
-        #[arg(long = "where", value_name = "EXPR")]
+        #[arg(long = "where", value_name = "EXPR", requires = "filter")]
         predicate: Option<String>,
         /// --where is CloudEvents SQL to the letter, with its casts
         #[arg(long, requires = "predicate")]
         strict: bool,
         /// Leave out topics that match this; may be given several times
-        #[arg(long, value_name = "FILTER")]
+        #[arg(long, value_name = "FILTER", requires = "filter")]
         except: Vec<String>,
+        #[command(flatten)]
+        limits: NewLimits,
     },
     /// Remove a durable subscription of yours and everything queued for it
     Remove {

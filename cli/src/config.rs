@@ -23,6 +23,7 @@ use file::File;
 use keys::{KEYS, Key};
 
 pub(crate) use keys::{default_file, described, documented_variables};
+pub(crate) use values::size;
 
 /// A configuration and where each value of it came from.
 #[derive(Debug)]

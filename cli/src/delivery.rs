@@ -11,7 +11,7 @@ use std::str;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fanal_broker::offline::EventLine;
-use fanal_client::{Delivery, Gap, GapCount};
+use fanal_client::{DeadLetter, Delivery, Gap, GapCount};
 use fanal_matching::json::is_json;
 use fanal_protocol::{AttributeValue, BodyView};
 use serde::Serialize;
@@ -52,14 +52,68 @@ pub(crate) fn write_stored(out: &mut Out, form: Output, line: &EventLine) -> Out
         sequence: event.sequence,
         view,
         redelivered: false,
+        dead: None,
     };
     match form {
         Output::Json => out.json(&shown),
         Output::Text => out.line(format_args!("{}", text(&shown))),
         Output::Payload => {
             out.bytes(shown.view.payload)?;
+            Ok(())
+        }
+    }
+}
+
+/// Prints a dead letter as the delivery that it might have been.
+pub(crate) fn write_dead(out: &mut Out, form: Output, letter: &DeadLetter) -> Outcome {
+    let event = match &letter.event {
+        Ok(event) => event,
+        Err(problem) => {
+            note(format_args!("dead letter {} cannot be read: {}", letter.number, clean(problem)));
+            return Ok(());
+        }
+    };
+    let view = event.view();
+    let payload = view.payload;
+    let shown = Shown {
+        id: event.id().into(),
+        topic: &event.topic,
+        publisher: event.publisher.to_string(),
+        sequence: event.sequence,
+        view,
+        redelivered: letter.attempts > 0,
+        dead: Some(Dead(letter)),
+    };
+    match form {
+        Output::Json => out.json(&shown),
+        Output::Text => {
+            let (destination, reason) = (&letter.destination, clean(&letter.reason));
+            let whom = format!("{} {}", destination.kind, clean(&destination.name));
+            out.line(format_args!("{}  {}  ({whom}: {reason})", letter.number, text(&shown)))
+        }
+        Output::Payload => {
+            out.bytes(payload)?;
             out.bytes(b"\n")
         }
+    }
+}
+
+/// What is known of a dead letter beside its event.
+struct Dead<'a>(&'a DeadLetter);
+
+impl Serialize for Dead<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let letter = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("number", &letter.number)?;
+        map.serialize_entry("kind", &letter.destination.kind)?;
+        map.serialize_entry("name", &letter.destination.name)?;
+        map.serialize_entry("principal", &letter.destination.principal)?;
+        map.serialize_entry("reason", &letter.reason)?;
+        map.serialize_entry("attempts", &letter.attempts)?;
+        map.serialize_entry("since", &letter.since)?;
+        map.serialize_entry("until", &letter.until)?;
+        map.end()
     }
 }
 
@@ -71,6 +125,7 @@ struct Shown<'a> {
     sequence: u64,
     view: BodyView<'a>,
     redelivered: bool,
+    dead: Option<Dead<'a>>,
 }
 
 fn line(delivery: &Delivery) -> Shown<'_> {
@@ -81,6 +136,7 @@ fn line(delivery: &Delivery) -> Shown<'_> {
         sequence: delivery.sequence(),
         view: delivery.view(),
         redelivered: delivery.redelivered(),
+        dead: None,
     }
 }
 
@@ -102,6 +158,9 @@ impl Serialize for Shown<'_> {
             Data::Bytes(bytes) => map.serialize_entry("data_base64", &STANDARD.encode(bytes))?,
         }
         map.serialize_entry("redelivered", &self.redelivered)?;
+        if let Some(dead) = &self.dead {
+            map.serialize_entry("dead_letter", dead)?;
+        }
         map.end()
     }
 }
@@ -242,6 +301,7 @@ mod tests {
             sequence: 7,
             view: body.view(),
             redelivered: false,
+            dead: None,
         }
     }
 

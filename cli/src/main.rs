@@ -8,6 +8,7 @@ mod args;
 mod attribute;
 mod bench;
 mod config;
+mod dead_letters;
 mod delivery;
 mod demo;
 mod duration;
@@ -98,6 +99,7 @@ async fn dispatch(command: Command, global: &Global, stop: &Stop) -> Outcome {
         | Command::Sessions
         | Command::Subscriptions { action: None }
         | Command::Mailboxes => stop.guard(pages::run(name, global)).await,
+        Command::DeadLetters { action } => stop.guard(dead_letters::run(action, global)).await,
         Command::Bench(args) => bench::run(&args, global, stop).await,
         // Needs no runtime: `main` has done it.
         Command::CheckConfig(_) | Command::Completions { .. } | Command::Man { .. } => Ok(()),

@@ -40,7 +40,7 @@ pub(crate) struct Chapter {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Brokers", &["serve", "check-config", "demo"]),
     ("Events", &["publish", "subscribe", "filter", "bench"]),
-    ("A broker from inside", &["status", "peers", "sessions", "subscriptions", "mailboxes"]),
+    ("A broker from inside", &["status", "peers", "sessions", "subscriptions", "mailboxes", "dead-letters"]),
     ("A broker that does not run", &["store"]),
     ("Help", &["help", "man", "completions"]),
 ];

@@ -6,9 +6,12 @@
 //! 2. The table shows known columns in a fixed order; a field that is missing is `-`, one that
 //!    this version does not know is left to `--json`.
 
+use std::time::Duration;
+
+use fanal_client::MailboxLimits;
 use serde_json::Value;
 
-use crate::args::{Global, SubscriptionsAction};
+use crate::args::{Global, NewLimits, SubscriptionsAction};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Out, Table, clean, grouped};
 use crate::session;
@@ -54,6 +57,23 @@ const MAILBOXES: &[Column] = &[
     ("ATTACHED", "attached"),
     ("QUEUED", "queued_events"),
     ("BYTES", "queued_bytes"),
+    ("MAX BYTES", "max_bytes"),
+    ("MAX EVENTS", "max_events"),
+    ("MAX AGE", "max_age_ms"),
+    ("WHEN FULL", "when_full"),
+    ("DEAD LETTERS", "dead_lettered"),
+    ("DROPPED", "dropped"),
+];
+const DEAD_LETTERS: &[Column] = &[
+    ("KIND", "kind"),
+    ("NAME", "name"),
+    ("CLIENT", "principal"),
+    ("REASON", "reason"),
+    ("EVENTS", "events"),
+    ("NUMBERS FROM", "first_number"),
+    ("TO", "last_number"),
+    ("FIRST CAME", "since"),
+    ("LAST CAME", "until"),
 ];
 const STATUS: &[Column] = &[
     ("name", "name"),
@@ -105,9 +125,10 @@ fn shown(page: &str, answer: &Value) -> Shown {
         "sessions" => (SESSIONS, "no sessions"),
         "subscriptions" => (SUBSCRIPTIONS, "no subscriptions"),
         "mailboxes" => (MAILBOXES, "no mailboxes"),
+        "dead-letters" => (DEAD_LETTERS, "no dead letters"),
         _ => return Shown::Lines(status(answer)),
     };
-    let rows = answer[page].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows = answer[page.replace('-', "_")].as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
         return Shown::Lines(vec![what.to_owned()]);
     }
@@ -132,7 +153,15 @@ pub(crate) fn cell(row: &Value, field: &str) -> String {
             age(number.as_u64().unwrap_or_default())
         }
         // Names of things, not amounts.
-        ("id", Value::Number(number)) => number.to_string(),
+        ("id" | "first_number" | "last_number", Value::Number(number)) => number.to_string(),
+        ("max_age_ms", Value::Number(number)) => {
+            crate::duration::show(Duration::from_millis(number.as_u64().unwrap_or_default()))
+        }
+        // By reason.
+        ("dead_lettered" | "dropped", Value::Object(counts)) => {
+            grouped(counts.values().filter_map(Value::as_u64).sum())
+        }
+        ("when_full", Value::String(text)) => text.replace('_', "-"),
         (_, Value::Number(number)) => number.as_u64().map_or_else(|| number.to_string(), grouped),
         (_, Value::Bool(flag)) => if *flag { "yes" } else { "no" }.to_owned(),
         ("principal", Value::String(text)) => short(text),
@@ -164,6 +193,20 @@ fn age(seconds: u64) -> String {
     }
 }
 
+fn new_limits(given: &NewLimits) -> MailboxLimits {
+    let mut limits = MailboxLimits::new();
+    if let Some(bytes) = given.max_bytes {
+        limits = limits.bytes(bytes);
+    }
+    if let Some(events) = given.max_events {
+        limits = limits.events(events);
+    }
+    if let Some(age) = given.max_age {
+        limits = limits.age(Duration::from_millis(age));
+    }
+    given.when_full.map_or(limits, |when_full| limits.when_full(when_full.into()))
+}
+
 /// `fanal subscriptions list`, `remove` and `update`.
 pub(crate) async fn act(action: SubscriptionsAction, global: &Global) -> Outcome {
     if let SubscriptionsAction::List = action {
@@ -173,14 +216,21 @@ pub(crate) async fn act(action: SubscriptionsAction, global: &Global) -> Outcome
     let (verb, name, done) = match &action {
         SubscriptionsAction::List => return Ok(()),
         SubscriptionsAction::Remove { name } => ("removed", name, client.remove_subscription(name).await),
-        SubscriptionsAction::Update { name, filter, predicate, strict, except } => {
+        SubscriptionsAction::Update { name, filter, predicate, strict, except, limits } => {
             let except: Vec<&str> = except.iter().map(String::as_str).collect();
-            let done = match predicate.as_deref() {
-                Some(predicate) if *strict => {
+            let mut done = match (filter, predicate.as_deref()) {
+                (None, _) => Ok(()),
+                (Some(filter), Some(predicate)) if *strict => {
                     client.update_subscription_strict(name, filter, predicate, &except).await
                 }
-                predicate => client.update_subscription(name, filter, predicate, &except).await,
+                (Some(filter), predicate) => {
+                    client.update_subscription(name, filter, predicate, &except).await
+                }
             };
+            let limits = new_limits(limits);
+            if done.is_ok() && !limits.is_empty() {
+                done = client.update_limits(name, limits).await;
+            }
             ("updated", name, done)
         }
     };
@@ -211,16 +261,18 @@ mod tests {
     fn lists_become_tables() {
         let row = json!({
             "id": 1204, "kind": "durable", "name": "late", "attached": false, "queued_events": 1204,
-            "queued_bytes": 7, "principal": "p@0123456789abcdef", "unknown": [1],
+            "queued_bytes": 7, "principal": "p@0123456789abcdef", "unknown": [1], "max_bytes": null,
+            "max_events": 1000, "max_age_ms": 604_800_000, "when_full": "drop_oldest",
+            "dead_lettered": {"full": 0}, "dropped": {"full": 10, "age": 2},
         });
         let peer = json!({ "id": 2, "kind": "peer", "name": "jfk", "attached": true, "queued_events": 0, "queued_bytes": 0 });
         let lines = lines("mailboxes", &json!({ "mailboxes": [row, peer] }));
         assert_eq!(
             lines,
             [
-                "  ID  KIND     NAME  CLIENT       ATTACHED  QUEUED  BYTES",
-                "1204  durable  late  p@01234567…  no         1,204      7",
-                "   2  peer     jfk   -            yes            0      0",
+                "  ID  KIND     NAME  CLIENT       ATTACHED  QUEUED  BYTES  MAX BYTES  MAX EVENTS  MAX AGE  WHEN FULL    DEAD LETTERS  DROPPED",
+                "1204  durable  late  p@01234567…  no         1,204      7          -       1,000  7d       drop-oldest             0       12",
+                "   2  peer     jfk   -            yes            0      0          -           -  -        -                       -        -",
             ]
         );
     }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use fanal_client::{Delivery, Item, Subscription, WaitFor};
+use fanal_client::{Delivery, Item, MailboxLimits, Subscription, WaitFor, WhenFull};
 
 use crate::args::{Global, Output, Subscribe};
 use crate::delivery;
@@ -52,7 +52,30 @@ async fn subscribe(client: &fanal_client::Client, args: &Subscribe) -> Outcome<S
     if let Some(name) = &args.durable {
         builder = builder.durable(name);
     }
-    builder.await.map_err(session::failure)
+    builder.limits(limits(&args.limits)).await.map_err(session::failure)
+}
+
+fn limits(given: &crate::args::MailboxLimits) -> MailboxLimits {
+    let mut limits = MailboxLimits::new();
+    if let Some(bytes) = given.max_bytes {
+        limits = limits.bytes(bytes);
+    }
+    if let Some(events) = given.max_events {
+        limits = limits.events(events);
+    }
+    if let Some(age) = given.max_age {
+        limits = limits.age(age);
+    }
+    given.when_full.map_or(limits, |when_full| limits.when_full(when_full.into()))
+}
+
+impl From<crate::args::WhenFull> for WhenFull {
+    fn from(given: crate::args::WhenFull) -> Self {
+        match given {
+            crate::args::WhenFull::DeadLetter => WhenFull::DeadLetter,
+            crate::args::WhenFull::DropOldest => WhenFull::DropOldest,
+        }
+    }
 }
 
 fn receipt_line(args: &Subscribe, subscription: &Subscription) -> String {

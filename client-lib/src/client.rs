@@ -12,8 +12,8 @@ use crate::credentials::Credentials;
 use crate::error::{CloseError, ConnectError, RequestError};
 use crate::publish::channel::Limits;
 use crate::publish::{PublishBuilder, Publisher};
-use crate::shared::{Keepalive, Options, Reply, Shared, strict_unknown};
-use crate::subscribe::SubscribeBuilder;
+use crate::shared::{Keepalive, Options, Reply, Shared, limits_unknown, strict_unknown};
+use crate::subscribe::{MailboxLimits, SubscribeBuilder};
 
 /// Events without a receipt, at most, per publisher.
 const WINDOW_EVENTS: usize = 4096;
@@ -164,6 +164,19 @@ impl Client {
         self.update(UpdateSubscription { filter, strict, ..Default::default() }, name, except).await
     }
 
+    /// Gives the mailbox of a durable subscription other limits; what is not said stays, 0 takes a
+    /// limit away. What is too much then gives way at once.
+    ///
+    /// # Errors
+    /// [`RequestError`]; 404 when there is none of that name; 400 `limits_unknown` when the home does
+    /// not know limits.
+    pub async fn update_limits(&self, name: &str, limits: MailboxLimits) -> Result<(), RequestError> {
+        if let Some(refused) = limits_unknown(&self.welcome()) {
+            return Err(RequestError::Refused(refused));
+        }
+        self.update(limits.update(), name, &[]).await
+    }
+
     async fn update(
         &self,
         frame: UpdateSubscription,
@@ -176,8 +189,8 @@ impl Client {
         self.request(frame).await.map(drop)
     }
 
-    /// A page of the home's admin API as JSON: `status`, `peers`, `sessions`, `subscriptions` or
-    /// `mailboxes`.
+    /// A page of the home's admin API as JSON: `status`, `peers`, `sessions`, `subscriptions`,
+    /// `mailboxes` or `dead-letters`.
     ///
     /// # Errors
     /// [`RequestError`]; 403 without the right, 404 for an unknown page.
@@ -238,7 +251,10 @@ impl Client {
         }
     }
 
-    async fn request(&self, frame: impl FnOnce(u32) -> Control) -> Result<Option<String>, RequestError> {
+    pub(crate) async fn request(
+        &self,
+        frame: impl FnOnce(u32) -> Control,
+    ) -> Result<Option<String>, RequestError> {
         let shared = self.shared();
         let waited = shared.options.timeout;
         let number = shared.next_number();

@@ -46,6 +46,7 @@
 mod client;
 mod connection;
 mod credentials;
+mod dead_letters;
 mod error;
 mod publish;
 mod shared;
@@ -54,13 +55,15 @@ mod sync;
 
 pub use client::{Client, ClientBuilder};
 pub use credentials::Credentials;
+pub use dead_letters::{DeadEvent, DeadLetter, DeadLetterDestination, DeadLetterReader, DeadLetters};
 pub use error::{
     AckError, CloseError, ConnectError, CredentialsError, Error, PublishError, Refused, RequestError,
     SubscribeError, SubscriptionError,
 };
 pub use publish::{IntoAttribute, PendingReceipt, PublishBuilder, Publisher, PublisherStats, Receipt};
 pub use subscribe::{
-    Delivery, Gap, GapCount, InterestReceipt, Item, SubscribeBuilder, Subscription, WaitFor,
+    Delivery, Gap, GapCount, InterestReceipt, Item, MailboxLimits, SubscribeBuilder, Subscription, WaitFor,
+    WhenFull,
 };
 
 pub use fanal_protocol::control::{Pending, Welcome};

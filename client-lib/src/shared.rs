@@ -111,9 +111,21 @@ pub(crate) fn strict_unknown(welcome: &Welcome) -> Option<Refused> {
     (!welcome.strict).then(|| Refused::new(Code::FilterRefused, "strict_unknown", reason()))
 }
 
+/// Why the home is not asked for limits of a mailbox, over which it would step, or about dead letters.
+pub(crate) fn limits_unknown(welcome: &Welcome) -> Option<Refused> {
+    let reason = || {
+        format!(
+            "{} runs {}, which knows neither limits of mailboxes nor dead letters: update it",
+            welcome.broker, welcome.agent
+        )
+    };
+    (!welcome.limits).then(|| Refused::new(Code::Malformed, "limits_unknown", reason()))
+}
+
 /// Subscribes on a link, unless the home would step over what is asked.
 fn subscribe_on(link: &Link, welcome: &Welcome, queue: &Queue) -> Option<Refused> {
-    let refused = if queue.is_strict() { strict_unknown(welcome) } else { None };
+    let strict = if queue.is_strict() { strict_unknown(welcome) } else { None };
+    let refused = strict.or_else(|| if queue.has_limits() { limits_unknown(welcome) } else { None });
     if refused.is_none() {
         link.put(&queue.on_connect());
     }

@@ -7,10 +7,12 @@
 pub(crate) mod acks;
 mod builder;
 mod delivery;
+mod limits;
 pub(crate) mod queue;
 pub(crate) mod ranges;
 mod subscription;
 
 pub use builder::{SubscribeBuilder, WaitFor};
 pub use delivery::{Delivery, Gap, GapCount, Item};
+pub use limits::{MailboxLimits, WhenFull};
 pub use subscription::{InterestReceipt, Subscription};

@@ -36,6 +36,21 @@ numbered! {
         4 retry_ms: Option<u64>,
     }
 
+    /// Which dead letters are meant (PROTOCOL.md 5.9); absent or empty: all that the client may see.
+    #[derive(Eq)]
+    struct DeadLetterSelection {
+        /// Of the durable subscription of this name.
+        1 subscription: Option<String>,
+        /// Of subscriptions of this principal, as `NAME@FINGERPRINT`.
+        2 principal: Option<String>,
+        /// Of the peer of this name.
+        3 peer: Option<String>,
+        /// For this reason.
+        4 reason: Option<String>,
+        /// With numbers in one of these inclusive ranges.
+        5 numbers: Vec<(u64, u64)>,
+    }
+
     /// One thing that a broker asks of its peer (PROTOCOL.md 6.3).
     #[derive(Eq, Hash, PartialOrd, Ord)]
     struct InterestEntry {
@@ -134,6 +149,8 @@ frames! {
         7 agent: String,
         /// It takes predicates in strict mode.
         8 strict: bool,
+        /// It takes limits of mailboxes, and requests about dead letters.
+        9 limits: bool,
     }
     /// Last frame of either side.
     3 Close {
@@ -181,6 +198,17 @@ frames! {
         /// Predicate in strict mode, in place of `predicate`; only to a home whose [`struct@Welcome`]
         /// says that it takes one.
         10 strict: Option<String>,
+        /// Most bytes in its mailbox; only to a home whose
+        /// [`struct@Welcome`] says that it takes limits.
+        11 max_bytes: Option<u64>,
+        /// Most events in its mailbox; only to a home whose
+        /// [`struct@Welcome`] says that it takes limits.
+        12 max_events: Option<u64>,
+        /// Longest time that an event waits in its mailbox, in milliseconds; only to a home whose
+        /// [`struct@Welcome`] says that it takes limits.
+        13 max_age_ms: Option<u64>,
+        /// What becomes of the oldest events of a full mailbox: `dead_letter` or `drop_oldest`.
+        14 when_full: Option<String>,
     }
     /// The interest receipt.
     7 Subscribed {
@@ -271,7 +299,7 @@ frames! {
         1 request: u32,
         /// Its name.
         2 durable: String,
-        /// Topic filter.
+        /// Topic filter; empty, without predicate and exclusions: the filter stays.
         3 filter: String,
         /// Predicate.
         4 predicate: Option<String>,
@@ -279,12 +307,23 @@ frames! {
         5 except: Vec<String>,
         /// As in [`struct@Subscribe`].
         6 strict: Option<String>,
+        /// Most bytes in its mailbox; 0: none of its own; absent: as it
+        /// is.
+        7 max_bytes: Option<u64>,
+        /// Most events in its mailbox; 0: none of its own; absent: as it
+        /// is.
+        8 max_events: Option<u64>,
+        /// Longest time that an event waits in its mailbox, in milliseconds; 0: none of its own; absent: as it
+        /// is.
+        9 max_age_ms: Option<u64>,
+        /// What becomes of the oldest events of a full mailbox: `dead_letter` or `drop_oldest`.
+        10 when_full: Option<String>,
     }
     /// Asks for a page of the admin API (PROTOCOL.md 8).
     17 Query {
         /// Chosen by the client.
         1 request: u32,
-        /// `status`, `peers`, `sessions`, `subscriptions` or `mailboxes`.
+        /// `status`, `peers`, `sessions`, `subscriptions`, `mailboxes` or `dead-letters`.
         2 page: String,
     }
     /// Answer to [`struct@Query`].
@@ -303,6 +342,26 @@ frames! {
     20 ClosePublish {
         /// The channel.
         1 channel: u32,
+    }
+    /// Asks for dead letters with their events (PROTOCOL.md 5.9).
+    21 ReadDeadLetters {
+        /// Chosen by the client.
+        1 request: u32,
+        /// Which ones.
+        2 which: DeadLetterSelection,
+        /// The first number wanted.
+        3 from: u64,
+        /// Bytes of the body of that one which are known already.
+        4 offset: u64,
+    }
+    /// Puts dead letters back, or drops them (PROTOCOL.md 5.9).
+    22 ChangeDeadLetters {
+        /// Chosen by the client.
+        1 request: u32,
+        /// Which ones.
+        2 which: DeadLetterSelection,
+        /// `requeue` or `drop`.
+        3 action: String,
     }
 
     /// First frame of each side of a link (PROTOCOL.md 6.1).

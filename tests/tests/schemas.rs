@@ -15,7 +15,7 @@ use fanal_tests::http;
 use fanal_tests::process::{Finished, Process};
 use fanal_tests::schema::{self, COMMON, Schemas, mutant, walk};
 use fanal_tests::subscriber::CliSubscriber;
-use fanal_tests::wait::{until, within};
+use fanal_tests::wait::{until, until_blocking, within};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -26,7 +26,7 @@ const NEVER_SEEN: [(&str, &str); 2] = [
 ];
 
 /// The pages of the admin API, each a command too.
-const PAGES: [&str; 5] = ["status", "peers", "sessions", "subscriptions", "mailboxes"];
+const PAGES: [&str; 6] = ["status", "peers", "sessions", "subscriptions", "mailboxes", "dead-letters"];
 
 /// What a schema may be made of. More than this the walks would not understand.
 const KEYWORDS: [&str; 21] = [
@@ -151,7 +151,9 @@ async fn federation(world: &World, schemas: &mut Schemas) {
         lga["problem"].is_string().then_some(())
     })
     .await;
+    fill_dead_letters(&jfk, schemas);
     pages(&jfk, schemas);
+    dead_letters(&jfk, schemas);
     refusals(&jfk, schemas);
     changes(&jfk, schemas);
     load(&jfk, schemas);
@@ -230,6 +232,43 @@ fn publish_many(ewr: &Broker, schemas: &mut Schemas) {
     let [refused, error] = two_lines(&finished.stderr);
     schemas.check_text("receipt-line", refused);
     schemas.check_text("command-error", error);
+}
+
+/// A mailbox of one event, and three events.
+fn fill_dead_letters(broker: &Broker, schemas: &mut Schemas) {
+    let limits = ["--max-events", "1", "--max-bytes", "1MiB", "--max-age", "7d"];
+    let args = [&["dead/#", "--wait-for", "home", "--durable", "small"], &limits[..]].concat();
+    let mut subscriber = CliSubscriber::start(broker, &args);
+    subscriber.process.kill();
+    let data = broker.data_arg();
+    for payload in ["one", "two", "three"] {
+        let finished = cli::run(["publish", "--data", &data, "--json", "dead/a", payload]);
+        schemas.check_text("publish", &one_line(&finished));
+    }
+    until_blocking("two dead letters", || {
+        let all = page(broker, "dead-letters");
+        (all["queued_events"] == 2).then_some(())
+    });
+}
+
+/// What commands say of dead letters.
+fn dead_letters(broker: &Broker, schemas: &mut Schemas) {
+    let data = broker.data_arg();
+    let run = |args: &[&str]| {
+        let finished = cli::run([&["dead-letters", "--data", &data, "--json"], args].concat());
+        assert_eq!(finished.code, Some(0), "{args:?}: {}", finished.stderr);
+        finished
+    };
+    let shown = run(&["show", "--subscription", "small"]);
+    assert_eq!(shown.stdout.len(), 2, "{shown:?}");
+    for line in &shown.stdout {
+        let letter = schemas.check_text("delivery", line);
+        assert_eq!(letter["dead_letter"]["name"], "small");
+    }
+    let dropped = run(&["drop", "--number", "1", "--yes"]);
+    assert_eq!(schemas.check_text("dead-letters-changed", &one_line(&dropped)), json!({ "dropped": 1 }));
+    let requeued = run(&["requeue", "--all"]);
+    assert_eq!(schemas.check_text("dead-letters-changed", &one_line(&requeued)), json!({ "requeued": 1 }));
 }
 
 /// A page as HTTP gives it.

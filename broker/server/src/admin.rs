@@ -5,6 +5,7 @@
 //! through a name that it makes point here.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,10 +22,13 @@ use crate::pages;
 
 mod assets;
 
+/// A page, once it is there; `None`: there is no such page.
+pub(crate) type Answer<'a> = Pin<Box<dyn Future<Output = Option<Value>> + Send + 'a>>;
+
 /// What the listener shows.
 pub(crate) trait Pages: Send + Sync + 'static {
     /// A page of the admin API.
-    fn page(&self, name: &str) -> Option<Value>;
+    fn page<'a>(&'a self, name: &'a str) -> Answer<'a>;
     /// The metrics in Prometheus' text format.
     fn metrics(&self) -> String;
     /// Whether new work is taken, or why not.
@@ -115,7 +119,10 @@ async fn metrics(State(pages): Shown) -> Response {
 }
 
 async fn page(State(pages): Shown, name: Result<Path<String>, PathRejection>) -> Response {
-    let page = name.ok().and_then(|Path(name)| pages.page(&name));
+    let page = match &name {
+        Ok(Path(name)) => pages.page(name).await,
+        Err(_) => None,
+    };
     page.map_or_else(not_found, |page| axum::Json(page).into_response())
 }
 
@@ -128,8 +135,8 @@ mod tests {
     struct Fixed(Vec<String>);
 
     impl Pages for Fixed {
-        fn page(&self, name: &str) -> Option<Value> {
-            (name == "status").then(|| json!({ "name": "x" }))
+        fn page<'a>(&'a self, name: &'a str) -> Answer<'a> {
+            Box::pin(async move { (name == "status").then(|| json!({ "name": "x" })) })
         }
         fn metrics(&self) -> String {
             "up 1\n".into()

@@ -252,6 +252,15 @@ impl Mailbox {
         }
     }
 
+    /// Entries below `tail` came another way than by a publish.
+    pub(crate) fn on_requeued(&self, tail: u64) {
+        let mut state = self.lock();
+        state.delivery.on_enqueued(tail);
+        let attached = state.attached.clone();
+        drop(state);
+        attached.inspect(|attached| attached.wake());
+    }
+
     /// Whether a generation still holds the mailbox.
     pub(crate) fn is_held_by(&self, generation: u64) -> bool {
         let state = self.lock();

@@ -3,27 +3,38 @@
 //! One source for the CLI's queries and for HTTP. Cost: O(what the page lists). Invariant: every row
 //! has every member of its schema (protocol/schemas); what does not apply is null.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use fanal_core::MailboxId;
 use fanal_core::home::describe;
+use fanal_core::limits::{Reason, WhenFull};
 use serde_json::{Value, json};
 
-use crate::admin::Pages;
+use crate::admin::{Answer, Pages};
+use crate::log::request::Kept;
+use crate::log::{Command, Output};
 use crate::mailbox::{Mailbox, MailboxKind};
 use crate::shared::Shared;
 
+mod letters;
+
+pub(crate) use letters::{named, time_text};
+
 /// The pages that exist.
-pub(crate) const NAMES: [&str; 5] = ["status", "peers", "sessions", "subscriptions", "mailboxes"];
+pub(crate) const NAMES: [&str; 6] =
+    ["status", "peers", "sessions", "subscriptions", "mailboxes", "dead-letters"];
 
 /// A page by name.
-pub(crate) fn page(shared: &Shared, name: &str) -> Option<Value> {
+pub(crate) async fn page(shared: &Shared, name: &str) -> Option<Value> {
     Some(match name {
         "status" => status(shared),
         "peers" => json!({ "peers": peers(shared) }),
         "sessions" => json!({ "sessions": sessions(shared) }),
         "subscriptions" => json!({ "subscriptions": subscriptions(shared) }),
-        "mailboxes" => json!({ "mailboxes": mailboxes(shared) }),
+        "mailboxes" => json!({ "mailboxes": mailboxes(shared, &kept(shared).await) }),
+        "dead-letters" => letters::page(shared).await,
         _ => return None,
     })
 }
@@ -32,8 +43,8 @@ pub(crate) fn page(shared: &Shared, name: &str) -> Option<Value> {
 pub(crate) struct AdminPages(pub(crate) Arc<Shared>);
 
 impl Pages for AdminPages {
-    fn page(&self, name: &str) -> Option<Value> {
-        page(&self.0, name)
+    fn page<'a>(&'a self, name: &'a str) -> Answer<'a> {
+        Box::pin(page(&self.0, name))
     }
 
     fn metrics(&self) -> String {
@@ -78,7 +89,7 @@ fn status(shared: &Shared) -> Value {
         "sessions": shared.sessions.len(),
         "subscriptions": { "live": shared.lives.len(), "durable": shared.durables.all().len() },
         "peers": { "known": peers.len(), "linked": peers.iter().filter(|peer| peer.is_linked()).count() },
-        "queued_events": all_mailboxes(shared).iter().map(|mailbox| queued(shared, mailbox).0).sum::<u64>(),
+        "queued_events": all_mailboxes(shared).iter().map(|mailbox| queued(shared, mailbox.id).0).sum::<u64>(),
     })
 }
 
@@ -89,7 +100,7 @@ fn peers(shared: &Shared) -> Vec<Value> {
         .map(|peer| {
             let link = peer.link().filter(|_| peer.is_linked());
             let problem = peer.problem();
-            let lag = peer.mailbox().map_or(0, |mailbox| queued(shared, mailbox).0);
+            let lag = peer.mailbox().map_or(0, |mailbox| queued(shared, mailbox.id).0);
             json!({
                 "name": peer.name,
                 "authority": peer.authority.to_string(),
@@ -153,7 +164,7 @@ fn subscriptions(shared: &Shared) -> Vec<Value> {
                 "except": ask.except,
                 "mailbox": durable.mailbox.id.0,
                 "attached": client.is_some(),
-                "queued_events": queued(shared, &durable.mailbox).0,
+                "queued_events": queued(shared, durable.mailbox.id).0,
                 "description": describe(&ask),
             })
         })
@@ -181,29 +192,57 @@ fn subscriptions(shared: &Shared) -> Vec<Value> {
     rows
 }
 
-fn mailboxes(shared: &Shared) -> Vec<Value> {
-    all_mailboxes(shared)
-        .iter()
-        .map(|mailbox| {
-            let (events, bytes, first, next) = queued(shared, mailbox);
-            let (kind, name, principal) = match &mailbox.kind {
-                MailboxKind::Durable { principal, name } => ("durable", name, Some(principal)),
-                MailboxKind::Peer { name } => ("peer", name, None),
-            };
-            json!({
-                "id": mailbox.id.0,
-                "kind": kind,
-                "name": name,
-                "principal": principal,
-                "attached": mailbox.is_attached(),
-                "queued_events": events,
-                "queued_bytes": bytes,
-                "first_sequence": first,
-                "next_sequence": next,
-                "started_below": mailbox.progress().0,
-            })
-        })
-        .collect()
+/// What mailboxes may hold and what they lost; nothing once the store has stopped.
+async fn kept(shared: &Shared) -> BTreeMap<MailboxId, Kept> {
+    match shared.log.command(Command::Inspect).await {
+        Ok(Output::Kept(kept)) => kept,
+        _ => BTreeMap::new(),
+    }
+}
+
+fn mailboxes(shared: &Shared, kept: &BTreeMap<MailboxId, Kept>) -> Vec<Value> {
+    let mut rows: Vec<(MailboxId, Value)> =
+        all_mailboxes(shared).iter().map(|mailbox| (mailbox.id, mailbox_row(shared, mailbox))).collect();
+    rows.extend(letters::mailbox_row(shared));
+    rows.sort_by_key(|(id, _)| *id);
+    rows.into_iter().map(|(id, row)| with_kept(row, kept.get(&id))).collect()
+}
+
+fn mailbox_row(shared: &Shared, mailbox: &Mailbox) -> Value {
+    let (events, bytes, first, next) = queued(shared, mailbox.id);
+    let (kind, name, principal) = match &mailbox.kind {
+        MailboxKind::Durable { principal, name } => ("durable", name, Some(principal)),
+        MailboxKind::Peer { name } => ("peer", name, None),
+    };
+    json!({
+        "id": mailbox.id.0,
+        "kind": kind,
+        "name": name,
+        "principal": principal,
+        "attached": mailbox.is_attached(),
+        "queued_events": events,
+        "queued_bytes": bytes,
+        "first_sequence": first,
+        "next_sequence": next,
+        "started_below": mailbox.progress().0,
+    })
+}
+
+/// A row of a mailbox with its limits and losses, null where they are not known.
+fn with_kept(mut row: Value, kept: Option<&Kept>) -> Value {
+    let is_dead_letters = row["kind"] == "dead_letters";
+    let counts = |counts: [u64; 3]| {
+        let by_reason = Reason::ALL.map(|reason| (reason.word().to_owned(), counts[reason.index()].into()));
+        Value::Object(by_reason.into_iter().collect())
+    };
+    row["max_bytes"] = json!(kept.and_then(|kept| kept.limits.bytes));
+    row["max_events"] = json!(kept.and_then(|kept| kept.limits.events));
+    row["max_age_ms"] = json!(kept.and_then(|kept| kept.limits.age_ms));
+    let when_full = kept.map(|kept| if is_dead_letters { WhenFull::DropOldest } else { kept.keep.when_full });
+    row["when_full"] = json!(when_full.map(WhenFull::word));
+    row["dead_lettered"] = json!(kept.map(|kept| counts(kept.losses.dead_lettered)));
+    row["dropped"] = json!(kept.map(|kept| counts(kept.losses.dropped)));
+    row
 }
 
 fn all_mailboxes(shared: &Shared) -> Vec<Arc<Mailbox>> {
@@ -215,7 +254,7 @@ fn all_mailboxes(shared: &Shared) -> Vec<Arc<Mailbox>> {
 }
 
 /// Events, bytes, first and next sequence of what waits in a mailbox.
-fn queued(shared: &Shared, mailbox: &Mailbox) -> (u64, u64, u64, u64) {
-    let stats = shared.reader.mailbox(fanal_store::MailboxId(mailbox.id.0));
+fn queued(shared: &Shared, mailbox: MailboxId) -> (u64, u64, u64, u64) {
+    let stats = shared.reader.mailbox(fanal_store::MailboxId(mailbox.0));
     stats.map_or((0, 0, 1, 1), |stats| (stats.events, stats.bytes, stats.first.0, stats.next.0))
 }

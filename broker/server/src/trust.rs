@@ -39,7 +39,7 @@ const LEAF_CERTIFICATE: &str = "broker.pem";
 const LEAF_KEY: &str = "broker.key";
 const RESET_SECRET: &str = "reset.key";
 /// Name of the client that `local.json` stands for.
-const LOCAL_CLIENT: &str = "admin";
+pub(crate) const LOCAL_CLIENT: &str = "admin";
 const CA_DAYS: i64 = 3650;
 const LEAF_DAYS: i64 = 365;
 

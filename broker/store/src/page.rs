@@ -137,7 +137,7 @@ fn steps_alone(steps: &[Step]) -> usize {
 
 /// Most entries that a page record may hold: twice what any option allows. Equal steps take no bytes,
 /// so that nothing else bounds them.
-pub const ENTRIES_MAX: u64 = 1 << 17;
+pub(crate) const ENTRIES_MAX: u64 = 1 << 17;
 
 /// Reads the body of a page record; its entries go to `entries`.
 pub(crate) fn read_page_body(body: &[u8], entries: &mut Vec<LiveEntry>) -> Result<MailboxId, Malformed> {

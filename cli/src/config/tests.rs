@@ -1,6 +1,7 @@
 //! Layers, places and messages of the configuration.
 
 use super::*;
+use fanal_broker::MailboxLimits;
 
 fn args(config: Option<&str>) -> (ConfigArgs, Option<tempfile::NamedTempFile>) {
     let file = config.map(|text| {
@@ -144,5 +145,8 @@ fn the_default_file_names_every_key_and_means_the_defaults() {
     let mut expected = Config::new("ewr", "fanal-data");
     expected.peers = vec![PeerConfig { name: "jfk".into(), address: "jfk.example.org:4600".into() }];
     expected.limits.store_bytes = Some(100 << 30);
+    let month = 30 * 86_400_000;
+    let example = MailboxLimits { bytes: Some(10 << 30), events: Some(1_000_000), age_ms: Some(month) };
+    (expected.limits.mailbox, expected.limits.dead_letters) = (example, example);
     assert_eq!(loaded.config, expected);
 }

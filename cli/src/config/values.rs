@@ -111,7 +111,8 @@ fn whole(number: Num) -> Option<u64> {
     u64::try_from(number).ok()
 }
 
-fn size(text: &str) -> Option<u64> {
+/// A number of bytes, with a unit or without.
+pub(crate) fn size(text: &str) -> Option<u64> {
     let text = text.trim().replace('_', "");
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);

@@ -87,6 +87,9 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
              send what matches from then on.",
             "With --durable the broker keeps events while nobody is attached, and the same command goes on where it \
              ended. A second program with the same name takes over. `fanal subscriptions remove NAME` ends it.",
+            "What waits for a durable subscription is bounded, by the broker's limits and by --max-bytes, --max-events and \
+             --max-age. What is too much goes to the dead letters, oldest first, or is dropped with --when-full \
+             drop-oldest; `fanal mailboxes` counts both.",
         ],
         examples: &[
             ("Everything below a topic", "fanal subscribe 'orders/#'"),
@@ -105,6 +108,10 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
             (
                 "Nothing missed while it is away",
                 "fanal subscribe 'orders/#' --durable billing --output json >> orders.ndjson",
+            ),
+            (
+                "The last thousand of it, and no more",
+                "fanal subscribe 'prices/#' --durable prices --max-events 1000 \\\n    --when-full drop-oldest",
             ),
         ],
         see_also: &["publish", "filter", "subscriptions", "mailboxes"],
@@ -266,9 +273,71 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     },
     Chapter {
         command: "mailboxes",
-        notes: &["A mailbox holds what a durable subscription or a peer has not acknowledged yet, in order."],
+        notes: &[
+            "A mailbox holds what a durable subscription or a peer has not acknowledged yet, in order. It has limits: \
+             those that its subscription chose, and those of the broker (`limits` in its configuration), the lower one \
+             of each. Publishers are not refused when it is full: its oldest events go to the dead letters, or are \
+             dropped if the subscription chose so. DEAD LETTERS and DROPPED say how many so far.",
+        ],
         examples: &[("What is queued", "fanal mailboxes")],
-        see_also: &["subscriptions", "peers"],
+        see_also: &["subscriptions", "dead-letters", "peers"],
+    },
+    Chapter {
+        command: "dead-letters",
+        notes: &[
+            "Dead letters are events that left a mailbox without its destination: it was full, they were too old, or the \
+             store needed the room. They are a mailbox of their own with limits of its own; when that is full, the \
+             oldest are dropped. They outlive their subscription.",
+            "A client sees and changes those of its own durable subscriptions. With --data DIR on the broker's own \
+             machine all can be seen and changed, those of peers too.",
+        ],
+        examples: &[
+            ("How many there are, for whom and why", "fanal dead-letters"),
+            (
+                "The events that did not fit the queue of `billing`",
+                "fanal dead-letters show --subscription billing --reason full --output json",
+            ),
+            ("Once there is room, put them back", "fanal dead-letters requeue --subscription billing"),
+            ("Throw some away", "fanal dead-letters drop --number 10-20 --yes"),
+        ],
+        see_also: &["mailboxes", "subscriptions"],
+    },
+    Chapter {
+        command: "dead-letters list",
+        notes: &[
+            "One line for each destination and reason. Numbers are those of the dead letters, in the order in which they came.",
+        ],
+        examples: &[("For a program", "fanal dead-letters list --json")],
+        see_also: &["mailboxes"],
+    },
+    Chapter {
+        command: "dead-letters show",
+        notes: &[
+            "Each event is printed as `fanal subscribe` prints it; in JSON its member `dead_letter` says what is known of it.",
+        ],
+        examples: &[
+            ("The oldest ten", "fanal dead-letters show --count 10"),
+            ("Those of a peer", "fanal dead-letters show --peer jfk --output json"),
+        ],
+        see_also: &["subscribe"],
+    },
+    Chapter {
+        command: "dead-letters requeue",
+        notes: &[
+            "They come after what waits there now, in their order. All of those that are chosen go back, or none: a \
+             subscription that is gone has no queue. Where they do not fit, the oldest give way again.",
+        ],
+        examples: &[
+            ("Those of one subscription", "fanal dead-letters requeue --subscription billing"),
+            ("All of them", "fanal dead-letters requeue --all"),
+        ],
+        see_also: &["mailboxes"],
+    },
+    Chapter {
+        command: "dead-letters drop",
+        notes: &["Nothing happens without --yes: what is dropped is gone."],
+        examples: &[("Those that were too old", "fanal dead-letters drop --reason age --yes")],
+        see_also: &["mailboxes"],
     },
     Chapter {
         command: "store",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fanal_protocol::control::Subscribe;
 
+use super::limits::MailboxLimits;
 use super::queue::{CreditWindow, Queue};
 use super::subscription::{Attachment, Subscription};
 use crate::client::Client;
@@ -86,6 +87,14 @@ impl SubscribeBuilder {
     /// while nobody is attached, and delivers until acked.
     pub fn durable(mut self, name: impl Into<String>) -> Self {
         self.request.durable = Some(name.into());
+        self
+    }
+
+    /// What the mailbox of a durable subscription may hold. A subscription that exists with other
+    /// limits is refused (409 `filter_differs`); a home that does not know limits is not asked: 400
+    /// `limits_unknown`.
+    pub fn limits(mut self, limits: MailboxLimits) -> Self {
+        limits.put_into(&mut self.request);
         self
     }
 

@@ -136,6 +136,12 @@ impl Queue {
         self.request.strict.is_some()
     }
 
+    pub(crate) fn has_limits(&self) -> bool {
+        let request = &self.request;
+        request.when_full.is_some()
+            || [request.max_bytes, request.max_events, request.max_age_ms].iter().any(Option::is_some)
+    }
+
     pub(crate) fn window(&self) -> CreditWindow {
         self.window
     }

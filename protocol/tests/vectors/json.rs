@@ -165,6 +165,7 @@ macro_rules! structs {
 structs! {
     Incarnation { store recovery_epoch start }
     Epoch { store recovery_epoch counter }
+    DeadLetterSelection { subscription principal peer reason numbers }
     Pending { broker reason }
     Exception { sequence code reason retry_ms }
     InterestEntry { id class filter predicate except strict }
@@ -192,11 +193,12 @@ macro_rules! controls {
 
 controls! {
     Hello { versions agent }
-    Welcome { version broker authority incarnation principal body_bytes_max agent strict }
+    Welcome { version broker authority incarnation principal body_bytes_max agent strict limits }
     Close { code reason }
     OpenPublish { channel resume }
     PublishOpened { channel epoch next }
-    Subscribe { channel filter predicate except durable wait wait_ms credit_events credit_bytes strict }
+    Subscribe { channel filter predicate except durable wait wait_ms credit_events credit_bytes strict max_bytes max_events max_age_ms
+        when_full }
     Subscribed { channel home installed pending resumed }
     Refused { request code name reason }
     Credit { channel events bytes }
@@ -206,11 +208,14 @@ controls! {
     Detach { channel }
     ChannelClosed { channel code name reason }
     RemoveSubscription { request durable }
-    UpdateSubscription { request durable filter predicate except strict }
+    UpdateSubscription { request durable filter predicate except strict max_bytes max_events max_age_ms
+        when_full }
     Query { request page }
     Answer { request json }
     Done { request }
     ClosePublish { channel }
+    ReadDeadLetters { request which from offset }
+    ChangeDeadLetters { request which action }
     PeerHello { versions agent incarnation }
     PeerReady { version received_through body_bytes_max }
     InterestSnapshot { version part last entries }

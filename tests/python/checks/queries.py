@@ -42,7 +42,12 @@ async def _(world: World) -> None:
     mailboxes = (await client.query("mailboxes"))["mailboxes"]
     (box,) = [box for box in mailboxes if box["id"] == mine["durable"]["mailbox"]]
     _has(box, "id", "kind", "name", "principal", "attached", "queued_events", "queued_bytes")
-    _has(box, "first_sequence", "next_sequence", "started_below")
+    _has(box, "first_sequence", "next_sequence", "started_below", "max_bytes", "max_events", "max_age_ms")
+    _has(box, "when_full", "dead_lettered", "dropped")
+    for losses in (box["dead_lettered"], box["dropped"]):
+        _has(losses, "full", "age", "store")
+    letters = await client.query("dead-letters")
+    _has(letters, "dead_letters", "queued_events", "queued_bytes")
 
 
 @check("404 no_page")

@@ -88,6 +88,7 @@ class Welcome(MapFrame, number=2):
     body_bytes_max: int = key(6, uint())
     agent: str = key(7, TEXT)
     strict: bool = key(8, BOOL)
+    limits: bool = key(9, BOOL)
 
     @property
     def publisher(self) -> str:
@@ -134,6 +135,10 @@ class Subscribe(MapFrame, number=6):
     credit_events: int = key(8, uint())
     credit_bytes: int = key(9, uint())
     strict: str | None = key(10, optional(TEXT))
+    max_bytes: int | None = key(11, optional(uint()))
+    max_events: int | None = key(12, optional(uint()))
+    max_age_ms: int | None = key(13, optional(uint()))
+    when_full: str | None = key(14, optional(TEXT))
 
 
 @dataclass(frozen=True)
@@ -252,6 +257,10 @@ class UpdateSubscription(MapFrame, number=16):
     predicate: str | None = key(4, optional(TEXT))
     excluded: tuple[str, ...] = key(5, list_of(TEXT), name="except")
     strict: str | None = key(6, optional(TEXT))
+    max_bytes: int | None = key(7, optional(uint()))
+    max_events: int | None = key(8, optional(uint()))
+    max_age_ms: int | None = key(9, optional(uint()))
+    when_full: str | None = key(10, optional(TEXT))
 
 
 @dataclass(frozen=True)
@@ -282,6 +291,36 @@ class ClosePublish(MapFrame, number=20):
     """The home forgets the channel's epoch (5.1)."""
 
     channel: int = key(1, uint(32))
+
+
+@dataclass(frozen=True)
+class DeadLetterSelection(Record):
+    """Which dead letters are meant (5.9)."""
+
+    subscription: str | None = key(1, optional(TEXT))
+    principal: str | None = key(2, optional(TEXT))
+    peer: str | None = key(3, optional(TEXT))
+    reason: str | None = key(4, optional(TEXT))
+    numbers: tuple[tuple[int, int], ...] = key(5, _RANGES)
+
+
+@dataclass(frozen=True)
+class ReadDeadLetters(MapFrame, number=21):
+    """Asks for dead letters with their events (5.9)."""
+
+    request: int = key(1, uint(32))
+    which: DeadLetterSelection = key(2, record(DeadLetterSelection))
+    from_number: int = key(3, uint(), name="from")
+    offset: int = key(4, uint())
+
+
+@dataclass(frozen=True)
+class ChangeDeadLetters(MapFrame, number=22):
+    """Puts dead letters back, or drops them (5.9)."""
+
+    request: int = key(1, uint(32))
+    which: DeadLetterSelection = key(2, record(DeadLetterSelection))
+    action: str = key(3, TEXT)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ use quinn::Connection;
 use tokio::task::JoinSet;
 
 use super::session::{Channel, Session, SessionInfo, Subscribed};
-use super::{deliver, publish, subscribe};
+use super::{deliver, letters, publish, subscribe};
 use crate::log::request::{AckConfirm, DoneReason, PublishChannel};
 use crate::log::{Command, LogRequest, Output};
 use crate::shared::Shared;
@@ -125,6 +125,7 @@ async fn open(
         body_bytes_max: shared.limits.body_bytes_max as u64,
         agent: AGENT.into(),
         strict: true,
+        limits: true,
     });
     Ok((session, control, send))
 }
@@ -153,7 +154,9 @@ async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, frame: Control) ->
         },
         Control::RemoveSubscription(request) => subscribe::remove(shared, session, request).await,
         Control::UpdateSubscription(request) => subscribe::update(shared, session, request).await,
-        Control::Query(query) => answer_query(shared, session, query),
+        Control::Query(query) => answer_query(shared, session, query).await,
+        Control::ReadDeadLetters(request) => letters::read(shared, session, request).await,
+        Control::ChangeDeadLetters(request) => letters::change(shared, session, request).await,
         Control::Ping(Ping { token }) => session.outbox.push(Pong { token }),
         Control::Pong(_) => {}
         other => return Err(Ending::unexpected(&other, "from a client")),
@@ -276,8 +279,8 @@ fn merge(mut ranges: Vec<(u64, u64)>, through_max: u64) -> Vec<(u64, u64)> {
     out
 }
 
-fn answer_query(shared: &Arc<Shared>, session: &Arc<Session>, query: Query) {
-    match crate::pages::page(shared, &query.page) {
+async fn answer_query(shared: &Arc<Shared>, session: &Arc<Session>, query: Query) {
+    match crate::pages::page(shared, &query.page).await {
         Some(page) => answer(session, &query, page.to_string()),
         None => {
             let reason = format!(

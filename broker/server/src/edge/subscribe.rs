@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fanal_core::ask::{AskError, interest_entry, parse_ask};
 use fanal_core::home::{Ask, KeepPatch, Subscription, Wanted};
+use fanal_core::limits::WhenFull;
 use fanal_matching::{IndexFull, Selector};
 use fanal_protocol::Code;
 use fanal_protocol::control::{
@@ -109,17 +110,48 @@ async fn install(
     if let Some(reason) = shared.unavailable() {
         return Err(Refusal { code: Code::Unavailable, name: "unavailable", reason });
     }
+    let keep = keep_patch(request)?;
     let credit = shared_credit(request.credit_events, request.credit_bytes);
     let (version, resumed) = match &request.durable {
         None => (install_live(shared, session, request.channel, ask.clone(), selector, credit)?, false),
         Some(name) => {
             check_durable_name(name)?;
-            install_durable(shared, session, request.channel, (name, ask.clone(), selector), credit).await?
+            let asked = (name.as_str(), ask.clone(), selector, keep);
+            install_durable(shared, session, request.channel, asked, credit).await?
         }
     };
     let shown = (request.channel, ask, request.durable.clone());
     session.info.subscriptions.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(shown);
     Ok(Installed { version, wait, resumed })
+}
+
+fn bad_limits(reason: impl Into<String>) -> Refusal {
+    Refusal { code: Code::Malformed, name: "bad_limits", reason: reason.into() }
+}
+
+fn when_full(word: Option<&str>) -> Result<Option<WhenFull>, Refusal> {
+    let parse = |word: &str| {
+        let unknown = || bad_limits(format!("when full `{word}`: dead_letter and drop_oldest are known"));
+        WhenFull::parse(word).ok_or_else(unknown)
+    };
+    word.map(parse).transpose()
+}
+
+/// What a request says of limits.
+fn keep_patch(request: &Subscribe) -> Result<KeepPatch, Refusal> {
+    let keep = KeepPatch {
+        bytes: request.max_bytes,
+        events: request.max_events,
+        age_ms: request.max_age_ms,
+        when_full: when_full(request.when_full.as_deref())?,
+    };
+    if [keep.bytes, keep.events, keep.age_ms].contains(&Some(0)) {
+        return Err(bad_limits("a mailbox with a limit of 0 keeps nothing: leave the limit out"));
+    }
+    if keep != KeepPatch::default() && request.durable.is_none() {
+        return Err(bad_limits("only a durable subscription has a mailbox: give it a name"));
+    }
+    Ok(keep)
 }
 
 fn check_durable_name(name: &str) -> Result<(), Refusal> {
@@ -171,11 +203,11 @@ async fn install_durable(
     shared: &Arc<Shared>,
     session: &Arc<Session>,
     channel: u32,
-    (name, ask, selector): (&str, Ask, Selector),
+    (name, ask, selector, keep): (&str, Ask, Selector, KeepPatch),
     credit: SharedCredit,
 ) -> Result<(u64, bool), Refusal> {
     let principal = session.info.principal.clone();
-    let wanted = Wanted { principal, name: name.to_owned(), ask, keep: KeepPatch::default() };
+    let wanted = Wanted { principal, name: name.to_owned(), ask, keep };
     let subscription = Subscription {
         principal: wanted.principal.clone(),
         name: wanted.name.clone(),
@@ -257,13 +289,28 @@ async fn try_update(
     session: &Arc<Session>,
     request: &UpdateSubscription,
 ) -> Result<(), Refusal> {
-    let (ask, selector) =
-        parse_ask(&request.filter, request.predicate.as_deref(), request.strict.as_deref(), &request.except)?;
     let principal = session.info.principal.clone();
-    let keep = KeepPatch::default();
+    let keep = KeepPatch {
+        bytes: request.max_bytes,
+        events: request.max_events,
+        age_ms: request.max_age_ms,
+        when_full: when_full(request.when_full.as_deref())?,
+    };
+    let _turn = shared.lock_durable(&principal, &request.durable).await;
+    let before = shared.durables.find(&principal, &request.durable).map(|known| known.ask().0);
+    let says_filter = !request.filter.is_empty()
+        || !request.except.is_empty()
+        || request.predicate.is_some()
+        || request.strict.is_some();
+    let (filter, predicate, strict, except) = match &before {
+        Some(ask) if !says_filter => (&ask.filter, &ask.predicate, &ask.strict, &ask.except),
+        _ => (&request.filter, &request.predicate, &request.strict, &request.except),
+    };
+    let (ask, selector) = parse_ask(filter, predicate.as_deref(), strict.as_deref(), except)?;
     let wanted = Wanted { principal, name: request.durable.clone(), ask: ask.clone(), keep };
-    let _turn = shared.lock_durable(&wanted.principal, &request.durable).await;
-    let before = shared.durables.find(&wanted.principal, &request.durable).map(|known| known.ask().0);
+    if !says_filter && before.is_some() {
+        return shared.log.command(Command::UpdateSubscription(wanted)).await.map(drop).map_err(Into::into);
+    }
     check_room_for_update(shared, before.as_ref(), (&ask, &selector))?;
     let command = Command::UpdateSubscription(wanted.clone());
     let Output::Mailbox { id, .. } = shared.log.command(command).await? else { return Ok(()) };

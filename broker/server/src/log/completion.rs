@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fanal_core::home::Requeued;
 use fanal_core::{Event, MailboxId};
 use fanal_protocol::control::{Acked, Exception, HopAck};
 use fanal_protocol::receipt::ReceiptRuns;
@@ -38,8 +39,12 @@ pub(crate) struct Completions {
     accepted: u64,
     removed: u64,
     given_way: Vec<(GivenWay, Option<Arc<Mailbox>>, u64)>,
+    letters_left: Vec<(Option<Back>, u64)>,
     began: Option<Instant>,
 }
+
+/// Dead letters that go back, and the mailbox.
+type Back = (Arc<Mailbox>, Requeued);
 
 /// A mailbox and what the batch adds to it.
 type NewEntries = (Arc<Mailbox>, Vec<(u64, Arc<Event>)>);
@@ -111,6 +116,11 @@ impl Completions {
         self.given_way.push((given_way, mailbox, entries));
     }
 
+    /// Dead letters left: back to a mailbox, or dropped.
+    pub(super) fn letters_left(&mut self, back: Option<Back>, entries: u64) {
+        self.letters_left.push((back, entries));
+    }
+
     pub(super) fn entry(&mut self, mailbox: &Arc<Mailbox>, sequence: u64, event: &Arc<Event>) {
         let slot = self.mailboxes.entry(mailbox.id);
         slot.or_insert_with(|| (Arc::clone(mailbox), Vec::new())).1.push((sequence, Arc::clone(event)));
@@ -165,6 +175,16 @@ impl Completions {
         for (mailbox, entries) in self.mailboxes.values() {
             mailbox.on_flushed(entries);
             metrics.durable(&mailbox.kind).routed.increment(entries.len() as u64);
+        }
+        for (back, entries) in &self.letters_left {
+            match back {
+                Some((mailbox, back)) => {
+                    metrics.dead_letters.acked.increment(*entries);
+                    metrics.durable(&mailbox.kind).routed.increment(*entries);
+                    mailbox.on_requeued(back.first + (back.range.1 - back.range.0) + 1);
+                }
+                None => metrics.dead_letters.dropped_removed.increment(*entries),
+            }
         }
         self.live.flush(0);
         metrics.events_published(Class::AtLeastOnce).increment(self.accepted);

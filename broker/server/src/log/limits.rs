@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use fanal_core::age::AgeClock;
 use fanal_core::event::Millis;
-use fanal_core::home::{Burial, RANGES_MAX};
+use fanal_core::home::{Burial, RANGES_MAX, Requeued};
 use fanal_core::limits::{Limits, Reason, WhenFull};
 use fanal_core::{Event, Home, MailboxId};
 use fanal_store::{Batch, MailboxSequence, Position, Reader, RemovalIndex};
@@ -174,6 +174,10 @@ impl LimitKeeper {
         }
     }
 
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// Takes the size of the store anew, of which the default limits are shares; `used` is what the
     /// store has on disk. Looks at all mailboxes if a limit changed. O(mailboxes) then.
     pub(super) fn measure(&mut self, home: &Home, used: u64) {
@@ -202,6 +206,21 @@ impl LimitKeeper {
         if limits.is_too_large(bytes) {
             touched.too_large.insert(sequence);
         }
+    }
+
+    /// Dead letters come back to their mailbox with the batch being built. O(letters).
+    pub(super) fn on_requeued(&mut self, home: &Home, letters: MailboxId, back: &Requeued) {
+        let (first, last) = back.range;
+        let mut came = Vec::new();
+        self.visit_from(letters, first, |entry| {
+            let is_meant = entry.sequence <= last;
+            if is_meant {
+                came.push((back.first + (entry.sequence - first), entry.bytes));
+            }
+            is_meant
+        });
+        self.on_changed(back.to);
+        came.into_iter().for_each(|(sequence, bytes)| self.on_enqueued(home, back.to, sequence, bytes));
     }
 
     /// Entries, or other limits, come to a mailbox with the batch being built.
@@ -375,8 +394,12 @@ impl LimitKeeper {
     }
 
     /// Shows entries from the oldest on, until `see` says false.
-    fn visit(&self, id: MailboxId, mut see: impl FnMut(Seen) -> bool) {
-        let mut from = MailboxSequence(0);
+    fn visit(&self, id: MailboxId, see: impl FnMut(Seen) -> bool) {
+        self.visit_from(id, 0, see);
+    }
+
+    fn visit_from(&self, id: MailboxId, first: u64, mut see: impl FnMut(Seen) -> bool) {
+        let mut from = MailboxSequence(first);
         loop {
             let entries = self.reader.entries_within(store_id(id), from, ENTRIES_PER_LOOK, u64::MAX);
             let Some((last, ..)) = entries.last() else { return };

@@ -1,9 +1,11 @@
 //! What can be asked of the log writer, and what it answers after the flush.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use fanal_core::home::{HomeRefusal, Principal, Wanted};
+use fanal_core::home::{HomeRefusal, Letters, Principal, Selection, Wanted};
+use fanal_core::limits::{Keep, Limits, Losses};
 use fanal_core::{Event, MailboxId};
 use fanal_protocol::control::InterestEntry;
 use fanal_protocol::stream::Origin;
@@ -99,14 +101,45 @@ pub(crate) enum Command {
         peer: Principal,
         incarnation: Incarnation,
     },
+    /// Dead letters from a number on: so many ranges at most.
+    FindLetters {
+        wanted: Selection,
+        from: u64,
+        max: usize,
+    },
+    RequeueLetters(Selection),
+    DropLetters(Selection),
+    /// What mailboxes may hold and what they lost.
+    Inspect,
+}
+
+/// What a mailbox may hold, and what it lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// What its destination chose.
+    pub(crate) keep: Keep,
+    /// The limits that hold, with those of the broker.
+    pub(crate) limits: Limits,
+    pub(crate) losses: Losses,
 }
 
 /// What a command gave, told after its flush.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Output {
-    Epoch { epoch: Epoch, next: u64 },
-    Mailbox { id: MailboxId, existed: bool },
+    Epoch {
+        epoch: Epoch,
+        next: u64,
+    },
+    Mailbox {
+        id: MailboxId,
+        existed: bool,
+    },
     Through(u64),
+    /// Ranges of dead letters, by their first number.
+    Letters(Vec<(u64, Letters)>),
+    /// How many dead letters were put back or dropped.
+    Count(u64),
+    Kept(BTreeMap<MailboxId, Kept>),
     Done,
 }
 

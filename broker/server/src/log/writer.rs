@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use fanal_core::age::AgeClock;
-use fanal_core::home::{Effect, Principal, Sender};
+use fanal_core::home::{Effect, Letters, Principal, Requeued, Selection, Sender};
 use fanal_core::{Event, Home, MailboxId, Verdict};
 use fanal_protocol::{Code, Incarnation};
 use fanal_store::{Batch, CommitError, Committed, MailboxSequence, RemovalIndex, Store};
@@ -25,7 +25,7 @@ use super::completion::{Completions, Flushed, Received};
 use super::limits::{GivenWay, LimitKeeper};
 use super::queue::{LogQueue, Taken};
 use super::request::{
-    Command, LogError, LogRequest, Output, PublishChannel, PublishItem, ReceiveError, ReceiveItem,
+    Command, Kept, LogError, LogRequest, Output, PublishChannel, PublishItem, ReceiveError, ReceiveItem,
 };
 use crate::clock::Clock;
 use crate::config;
@@ -85,6 +85,8 @@ pub(crate) struct LogWriter {
     clock: Arc<Clock>,
     directory: Arc<Directory>,
     limits: LimitKeeper,
+    /// Of the batch being built.
+    moved: Vec<Moved>,
     batch_bytes_max: usize,
     head: Vec<u8>,
     /// Channels by the counters of their epochs, as long as they are connected.
@@ -135,6 +137,7 @@ impl LogWriter {
             clock,
             directory,
             limits,
+            moved: Vec::new(),
             batch_bytes_max,
             head,
             channels: BTreeMap::new(),
@@ -329,7 +332,7 @@ impl LogWriter {
         let given_way = self.limits.give_way(&mut self.home, self.clock.now(), &mut batch);
         let requests = requests.iter().map(|request| self.judge(request, admission, &mut batch)).collect();
         let removals = self.add_effects(&mut batch);
-        (batch, Plans { requests, removals, given_way })
+        (batch, Plans { requests, removals, given_way, moved: std::mem::take(&mut self.moved) })
     }
 
     /// What makes the changes of the home durable; removals of mailboxes.
@@ -368,7 +371,11 @@ impl LogWriter {
                 Admission::NoEvents { reason, .. } if self.makes_mailbox(command) => {
                     Plan::Command(Err(LogError::Full(reason.to_owned())))
                 }
-                _ => Plan::Command(self.command(command)),
+                _ => Plan::Command(match command {
+                    Command::RequeueLetters(wanted) => self.requeue(wanted, batch),
+                    Command::DropLetters(wanted) => Ok(self.drop_letters(wanted, batch)),
+                    command => self.command(command),
+                }),
             },
         }
     }
@@ -513,7 +520,53 @@ impl LogWriter {
             Command::ReceivedThrough { peer, incarnation } => {
                 Output::Through(home.received_through(&sender(peer, *incarnation)))
             }
+            Command::FindLetters { wanted, from, max } => {
+                let chosen = home.select(wanted).into_iter().filter(|(range, _)| range.end() >= from);
+                let chosen = chosen.map(|(range, letters)| {
+                    (*range.start(), Letters { last: *range.end(), ..letters.clone() })
+                });
+                Output::Letters(chosen.take(*max).collect())
+            }
+            Command::Inspect => self.inspect(),
+            Command::RequeueLetters(_) | Command::DropLetters(_) => Output::Done,
         })
+    }
+
+    /// Dead letters go back to the end of their mailboxes.
+    fn requeue(&mut self, wanted: &Selection, batch: &mut Batch) -> Result<Output, LogError> {
+        let (requeued, mut events) = (self.home.requeue(wanted)?, 0);
+        let Some(letters) = self.home.dead_letters() else { return Ok(Output::Count(0)) };
+        for back in requeued {
+            let (first, last) = back.range;
+            events += last - first + 1;
+            self.limits.on_requeued(&self.home, letters, &back);
+            let at = MailboxSequence(back.first);
+            let removal = batch.transfer(store_id(letters), first..=last, store_id(back.to), at);
+            self.moved.extend(removal.map(|removal| (removal, Some(back))));
+        }
+        Ok(Output::Count(events))
+    }
+
+    fn drop_letters(&mut self, wanted: &Selection, batch: &mut Batch) -> Output {
+        let Some(letters) = self.home.dead_letters() else { return Output::Count(0) };
+        let chosen: Vec<_> = self.home.select(wanted).into_iter().map(|(range, _)| range).collect();
+        let mut events = 0;
+        for range in chosen {
+            events += range.end() - range.start() + 1;
+            self.home.forget_letters(*range.start(), *range.end());
+            let removal = batch.acked(store_id(letters), range);
+            self.moved.extend(removal.map(|removal| (removal, None)));
+        }
+        Output::Count(events)
+    }
+
+    fn inspect(&self) -> Output {
+        let kept = |id| Kept {
+            keep: self.home.keep(id),
+            limits: self.limits.bounds().limits(&self.home, id),
+            losses: self.home.losses(id),
+        };
+        Output::Kept(self.home.mailboxes().map(|id| (id, kept(id))).collect())
     }
 
     // ---- finishing ----
@@ -527,6 +580,11 @@ impl LogWriter {
         for given_way in plans.given_way {
             let events = committed.removed.get(given_way.removal.0 as usize).copied().unwrap_or(0);
             completions.given_way(given_way, self.directory.get(given_way.mailbox), events);
+        }
+        for (removal, requeued) in plans.moved {
+            let events = committed.removed.get(removal.0 as usize).copied().unwrap_or(0);
+            let back = requeued.and_then(|back| Some((self.directory.get(back.to)?, back)));
+            completions.letters_left(back, events);
         }
         completions.release(Flushed(()), &self.metrics);
     }
@@ -614,7 +672,11 @@ struct Plans {
     /// Mailboxes that are removed.
     removals: Removals,
     given_way: Vec<GivenWay>,
+    moved: Vec<Moved>,
 }
+
+/// Dead letters that leave with a batch: back to where they came from, or dropped.
+type Moved = (RemovalIndex, Option<Requeued>);
 
 /// What follows a request once its batch is flushed.
 enum Plan {

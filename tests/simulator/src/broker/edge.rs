@@ -187,6 +187,7 @@ impl Node {
             body_bytes_max: BODY_BYTES_MAX as u64,
             agent: "fanal/simulated".into(),
             strict: true,
+            limits: false,
         };
         self.tell(ctx, conn, welcome);
     }

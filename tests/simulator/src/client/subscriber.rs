@@ -261,6 +261,7 @@ impl Subscriber {
                     predicate,
                     except: wish.except.iter().map(|text| (*text).to_owned()).collect(),
                     strict,
+                    ..Default::default()
                 }
                 .into()
             }
@@ -683,5 +684,6 @@ fn request(sub: &Sub, wish: &Wish, channel: u32, wait: &str) -> Subscribe {
         wait_ms: Some(2_000),
         credit_events: sub.window,
         credit_bytes: sub.window * 150,
+        ..Default::default()
     }
 }
