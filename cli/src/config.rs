@@ -18,7 +18,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use crate::args::ConfigArgs;
-use fanal_broker::{Config, Limits, PeerConfig};
+use fanal_broker::{Config, Limits, PeerConfig, RuleConfig};
 use file::File;
 use keys::{KEYS, Key};
 
@@ -214,8 +214,13 @@ impl Reader<'_> {
             ));
         }
         let limits = self.limits(&mut explained)?;
+        if limits.give_way_percent > 100 {
+            let place = self.place_of("limits.give_way_percent");
+            return Err(format!("{place}: `limits.give_way_percent` is a share in percent: 50 to 100"));
+        }
         let peers = self.peers(&name, &mut explained)?;
-        Ok((Config { name, listen, admin, admin_hosts, data, ca, peers, limits }, explained))
+        let rules = self.rules(&mut explained)?;
+        Ok((Config { name, listen, admin, admin_hosts, data, ca, peers, rules, limits }, explained))
     }
 
     fn take<T, S: Into<serde_json::Value>>(
@@ -290,6 +295,37 @@ impl Reader<'_> {
             peers.push(PeerConfig { name: name.clone(), address: text });
         }
         Ok(peers)
+    }
+
+    fn rules(&self, explained: &mut Vec<Explained>) -> Result<Vec<RuleConfig>, String> {
+        let Ok(value) = self.figment.find_value("rules") else { return Ok(Vec::new()) };
+        let place = self.place(&value, "rules");
+        let example = "write [rules.NAME], topic = \"audit/#\" and when_full = \"refuse\"";
+        let table = value.as_dict().ok_or_else(|| format!("{place}: `rules` holds tables: {example}"))?;
+        let mut rules = Vec::new();
+        for (name, value) in table {
+            let path = format!("rules.{name}");
+            let text = |key: &str| {
+                let found = self.figment.find_value(&format!("{path}.{key}")).ok();
+                let found = found.and_then(|value| {
+                    value.as_str().map(|text| (self.place(&value, &format!("{path}.{key}")), text.to_owned()))
+                });
+                found.ok_or_else(|| {
+                    format!("{}: `{path}` has no `{key}`: {example}", self.place(value, &path))
+                })
+            };
+            let ((from, topic), (at, when_full)) = (text("topic")?, text("when_full")?);
+            if when_full != "refuse" {
+                return Err(format!(
+                    "{at}: `{path}`: when_full = \"{when_full}\": a rule can say \"refuse\" only"
+                ));
+            }
+            fanal_matching::TopicFilter::parse(&topic)
+                .map_err(|error| format!("{from}: `{path}`: {error}"))?;
+            explained.push(Explained { key: path, value: topic.clone().into(), from });
+            rules.push(RuleConfig { name: name.clone(), topic });
+        }
+        Ok(rules)
     }
 
     fn place_of(&self, path: &str) -> String {

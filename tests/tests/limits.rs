@@ -106,6 +106,7 @@ async fn what_gave_way_survives_a_crash_and_comes_back_when_it_is_asked_for() {
 
     let mut orders = within("a receipt", client.subscribe("t/#").durable("orders")).await.unwrap();
     assert_eq!(payloads(&mut orders, 5).await, numbers(7..12));
+    within("acks", orders.flush_acks()).await.unwrap();
     let some = DeadLetters::all().subscription("orders").reason("full").numbers(3..=4);
     assert_eq!(client.requeue_dead_letters(some).await.unwrap(), 2);
     assert_eq!(payloads(&mut orders, 2).await, numbers(2..4));
@@ -270,4 +271,72 @@ async fn a_client_sees_its_own_dead_letters_and_large_ones_come_whole() {
     let odd = DeadLetters::all().reason("weather");
     assert_eq!(refused(admin.drop_dead_letters(odd).await.err().unwrap()), (400, "bad_selection".into()));
     assert_eq!(admin.drop_dead_letters(of_till).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_nine_tenths_of_the_store_on_the_largest_mailbox_gives_way_and_publishing_goes_on() {
+    let world = World::new();
+    let limits = "segment_bytes = 1048576\nbody_bytes_max = 262144\nstore_bytes = \"32 MiB\"\nmailbox_bytes = \"1 TiB\"\n\
+                  dead_letter_bytes = \"1 TiB\"";
+    let broker = limited(&world, "ewr", limits).start();
+    let client = broker.client().await;
+    detached(&broker, client.subscribe("large/#").durable("large")).await;
+    detached(&broker, client.subscribe("small/#").durable("small")).await;
+    let publisher = client.publisher();
+    publish(&publisher, "small/a", 0..10).await;
+    let mut pending = std::collections::VecDeque::new();
+    for n in 0..400u32 {
+        let body = [&n.to_be_bytes()[..], &vec![7; 200_000]].concat();
+        pending.push_back(publisher.publish("large/a").payload(body).send().await.unwrap());
+        if pending.len() >= 8 {
+            let receipt = within("a receipt", pending.pop_front().unwrap()).await.unwrap();
+            assert_eq!(receipt.code, Code::Durable);
+        }
+    }
+    for receipt in pending {
+        assert_eq!(within("a receipt", receipt).await.unwrap().code, Code::Durable);
+    }
+    let metrics = Metrics::of(&broker);
+    let store = |name: &str, class: &str| metrics.sum(name, &[("class", class), ("reason", "store")]);
+    let dead_lettered = store("fanal_events_dead_lettered_total", "durable");
+    let dropped = store("fanal_events_dropped_total", "dead_letters");
+    assert!(dead_lettered >= 200.0 && dropped >= 200.0, "{dead_lettered} and {dropped}");
+    assert!(metrics.sum("fanal_store_bytes", &[]) <= 33_554_432.0);
+    // What is small was not asked to give way, and what is large kept what there is room for.
+    assert_eq!(mailbox(&broker, "small")["queued_events"], 10);
+    let kept = mailbox(&broker, "large")["queued_events"].as_u64().unwrap()
+        + page(&broker, "dead-letters")["queued_events"].as_u64().unwrap();
+    assert!(kept >= 60, "{kept} events of 200 kB are left of a store of 32 MiB");
+    let mut large = within("a receipt", client.subscribe("large/#").durable("large")).await.unwrap();
+    let first = next(&mut large).await;
+    assert!(u32::from_be_bytes(first.payload()[..4].try_into().unwrap()) > 100, "the oldest went first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_refuses_publishers_rather_than_that_a_mailbox_gives_way() {
+    let world = World::new();
+    let rule = "mailbox_events = 5\n[rules.books]\ntopic = \"audit/#\"\nwhen_full = \"refuse\"";
+    let broker = limited(&world, "ewr", rule).start();
+    let client = broker.client().await;
+    detached(&broker, client.subscribe("#").durable("orders")).await;
+    publish(&client.publisher(), "audit/a", 0..5).await;
+    let late = client.publish("audit/a").payload("5").timeout(Duration::from_millis(300)).await;
+    let error = Error::from(late.err().unwrap()).to_string();
+    assert!(error.contains("rule `books`") && error.contains("`orders`"), "{error}");
+    let refused = Metrics::of(&broker).sum("fanal_publish_refused_total", &[("code", "507")]);
+    assert!(refused >= 1.0, "{refused}");
+    assert_eq!(mailbox(&broker, "orders")["queued_events"], 5);
+    assert_eq!(page(&broker, "dead-letters")["queued_events"], 0);
+    // On other topics the oldest gives way as ever.
+    publish(&client.publisher(), "t/a", 0..1).await;
+    dead(&broker, 1).await;
+    // With room the publisher's next attempt is taken.
+    let publisher = client.publisher();
+    let waiting = publisher.publish("audit/a").payload("6").send().await.unwrap();
+    let mut orders = within("a receipt", client.subscribe("#").durable("orders")).await.unwrap();
+    let got = payloads(&mut orders, 5).await;
+    assert_eq!(got, ["1", "2", "3", "4", "0"]);
+    assert_eq!(within("a receipt", waiting).await.unwrap().code, Code::Durable);
+    assert_eq!(payloads(&mut orders, 1).await, ["6"]);
+    within("acks", orders.flush_acks()).await.unwrap();
 }

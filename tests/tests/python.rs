@@ -29,6 +29,7 @@ body_bytes_max = 262144
 segment_bytes = 1048576
 store_bytes = 16777216
 mailbox_bytes = 1099511627776
+give_way_percent = 100
 ";
 
 /// What the program knows as `home`, its linked `peer`, and `small`, which is alone.

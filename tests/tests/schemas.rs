@@ -425,8 +425,7 @@ struct Filling {
 impl Filling {
     async fn begin(world: &World, schemas: &mut Schemas) -> Filling {
         let config = world.path("small.toml");
-        let limits =
-            "[limits]\nsegment_bytes = \"4 MiB\"\nstore_bytes = \"16 MiB\"\nmailbox_bytes = \"1 TiB\"\n";
+        let limits = "[limits]\nsegment_bytes = \"4 MiB\"\nstore_bytes = \"16 MiB\"\nmailbox_bytes = \"1 TiB\"\ngive_way_percent = 100\n";
         std::fs::write(&config, limits).unwrap();
         let [data, config] = [world.path("full"), config].map(|path| path.to_string_lossy().into_owned());
         let place = ["--data", &data, "--config", &config];

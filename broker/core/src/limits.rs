@@ -96,6 +96,55 @@ impl Surplus {
     }
 }
 
+/// What of the largest must go so that `wanted` bytes come together: they are brought down to one
+/// level, and whoever is below it is left alone. O(n log n).
+pub fn share_out<K: Copy>(sizes: &[(K, u64)], wanted: u64) -> Vec<(K, u64)> {
+    let mut sizes = sizes.to_vec();
+    sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    let (mut sum, mut level) = (0u64, 0);
+    for (at, (_, size)) in sizes.iter().enumerate() {
+        sum = sum.saturating_add(*size);
+        let next = sizes.get(at + 1).map_or(0, |(_, size)| *size);
+        let count = at as u64 + 1;
+        level = sum.saturating_sub(wanted) / count;
+        if level >= next {
+            break;
+        }
+    }
+    let above = sizes.into_iter().map(|(key, size)| (key, size.saturating_sub(level)));
+    above.filter(|(_, surplus)| *surplus > 0).collect()
+}
+
+/// How much must go from a store that is nearly full. What was dropped does not show as room at
+/// once, so it is remembered and not asked for again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Relief {
+    /// Bytes dropped whose room has not come back.
+    owed: u64,
+    /// What was kept at the last look.
+    kept: u64,
+}
+
+impl Relief {
+    /// Bytes that must go now. `kept` is what the store uses, `mark` where it is nearly full, `target`
+    /// what it should come down to. `is_settled`: what has not come back by now will not, since
+    /// others hold the same events.
+    pub fn wanted(&mut self, kept: u64, mark: u64, target: u64, is_settled: bool) -> u64 {
+        let freed = self.kept.saturating_sub(kept);
+        self.kept = kept;
+        self.owed = if is_settled { 0 } else { self.owed.saturating_sub(freed) };
+        if kept < mark {
+            return 0;
+        }
+        kept.saturating_sub(target).saturating_sub(self.owed)
+    }
+
+    /// Bytes were dropped.
+    pub fn on_dropped(&mut self, bytes: u64) {
+        self.owed = self.owed.saturating_add(bytes);
+    }
+}
+
 /// What a durable subscription chose about its mailbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Keep {
@@ -184,7 +233,43 @@ mod tests {
         assert_eq!((WhenFull::parse("refuse"), Reason::parse("")), (None, None));
     }
 
+    #[test]
+    fn relief_is_asked_for_once_and_again_when_it_did_not_come() {
+        let mut relief = Relief::default();
+        assert_eq!(relief.wanted(89, 90, 88, false), 0);
+        assert_eq!(relief.wanted(95, 90, 88, false), 7);
+        relief.on_dropped(7);
+        assert_eq!(relief.wanted(95, 90, 88, false), 0, "it is on its way");
+        assert_eq!(relief.wanted(92, 90, 88, false), 0, "so is the rest");
+        assert_eq!(relief.wanted(96, 90, 88, false), 4, "more came meanwhile");
+        assert_eq!(relief.wanted(96, 90, 88, true), 8, "it never came");
+        assert_eq!(relief.wanted(80, 90, 88, false), 0);
+    }
+
+    #[test]
+    fn the_largest_give_way_down_to_one_level() {
+        let sizes = [('a', 10), ('b', 100), ('c', 60), ('d', 0)];
+        assert_eq!(share_out(&sizes, 30), [('b', 30)]);
+        assert_eq!(share_out(&sizes, 60), [('b', 50), ('c', 10)]);
+        assert_eq!(share_out(&sizes, 1_000), [('b', 100), ('c', 60), ('a', 10)]);
+        assert_eq!(share_out::<char>(&[], 5), []);
+    }
+
     proptest! {
+        #[test]
+        fn enough_gives_way_where_there_is_enough(
+            sizes in prop::collection::vec(0u64..1_000, 0..20), wanted in 1u64..5_000
+        ) {
+            let sizes: Vec<(usize, u64)> = sizes.into_iter().enumerate().collect();
+            let shares = share_out(&sizes, wanted);
+            let given: u64 = shares.iter().map(|(_, bytes)| bytes).sum();
+            let there: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
+            prop_assert!(given >= wanted.min(there) && given <= wanted + shares.len() as u64);
+            let left = |key: usize| sizes[key].1 - shares.iter().find(|(k, _)| *k == key).map_or(0, |(_, n)| *n);
+            let level = shares.iter().map(|(key, _)| left(*key)).max().unwrap_or(0);
+            prop_assert!(sizes.iter().all(|(key, _)| left(*key) <= level || shares.is_empty()));
+        }
+
         /// Against a plain queue: the limit holds, and no more gave way than a 64th and one event.
         #[test]
         fn what_gives_way_brings_the_mailbox_to_its_limit_and_little_below(

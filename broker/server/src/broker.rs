@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::federation::{dial, interest};
 use crate::log::LogQueue;
+use crate::log::limits::Rule;
 use crate::log::writer::{LogWriter, StoreHealth, WriterParts};
 use crate::mailbox::{Directory, MailboxKind};
 use crate::metrics::Metrics;
@@ -61,6 +62,7 @@ impl Broker {
         fanal_protocol::identity::check_name(&config.name)?;
         check_peers(&config)?;
         check_limits(&config)?;
+        let rules = Rule::read(&config.rules).map_err(|reason| StartError::Limits { reason })?;
         let sockets = Sockets::take(config.listen, config.admin)?;
         RealDisk::new(&config.data)
             .create_root()
@@ -111,6 +113,7 @@ impl Broker {
             clock,
             directory,
             limits: config.limits.clone(),
+            rules,
             data: config.data.clone(),
         });
         let writer = std::thread::Builder::new()

@@ -19,6 +19,15 @@ pub struct PeerConfig {
     pub address: String,
 }
 
+/// An operator's rule: publishers on these topics are refused (507) when a mailbox is full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleConfig {
+    /// Its name, as the refusal tells it.
+    pub name: String,
+    /// A topic filter.
+    pub topic: String,
+}
+
 /// Bounds of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -38,6 +47,8 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// Bytes of the store on disk; absent: the disk is the limit.
     pub store_bytes: Option<u64>,
+    /// From this share of the store on, in percent, the largest mailboxes give way; 100: never.
+    pub give_way_percent: u64,
     /// What each mailbox may hold; without a limit of bytes, a tenth of the store.
     pub mailbox: MailboxLimits,
     /// What the dead letters may hold; without a limit of bytes, a tenth of the store.
@@ -55,6 +66,7 @@ impl Default for Limits {
             index_bytes: 8 << 30,
             segment_bytes: 64 << 20,
             store_bytes: None,
+            give_way_percent: 90,
             mailbox: MailboxLimits::default(),
             dead_letters: MailboxLimits::default(),
         }
@@ -78,6 +90,8 @@ pub struct Config {
     pub ca: PathBuf,
     /// Peers to dial.
     pub peers: Vec<PeerConfig>,
+    /// Topics on which publishers are refused rather than that a mailbox gives way.
+    pub rules: Vec<RuleConfig>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -94,6 +108,7 @@ impl Config {
             ca: data.join("ca"),
             data,
             peers: Vec::new(),
+            rules: Vec::new(),
             limits: Limits::default(),
         }
     }

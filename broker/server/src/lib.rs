@@ -34,7 +34,7 @@ mod trust;
 mod wire;
 
 pub use broker::Broker;
-pub use config::{ADMIN_PORT, Config, LISTEN_PORT, Limits, MailboxLimits, PeerConfig};
+pub use config::{ADMIN_PORT, Config, LISTEN_PORT, Limits, MailboxLimits, PeerConfig, RuleConfig};
 pub use error::StartError;
 pub use fanal_store::Progress;
 pub use trust::TrustError;

@@ -276,6 +276,13 @@ impl Store {
         Ok(())
     }
 
+    /// Bytes of segments that hold nothing live: they come back with the next checkpoints. O(segments).
+    pub fn dead_bytes(&self) -> u64 {
+        let dead = |index: &u64| self.is_dead(*index);
+        let dead = self.table.below(self.active.index).into_iter().filter(dead);
+        dead.filter_map(|index| self.table.get(index)).map(|segment| segment.bytes).sum()
+    }
+
     /// The store in numbers. O(segments).
     pub fn stats(&self) -> Stats {
         let (segments, bytes) = self.table.totals();

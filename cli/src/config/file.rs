@@ -10,6 +10,8 @@ use super::keys::KEYS;
 
 /// The one key of a peer.
 const PEER_KEYS: [&str; 1] = ["address"];
+/// The keys of a rule.
+const RULE_KEYS: [&str; 2] = ["topic", "when_full"];
 
 /// A file that was read.
 #[derive(Debug)]
@@ -96,12 +98,15 @@ impl Found<'_> {
 }
 
 fn is_table(table: &str, path: &str) -> bool {
-    matches!((table, path), ("", "limits" | "peers") | ("peers", _))
+    matches!((table, path), ("", "limits" | "peers" | "rules") | ("peers" | "rules", _))
 }
 
 fn is_key(table: &str, key: &str, path: &str) -> bool {
     if table.starts_with("peers.") {
         return PEER_KEYS.contains(&key);
+    }
+    if table.starts_with("rules.") {
+        return RULE_KEYS.contains(&key);
     }
     KEYS.iter().any(|known| known.path == path)
 }
@@ -112,7 +117,10 @@ fn suggestion(unknown: &str) -> String {
     if table.starts_with("peers.") {
         return ": a peer has `address` only".into();
     }
-    let known = KEYS.iter().map(|key| key.path).chain(["peers", "limits"]);
+    if table.starts_with("rules.") {
+        return ": a rule has `topic` and `when_full`".into();
+    }
+    let known = KEYS.iter().map(|key| key.path).chain(["peers", "limits", "rules"]);
     let score = |path: &str| {
         let last = path.rsplit('.').next().unwrap_or(path);
         strsim::normalized_damerau_levenshtein(last, name)

@@ -166,6 +166,11 @@ pub(crate) const KEYS: &[Key] = &[
     limit!(segment_bytes: u64, min 1048576, "Size of the store's segment files."),
     option!("store_bytes", store_bytes, Count, min 16 << 20, example "\"100 GiB\"",
         "Bytes of the store on disk. Default: none, the disk is the limit."),
+    limit!(
+        give_way_percent: u64,
+        min 50,
+        "From this share of the store on, in percent, the largest mailboxes give way, oldest events first, and before\nthem the dead letters. 100: never; publishers are refused (507) when the store is full."
+    ),
     option!("mailbox_bytes", mailbox.bytes, Count, min 4096, example "\"10 GiB\"",
         "Most bytes of events in one mailbox, of a durable subscription or a peer. Publishers are not refused: the\noldest events go to the dead letters, or are dropped if the subscription chose so. A subscription may\nchoose less. Default: a tenth of the store."),
     option!("mailbox_events", mailbox.events, Count, min 1, example "1000000",
@@ -217,7 +222,11 @@ pub(crate) fn default_file() -> String {
     out.push_str(
         "\n# Brokers to dial, one table each; either side of a link may dial.\n# (environment: FANAL_PEERS, as NAME=HOST:PORT,NAME=HOST:PORT)\n\
          # [peers.jfk]\n\
-         # address = \"jfk.example.org:4600\"\n",
+         # address = \"jfk.example.org:4600\"\n\
+         \n# Topics on which publishers are refused (507) when a mailbox is full, and no event gives way, one table each.\n\
+         # [rules.audit]\n\
+         # topic = \"audit/#\"\n\
+         # when_full = \"refuse\"\n",
     );
     out
 }

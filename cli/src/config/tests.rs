@@ -135,8 +135,7 @@ fn the_default_file_names_every_key_and_means_the_defaults() {
     let text = default_file();
     assert!(File::parse(Path::new("d.toml"), &text).unwrap().values.keys().eq(["limits"]));
     // Uncommented it reads back; name and peers are examples.
-    let is_setting =
-        |line: &&str| line.contains(" = ") || line.starts_with("# [peers") || line.starts_with('[');
+    let is_setting = |line: &&str| line.contains(" = ") || line.starts_with("# [") || line.starts_with('[');
     let settings: Vec<_> =
         text.lines().filter(is_setting).map(|line| line.trim_start_matches("# ")).collect();
     let (args, _file) = args(Some(&settings.join("\n")));
@@ -144,9 +143,24 @@ fn the_default_file_names_every_key_and_means_the_defaults() {
     assert!(loaded.explained.iter().all(|explained| explained.from != "default"), "{:?}", loaded.explained);
     let mut expected = Config::new("ewr", "fanal-data");
     expected.peers = vec![PeerConfig { name: "jfk".into(), address: "jfk.example.org:4600".into() }];
+    expected.rules = vec![RuleConfig { name: "audit".into(), topic: "audit/#".into() }];
     expected.limits.store_bytes = Some(100 << 30);
     let month = 30 * 86_400_000;
     let example = MailboxLimits { bytes: Some(10 << 30), events: Some(1_000_000), age_ms: Some(month) };
     (expected.limits.mailbox, expected.limits.dead_letters) = (example, example);
     assert_eq!(loaded.config, expected);
+}
+
+#[test]
+fn rules_are_checked_where_they_stand() {
+    let rule = |rest: &str| error_of(&format!("[rules.audit]\n{rest}\n"));
+    let lacking = rule("topic = \"audit/#\"");
+    assert!(lacking.contains(":1") && lacking.contains("when_full"), "{lacking}");
+    let other = rule("topic = \"audit/#\"\nwhen_full = \"drop\"");
+    assert!(other.contains(":3") && other.contains("refuse"), "{other}");
+    let topic = rule("topic = \"audit/#/x\"\nwhen_full = \"refuse\"");
+    assert!(topic.contains(":2") && topic.contains("rules.audit"), "{topic}");
+    assert!(rule("topics = \"a\"").contains("`topic` and `when_full`"));
+    let percent = error_of("[limits]\ngive_way_percent = 101\n");
+    assert!(percent.contains("50 to 100"), "{percent}");
 }

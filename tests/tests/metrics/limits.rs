@@ -59,7 +59,8 @@ pub(crate) async fn buffers_that_hold_too_much_together_give_way() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 pub(crate) async fn a_full_store_shows_and_so_does_its_recovery() {
     let world = World::new();
-    let limits = "segment_bytes = 4194304\nstore_bytes = 25165824\nmailbox_bytes = \"1 TiB\"";
+    let limits =
+        "segment_bytes = 4194304\nstore_bytes = 25165824\nmailbox_bytes = \"1 TiB\"\ngive_way_percent = 100";
     let broker = limited(&world, "ewr", limits).start();
     let metrics = shows(&broker, &[("fanal_store_full", 0.0), ("fanal_ready", 1.0)]).await;
     let empty = value(&metrics, "fanal_store_bytes");

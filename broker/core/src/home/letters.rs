@@ -121,6 +121,11 @@ impl Home {
         self.subscriptions.get(&mailbox).map(|subscription| subscription.keep).unwrap_or_default()
     }
 
+    /// Topic filter of the subscription that has a mailbox.
+    pub fn filter(&self, mailbox: MailboxId) -> Option<&str> {
+        self.subscriptions.get(&mailbox).map(|subscription| subscription.ask.filter.as_str())
+    }
+
     /// Whose mailbox it is; none for the dead letters' own.
     pub fn destination(&self, mailbox: MailboxId) -> Option<Destination> {
         if let Some(subscription) = self.subscriptions.get(&mailbox) {

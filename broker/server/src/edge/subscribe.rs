@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fanal_core::ask::{AskError, interest_entry, parse_ask};
-use fanal_core::home::{Ask, KeepPatch, Subscription, Wanted};
+use fanal_core::home::{Ask, HomeRefusal, KeepPatch, Subscription, Wanted};
 use fanal_core::limits::WhenFull;
 use fanal_matching::{IndexFull, Selector};
 use fanal_protocol::Code;
@@ -22,7 +22,7 @@ use super::connection::{check_channel, refuse};
 use super::session::{Channel, Session, Subscribed, shared_credit};
 use crate::federation::wait::{WaitFor, wait_for_interest};
 use crate::live::{LiveClass, LiveQueue, LiveQueueParts, SharedCredit};
-use crate::log::{Command, Output};
+use crate::log::{Command, LogError, Output};
 use crate::mailbox::Holder;
 use crate::route::Target;
 use crate::shared::Shared;
@@ -302,6 +302,9 @@ async fn try_update(
         || !request.except.is_empty()
         || request.predicate.is_some()
         || request.strict.is_some();
+    if before.is_none() && !says_filter {
+        return Err(LogError::Refused(HomeRefusal::NoSubscription { name: request.durable.clone() }).into());
+    }
     let (filter, predicate, strict, except) = match &before {
         Some(ask) if !says_filter => (&ask.filter, &ask.predicate, &ask.strict, &ask.except),
         _ => (&request.filter, &request.predicate, &request.strict, &request.except),

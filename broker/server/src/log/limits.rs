@@ -9,25 +9,30 @@
 //!
 //! 4. An age is looked at by the clock, every second: the events at the heads of mailboxes are read
 //!    for it, each once.
+//! 5. An operator's rule is the exception from 1: on its topics a publisher is refused when a mailbox
+//!    is full.
 //!
 //! How much is too much the core decides ([`fanal_core::limits`]).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use fanal_core::age::AgeClock;
 use fanal_core::event::Millis;
 use fanal_core::home::{Burial, RANGES_MAX, Requeued};
-use fanal_core::limits::{Limits, Reason, WhenFull};
+use fanal_core::limits::{Limits, Reason, Surplus, WhenFull, share_out};
 use fanal_core::{Event, Home, MailboxId};
+use fanal_matching::{Topic, TopicFilter};
+use fanal_protocol::Code;
 use fanal_store::{Batch, MailboxSequence, Position, Reader, RemovalIndex};
 
 use crate::config;
-use crate::mailbox::Directory;
+use crate::mailbox::{Directory, Mailbox};
 
-/// Entries that give way in one batch at most, so that others need not wait long for theirs.
+/// Entries that give way in one batch at most, so that others need not wait long for theirs; fewer
+/// where segments are small, since a batch lies in one.
 const ENTRIES_PER_BATCH: usize = 32_768;
 /// Entries looked up at once.
 const ENTRIES_PER_LOOK: usize = 1_024;
@@ -65,11 +70,39 @@ impl Bounds {
     }
 }
 
-/// Bytes that the store in `data` can have: up to its limit, or what it has and the disk has free.
-pub(crate) fn capacity(data: &std::path::Path, limit: Option<u64>, used: u64) -> Option<u64> {
+/// Bytes that the store in `data` can have: up to its limit, or to the size of the disk. What others
+/// have on that disk makes it no smaller: a disk that others fill is no reason to give events away.
+pub(crate) fn capacity(data: &Path, limit: Option<u64>) -> Option<u64> {
     let disk = rustix::fs::statvfs(data).ok();
-    let whole = disk.map(|disk| used.saturating_add(disk.f_bavail.saturating_mul(disk.f_frsize)));
+    let whole = disk.map(|disk| {
+        let kept_for_root = disk.f_bfree.saturating_sub(disk.f_bavail);
+        disk.f_blocks.saturating_sub(kept_for_root).saturating_mul(disk.f_frsize)
+    });
     whole.into_iter().chain(limit).min()
+}
+
+/// Publishers on these topics are refused when a mailbox is full.
+pub(crate) struct Rule {
+    name: String,
+    topic: TopicFilter,
+}
+
+impl Rule {
+    /// Reads the rules of a configuration.
+    ///
+    /// # Errors
+    /// Which one has no topic filter, and why.
+    pub(crate) fn read(rules: &[config::RuleConfig]) -> Result<Vec<Rule>, String> {
+        let read = |rule: &config::RuleConfig| match TopicFilter::parse(&rule.topic) {
+            Ok(topic) => Ok(Rule { name: rule.name.clone(), topic }),
+            Err(error) => Err(format!("rule `{}`: {error}", rule.name)),
+        };
+        rules.iter().map(read).collect()
+    }
+
+    fn is_for(&self, topic: &str) -> bool {
+        Topic::parse(topic).is_ok_and(|topic| self.topic.matches(&topic))
+    }
 }
 
 /// Whose entries they are, for counting.
@@ -93,6 +126,7 @@ pub(crate) struct GivenWay {
     pub(crate) mailbox: MailboxId,
     pub(crate) of: Of,
     pub(crate) range: (u64, u64),
+    pub(crate) bytes: u64,
     pub(crate) fate: Fate,
     pub(crate) reason: Reason,
     pub(crate) removal: RemovalIndex,
@@ -120,13 +154,27 @@ struct Over {
     too_large: BTreeSet<u64>,
     /// Its first event is too old.
     is_old: bool,
+    /// Bytes that it gives for the store.
+    for_store: u64,
 }
 
-#[derive(Default)]
-struct Touched {
-    /// Those of the mailbox, once an event comes to it.
-    limits: Option<Limits>,
-    too_large: BTreeSet<u64>,
+/// What may still come to a mailbox before it must be looked at.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// Bytes that one event may have at all.
+    one: u64,
+    events: u64,
+    bytes: u64,
+}
+
+impl Room {
+    /// Takes room for one event; false: there was not enough.
+    fn take(&mut self, bytes: u64) -> bool {
+        let fits = self.events > 0 && self.bytes >= bytes;
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        fits
+    }
 }
 
 /// See the module.
@@ -134,9 +182,20 @@ pub(super) struct LimitKeeper {
     configured: config::Limits,
     data: PathBuf,
     bounds: Bounds,
+    /// Bytes that the store can have.
+    capacity: Option<u64>,
+    rules: Vec<Rule>,
     reader: Reader,
     directory: Arc<Directory>,
-    touched: BTreeMap<MailboxId, Touched>,
+    /// What may come to mailboxes before they must be looked at. An ack makes more of it only when it
+    /// is used up and taken anew.
+    rooms: HashMap<MailboxId, Room>,
+    /// Mailboxes to be looked at once the batch being built is durable.
+    touched: BTreeSet<MailboxId>,
+    /// Events of that batch that are more than their mailbox may hold at all.
+    too_large: BTreeMap<MailboxId, BTreeSet<u64>>,
+    /// Events and bytes that it brings, where there are rules.
+    staged: BTreeMap<MailboxId, (u64, u64)>,
     /// Mailboxes of which something must go.
     over: BTreeMap<MailboxId, Over>,
     /// Heads of mailboxes, and when the first event from there on that can be read was accepted.
@@ -157,14 +216,20 @@ impl LimitKeeper {
         reader: Reader,
         directory: Arc<Directory>,
         age: AgeClock,
+        rules: Vec<Rule>,
     ) -> Self {
         LimitKeeper {
             bounds: Bounds::of(&configured, None),
             configured,
             data,
+            capacity: None,
+            rules,
             reader,
             directory,
-            touched: BTreeMap::new(),
+            rooms: HashMap::new(),
+            touched: BTreeSet::new(),
+            too_large: BTreeMap::new(),
+            staged: BTreeMap::new(),
             over: BTreeMap::new(),
             heads: BTreeMap::new(),
             age,
@@ -174,16 +239,22 @@ impl LimitKeeper {
         }
     }
 
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     pub(super) fn bounds(&self) -> &Bounds {
         &self.bounds
     }
 
-    /// Takes the size of the store anew, of which the default limits are shares; `used` is what the
-    /// store has on disk. Looks at all mailboxes if a limit changed. O(mailboxes) then.
-    pub(super) fn measure(&mut self, home: &Home, used: u64) {
-        let bounds = Bounds::of(&self.configured, capacity(&self.data, self.configured.store_bytes, used));
+    /// Takes the size of the store anew, of which the default limits are shares. Looks at all
+    /// mailboxes if a limit changed. O(mailboxes) then.
+    pub(super) fn measure(&mut self, home: &Home) {
+        self.capacity = capacity(&self.data, self.configured.store_bytes);
+        let bounds = Bounds::of(&self.configured, self.capacity);
         if self.bounds != bounds {
             self.bounds = bounds;
+            self.rooms.clear();
             self.look_at_all(home);
         }
     }
@@ -199,13 +270,116 @@ impl LimitKeeper {
         !self.over.is_empty() && !self.is_held_up
     }
 
-    /// An entry of so many bytes comes to a mailbox with the batch being built.
+    /// An entry of so many bytes comes to a mailbox with the batch being built. O(1) as long as there
+    /// is room for it.
     pub(super) fn on_enqueued(&mut self, home: &Home, mailbox: MailboxId, sequence: u64, bytes: u64) {
-        let touched = self.touched.entry(mailbox).or_default();
-        let limits = touched.limits.get_or_insert_with(|| self.bounds.limits(home, mailbox));
-        if limits.is_too_large(bytes) {
-            touched.too_large.insert(sequence);
+        if !self.rules.is_empty() {
+            let staged = self.staged.entry(mailbox).or_default();
+            *staged = (staged.0 + 1, staged.1 + bytes);
         }
+        if !self.rooms.contains_key(&mailbox) {
+            self.rooms.insert(mailbox, self.room(home, mailbox));
+        }
+        let Some(room) = self.rooms.get_mut(&mailbox) else { return };
+        if !room.take(bytes) {
+            self.touched.insert(mailbox);
+        }
+        if bytes > room.one {
+            self.touched.insert(mailbox);
+            self.too_large.entry(mailbox).or_default().insert(sequence);
+        }
+    }
+
+    fn room(&self, home: &Home, id: MailboxId) -> Room {
+        let limits = self.bounds.limits(home, id);
+        let (events, bytes) =
+            self.reader.mailbox(store_id(id)).map_or((0, 0), |stats| (stats.events, stats.bytes));
+        let left = |limit: Option<u64>, held: u64| limit.map_or(u64::MAX, |limit| limit.saturating_sub(held));
+        let one = limits.bytes.unwrap_or(u64::MAX);
+        Room { one, events: left(limits.events, events), bytes: left(limits.bytes, bytes) }
+    }
+
+    /// Why an event of so many bytes may not come to these mailboxes: a rule is for its topic, and
+    /// one of them is full, what the batch being built brings counted. O(rules + mailboxes).
+    pub(super) fn check_rules(
+        &self,
+        home: &Home,
+        topic: &str,
+        bytes: u64,
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Option<(Code, String)> {
+        let rule = self.rules.iter().find(|rule| rule.is_for(topic))?;
+        mailboxes.iter().find_map(|mailbox| {
+            let id = mailbox.id;
+            let (limits, stats) = (self.bounds.limits(home, id), self.reader.mailbox(store_id(id))?);
+            let coming = self.staged.get(&id).copied().unwrap_or_default();
+            let (events, held) = (stats.events + coming.0 + 1, stats.bytes + coming.1 + bytes);
+            let whose = || {
+                let name = home.destination(id).map(|to| to.name().to_owned()).unwrap_or_default();
+                format!("rule `{}`: the mailbox of `{name}`", rule.name)
+            };
+            if limits.is_too_large(bytes) {
+                let reason = format!("{} never holds an event of {bytes} bytes", whose());
+                return Some((Code::TooLarge, reason));
+            }
+            limits.surplus(events, held).map(|_| {
+                (Code::StoreFull, format!("{} is full: its subscriber must drain it first", whose()))
+            })
+        })
+    }
+
+    /// Where the store is nearly full, and what it should come down to then; none: never.
+    pub(super) fn store_mark(&self) -> Option<(u64, u64)> {
+        let capacity = self.capacity.filter(|_| self.configured.give_way_percent < 100)?;
+        let mark = capacity / 100 * self.configured.give_way_percent;
+        let below = (capacity / 64).max(2 * self.configured.segment_bytes);
+        Some((mark, mark.saturating_sub(below)))
+    }
+
+    /// So many bytes must go for the store: dead letters first, then what the largest mailboxes hold.
+    /// O(mailboxes log mailboxes).
+    pub(super) fn relieve(&mut self, home: &Home, wanted: u64) {
+        let letters = home.dead_letters().map(store_id);
+        let all = self.reader.mailboxes();
+        let of_letters = all.iter().find(|(id, _)| Some(*id) == letters).map_or(0, |(_, stats)| stats.bytes);
+        if let Some(letters) = home.dead_letters().filter(|_| of_letters > 0) {
+            self.over.entry(letters).or_default().for_store = wanted.min(of_letters);
+        }
+        let sizes: Vec<(MailboxId, u64)> = all
+            .into_iter()
+            .map(|(id, stats)| (MailboxId(id.0), stats.bytes))
+            .filter(|(id, _)| Some(store_id(*id)) != letters && !self.is_exempt(home, *id))
+            .collect();
+        for (id, bytes) in share_out(&sizes, wanted.saturating_sub(of_letters)) {
+            self.over.entry(id).or_default().for_store = bytes;
+        }
+    }
+
+    /// Whether a rule is for all that can come to a mailbox: publishers are refused, and it gives
+    /// nothing away.
+    fn is_exempt(&self, home: &Home, id: MailboxId) -> bool {
+        !self.rules.is_empty()
+            && home
+                .filter(id)
+                .and_then(|filter| TopicFilter::parse(filter).ok())
+                .is_some_and(|filter| self.rules.iter().any(|rule| rule.topic.covers(&filter)))
+    }
+
+    /// The oldest entries with so many bytes, but for those that go anyway.
+    fn choose_for_store(&self, id: MailboxId, but: &[Chosen], bytes: u64, max: usize) -> Vec<Chosen> {
+        let mut surplus = Surplus { events: 0, bytes };
+        let mut chosen = Vec::new();
+        self.visit(id, |entry| {
+            if but.iter().any(|(sequence, _)| *sequence == entry.sequence) {
+                return true;
+            }
+            let is_wanted = chosen.len() < max && surplus.take(entry.bytes);
+            if is_wanted {
+                chosen.push((entry.sequence, entry.bytes));
+            }
+            is_wanted
+        });
+        chosen
     }
 
     /// Dead letters come back to their mailbox with the batch being built. O(letters).
@@ -225,7 +399,7 @@ impl LimitKeeper {
 
     /// Entries, or other limits, come to a mailbox with the batch being built.
     pub(super) fn on_changed(&mut self, mailbox: MailboxId) {
-        self.touched.entry(mailbox).or_default();
+        self.touched.insert(mailbox);
     }
 
     /// The batch is durable: looks at what it touched. O(mailboxes touched).
@@ -235,12 +409,13 @@ impl LimitKeeper {
             self.over.remove(&id);
             self.look_at(home, id);
         }
-        for (id, touched) in std::mem::take(&mut self.touched) {
-            if !touched.too_large.is_empty() {
-                self.over.entry(id).or_default().too_large.extend(touched.too_large);
-            }
+        for (id, too_large) in std::mem::take(&mut self.too_large) {
+            self.over.entry(id).or_default().too_large.extend(too_large);
+        }
+        for id in std::mem::take(&mut self.touched) {
             self.look_at(home, id);
         }
+        self.staged.clear();
     }
 
     /// The batch was not written: nothing more is done until another one is.
@@ -248,9 +423,12 @@ impl LimitKeeper {
         self.is_held_up = true;
         self.planned.clear();
         self.touched.clear();
+        self.too_large.clear();
+        self.staged.clear();
     }
 
     fn look_at(&mut self, home: &Home, id: MailboxId) {
+        self.rooms.remove(&id);
         let Some(stats) = self.reader.mailbox(store_id(id)) else { return };
         let is_over = self.bounds.limits(home, id).surplus(stats.events, stats.bytes).is_some()
             || surplus_letters(home, id).is_some();
@@ -344,13 +522,23 @@ impl LimitKeeper {
     /// Puts into an empty batch what must give way now.
     pub(super) fn give_way(&mut self, home: &mut Home, now: Millis, batch: &mut Batch) -> Vec<GivenWay> {
         let mut out = Vec::new();
-        let mut room = ENTRIES_PER_BATCH;
+        let segment_share = usize::try_from(self.configured.segment_bytes / 64).unwrap_or(usize::MAX);
+        let mut room = ENTRIES_PER_BATCH.min(segment_share);
         for (id, over) in std::mem::take(&mut self.over) {
             if room > 0 {
                 let chosen = self.choose(home, id, &over.too_large, room);
                 let old = if over.is_old { self.choose_old(home, id, &chosen, room) } else { Vec::new() };
                 room = room.saturating_sub(chosen.len() + old.len());
                 let before = out.len();
+                if over.for_store > 0 {
+                    let mut but = [&chosen[..], &old[..]].concat();
+                    but.sort_unstable();
+                    let gone: u64 = but.iter().map(|(_, bytes)| bytes).sum();
+                    let rest = over.for_store.saturating_sub(gone);
+                    let for_store = self.choose_for_store(id, &but, rest, room);
+                    room -= for_store.len();
+                    self.depart(home, id, &for_store, Reason::Store, now, batch, &mut out);
+                }
                 self.depart(home, id, &chosen, Reason::Full, now, batch, &mut out);
                 self.depart(home, id, &old, Reason::Age, now, batch, &mut out);
                 if out.len() == before {
@@ -454,6 +642,7 @@ impl LimitKeeper {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
             let (fate, attempts) = fate(first);
             let (range, events) = ((first.0, last.0), run.len() as u64);
+            let bytes = run.iter().map(|(_, bytes)| bytes).sum();
             let removal = match fate {
                 Fate::DeadLettered => {
                     let burial = Burial { events, reason, attempts, now, span_ms };
@@ -470,10 +659,18 @@ impl LimitKeeper {
                     batch.acked(store_id(id), range.0..=range.1)
                 }
             };
-            out.extend(removal.map(|removal| GivenWay { mailbox: id, of, range, fate, reason, removal }));
+            out.extend(removal.map(|removal| GivenWay {
+                mailbox: id,
+                of,
+                range,
+                bytes,
+                fate,
+                reason,
+                removal,
+            }));
         }
         if let Some(letters) = letters {
-            self.touched.entry(letters).or_default();
+            self.touched.insert(letters);
         }
     }
 }

@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use fanal_core::age::AgeClock;
 use fanal_core::home::{Effect, Letters, Principal, Requeued, Selection, Sender};
+use fanal_core::limits::{Reason, Relief};
 use fanal_core::{Event, Home, MailboxId, Verdict};
 use fanal_protocol::{Code, Incarnation};
 use fanal_store::{Batch, CommitError, Committed, MailboxSequence, RemovalIndex, Store};
 use smallvec::SmallVec;
 
 use super::completion::{Completions, Flushed, Received};
-use super::limits::{GivenWay, LimitKeeper};
+use super::limits::{Fate, GivenWay, LimitKeeper, Rule};
 use super::queue::{LogQueue, Taken};
 use super::request::{
     Command, Kept, LogError, LogRequest, Output, PublishChannel, PublishItem, ReceiveError, ReceiveItem,
@@ -36,6 +37,10 @@ use crate::metrics::Metrics;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How often the writer looks at what changes without a request.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a store that is nearly full is looked at, when nothing must give way.
+const RELIEF_PAUSE: Duration = Duration::from_millis(10);
+/// After so long, what was dropped and has not come back as room will not.
+const RELIEF_PATIENCE: Duration = Duration::from_secs(1);
 /// When a publisher should try again after a full store.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -87,6 +92,11 @@ pub(crate) struct LogWriter {
     limits: LimitKeeper,
     /// Of the batch being built.
     moved: Vec<Moved>,
+    relief: Relief,
+    /// When the store is next looked at for it, and when something was last dropped for it.
+    relief_from: Instant,
+    dropped: Instant,
+    segment_bytes: u64,
     batch_bytes_max: usize,
     head: Vec<u8>,
     /// Channels by the counters of their epochs, as long as they are connected.
@@ -105,6 +115,7 @@ pub(crate) struct WriterParts {
     pub(crate) clock: Arc<Clock>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) limits: config::Limits,
+    pub(crate) rules: Vec<Rule>,
     /// A directory on the disk of the store.
     pub(crate) data: PathBuf,
 }
@@ -122,11 +133,13 @@ enum Admission<'a> {
 
 impl LogWriter {
     pub(crate) fn new(parts: WriterParts) -> Self {
-        let WriterParts { store, home, queue, health, metrics, clock, directory, limits, data } = parts;
-        let segment_share = usize::try_from(limits.segment_bytes / 4).unwrap_or(usize::MAX);
+        let WriterParts { store, home, queue, health, metrics, clock, directory, limits, rules, data } =
+            parts;
+        let segment_bytes = limits.segment_bytes;
+        let segment_share = usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX);
         let batch_bytes_max = BATCH_BYTES_MAX.min(segment_share);
         let age = AgeClock::start(clock.now(), home.time());
-        let limits = LimitKeeper::new(limits, data, store.reader(), Arc::clone(&directory), age);
+        let limits = LimitKeeper::new(limits, data, store.reader(), Arc::clone(&directory), age, rules);
         let head = Vec::new();
         let mut writer = LogWriter {
             store,
@@ -138,6 +151,10 @@ impl LogWriter {
             directory,
             limits,
             moved: Vec::new(),
+            relief: Relief::default(),
+            relief_from: Instant::now(),
+            dropped: Instant::now(),
+            segment_bytes,
             batch_bytes_max,
             head,
             channels: BTreeMap::new(),
@@ -161,6 +178,7 @@ impl LogWriter {
             self.process(requests);
             self.queue.give_back(permits);
             self.checkpoint_if_due();
+            self.relieve();
             if looked.elapsed() >= TICK {
                 looked = Instant::now();
                 self.look_around();
@@ -169,9 +187,34 @@ impl LogWriter {
         self.queue.end("the broker is shutting down".into());
     }
 
+    /// From a share of the store on, mailboxes give way. What the store takes back by itself counts as
+    /// free; it needs two checkpoints for it, which are written earlier then.
+    fn relieve(&mut self) {
+        let Some((mark, target)) = self.limits.store_mark() else { return };
+        let used = self.store.stats().bytes_on_disk;
+        if used < mark || Instant::now() < self.relief_from || self.health.stopped().is_some() {
+            return;
+        }
+        let began = Instant::now();
+        let kept = used.saturating_sub(self.store.dead_bytes());
+        let is_settled = self.dropped.elapsed() >= RELIEF_PATIENCE;
+        let wanted = self.relief.wanted(kept, mark, target, is_settled);
+        if wanted > 0 {
+            return self.limits.relieve(&self.home, wanted.max(self.segment_bytes));
+        }
+        if kept < used {
+            self.checkpoint();
+            self.checkpoint();
+        }
+        if self.store.stats().bytes_on_disk >= mark {
+            // What is to come back takes a while, or does not come.
+            self.relief_from = Instant::now() + RELIEF_PAUSE.max(began.elapsed());
+        }
+    }
+
     /// What changes without a request: the room on the disk, and ages.
     fn look_around(&mut self) {
-        self.limits.measure(&self.home, self.store.stats().bytes_on_disk);
+        self.limits.measure(&self.home);
         self.limits.look_for_old(&mut self.home, self.clock.now());
         self.forget_idle();
     }
@@ -303,16 +346,20 @@ impl LogWriter {
 
     fn checkpoint_if_due(&mut self) {
         if self.health.stopped().is_none() && self.store.checkpoint_due() {
-            let snapshot = self.home.snapshot();
-            match self.store.checkpoint(&mut snapshot.into_iter()) {
-                Ok(()) => {}
-                Err(error @ CommitError::Stopped { .. }) => self.stop(Vec::new(), &error.to_string()),
-                Err(error) => {
-                    tracing::warn!(%error, "no checkpoint could be written; start-up will take longer")
-                }
-            }
+            self.checkpoint();
         }
         self.show_store();
+    }
+
+    fn checkpoint(&mut self) {
+        let snapshot = self.home.snapshot();
+        match self.store.checkpoint(&mut snapshot.into_iter()) {
+            Ok(()) => {}
+            Err(error @ CommitError::Stopped { .. }) => self.stop(Vec::new(), &error.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "no checkpoint could be written; start-up will take longer")
+            }
+        }
     }
 
     fn show_store(&self) {
@@ -400,6 +447,11 @@ impl LogWriter {
                         verdict => PublishPlan::Judged(verdict, SmallVec::new()),
                     };
                 }
+                if let Some((code, reason)) = self.refused_by_rule(event, mailboxes)
+                    && self.home.foresee(epoch, event.sequence) == Verdict::Accept
+                {
+                    return PublishPlan::Refused(code, reason);
+                }
                 let verdict = self.home.publish(epoch, event.sequence);
                 let entries = match verdict {
                     Verdict::Accept => self.append(event, mailboxes, batch),
@@ -408,6 +460,16 @@ impl LogWriter {
                 PublishPlan::Judged(verdict, entries)
             }
         }
+    }
+
+    fn refused_by_rule(&mut self, event: &Event, mailboxes: &[Arc<Mailbox>]) -> Option<(Code, String)> {
+        if !self.limits.has_rules() {
+            return None;
+        }
+        self.head.clear();
+        event.encode_head(&mut self.head);
+        let bytes = (self.head.len() + event.body.len()) as u64;
+        self.limits.check_rules(&self.home, &event.topic, bytes, mailboxes)
     }
 
     /// What came before a missing sequence is kept; the rest is not judged.
@@ -508,7 +570,9 @@ impl LogWriter {
                 Output::Mailbox { id, existed: true }
             }
             Command::RemoveSubscription { principal, name } => {
-                Output::Mailbox { id: home.remove_subscription(principal, name)?, existed: true }
+                let id = home.remove_subscription(principal, name)?;
+                self.limits.on_changed(id);
+                Output::Mailbox { id, existed: true }
             }
             Command::EnsurePeer { name, authority } => {
                 Output::Mailbox { id: home.ensure_peer(name, *authority), existed: true }
@@ -579,6 +643,10 @@ impl LogWriter {
         completions.removed(entries_removed(&plans.removals, committed));
         for given_way in plans.given_way {
             let events = committed.removed.get(given_way.removal.0 as usize).copied().unwrap_or(0);
+            if (given_way.fate, given_way.reason) == (Fate::Dropped, Reason::Store) {
+                self.relief.on_dropped(given_way.bytes);
+                self.dropped = Instant::now();
+            }
             completions.given_way(given_way, self.directory.get(given_way.mailbox), events);
         }
         for (removal, requeued) in plans.moved {

@@ -41,6 +41,10 @@ impl Scene {
     }
 
     fn on(disk: SimulatedDisk, limits: config::Limits) -> Scene {
+        Scene::ruled(disk, limits, Vec::new())
+    }
+
+    fn ruled(disk: SimulatedDisk, limits: config::Limits, rules: Vec<config::RuleConfig>) -> Scene {
         let directory = Arc::<Directory>::default();
         let options = Options { segment_bytes: 64 << 10, ..Options::default() };
         let (store, recovery) =
@@ -64,6 +68,7 @@ impl Scene {
             clock: Arc::default(),
             directory: Arc::clone(&directory),
             limits: config::Limits { segment_bytes: 64 << 10, ..limits },
+            rules: Rule::read(&rules).unwrap(),
             data: "not there".into(),
         });
         Scene {

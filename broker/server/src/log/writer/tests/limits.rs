@@ -219,3 +219,26 @@ fn dead_letters_age_from_when_they_came_there() {
     assert_eq!((scene.value(series), scene.ranges().len()), (3, 0));
     assert!(began.elapsed() >= Duration::from_millis(600));
 }
+
+#[test]
+fn a_rule_refuses_publishers_when_a_mailbox_is_full() {
+    let rule = |name: &str, topic: &str| config::RuleConfig { name: name.into(), topic: topic.into() };
+    let rules = vec![rule("other", "other/#"), rule("audit", "t/#")];
+    let mut scene = Scene::ruled(SimulatedDisk::new(), config::Limits::default(), rules);
+    let (orders, bills) = (scene.subscribe_with("orders", at_most(3)), scene.subscribe("bills"));
+    // The fourth would be one too many, wherever in a batch it stands.
+    let requests = (0..5).map(|_| scene.publish(&[&bills, &orders])).collect();
+    scene.writer.process(requests);
+    scene.settle();
+    assert_eq!((scene.sequences(orders.id), scene.sequences(bills.id)), (vec![1, 2, 3], vec![1, 2, 3]));
+    let refused = |code: u16| scene.value(&format!("fanal_publish_refused_total{{code=\"{code}\"}}"));
+    assert_eq!((refused(507), refused(425)), (1, 1), "what follows a refusal is blocked");
+    assert_eq!(scene.dead().len(), 0);
+    // It left no trace: once there is room the same sequence is taken.
+    scene.writer.process(vec![done(&orders, (1, 1), DoneReason::Acked)]);
+    scene.sequence -= 2;
+    let again = (0..2).map(|_| scene.publish(&[&bills, &orders])).collect();
+    scene.writer.process(again);
+    assert_eq!(scene.sequences(orders.id), [2, 3, 4]);
+    assert_eq!(scene.ledger(), (8, 8));
+}
