@@ -3,8 +3,10 @@
 
 use crate::format::{SegmentHeader, find_traces, read_batch};
 use crate::id::{Position, StoreId};
-pub use crate::page::ENTRIES_MAX as PAGE_ENTRIES_MAX;
 use crate::record::{Records, Scratch};
+
+/// Entries that one page may say to hold.
+pub const PAGE_ENTRIES_MAX: u64 = crate::page::ENTRIES_MAX;
 
 /// What decoding a body gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
