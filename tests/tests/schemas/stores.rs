@@ -64,7 +64,7 @@ fn flip(path: &Path, needle: &[u8]) {
 /// Offset of the last batch in its segment.
 fn last_batch(data: &Path) -> usize {
     let dumped = cli::run(["store", "dump", "--json", "--data", &data.to_string_lossy()]);
-    let lines = dumped.stdout.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut lines = dumped.stdout.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let last = lines.rfind(|line| line["kind"] == "batch").unwrap();
     (last["position"].as_u64().unwrap() % (4 << 20)) as usize
 }
