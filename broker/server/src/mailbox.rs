@@ -113,6 +113,22 @@ pub(crate) enum Source {
     Cold(Position, u32),
 }
 
+/// What [`Mailbox::take`] gave.
+pub(crate) enum Taken {
+    /// Entries from memory, if any; whether more may follow at once.
+    Now(bool),
+    /// What comes next is on the disk.
+    Cold(Cold),
+}
+
+/// What to ask the store for, by [`Mailbox::take_cold`].
+pub(crate) struct Cold {
+    from: u64,
+    /// What did not exist yet when this was noted.
+    tail: u64,
+    bytes_max: u64,
+}
+
 struct State {
     delivery: Delivery,
     attached: Option<Arc<Attached>>,
@@ -209,16 +225,16 @@ impl Mailbox {
         attached.wake();
     }
 
-    /// Takes the entries that come next, within the credit and about `bytes_max`; whether more
-    /// may follow at once. `None`: this generation no longer holds the mailbox.
-    pub(crate) fn take(&self, attached: &Attached, bytes_max: usize, out: &mut Vec<Entry>) -> Option<bool> {
+    /// Takes the entries that come next, within the credit and about `bytes_max`, where they are in
+    /// memory. `None`: this generation no longer holds the mailbox.
+    pub(crate) fn take(&self, attached: &Attached, bytes_max: usize, out: &mut Vec<Entry>) -> Option<Taken> {
         let mut state = self.lock();
         if state.generation != attached.generation {
             return None;
         }
         let mut credit = attached.credit.lock().unwrap_or_else(PoisonError::into_inner);
         if !credit.is_open() || !state.delivery.is_behind() {
-            return Some(false);
+            return Some(Taken::Now(false));
         }
         state.forget_before_next();
         if state.hot.front().is_some_and(|(sequence, _)| *sequence == state.delivery.next()) {
@@ -233,7 +249,29 @@ impl Mailbox {
                 out.push(Entry { sequence, attempt, charged, source: Source::Hot(event) });
             }
         } else {
-            state.take_cold(&self.reader, self.id, &mut credit, out);
+            let (from, tail) = (state.delivery.next(), state.delivery.tail());
+            return Some(Taken::Cold(Cold {
+                from,
+                tail,
+                bytes_max: credit.bytes_left().min(COLD_BYTES_MAX),
+            }));
+        }
+        Some(Taken::Now(credit.is_open() && state.delivery.is_behind()))
+    }
+
+    /// Takes what comes next from the store, within the credit; whether more may follow at once.
+    /// `None`: this generation no longer holds the mailbox. Reads the disk, with no lock held
+    /// meanwhile: what has changed until then is asked for again.
+    pub(crate) fn take_cold(&self, attached: &Attached, cold: &Cold, out: &mut Vec<Entry>) -> Option<bool> {
+        let (id, from) = (fanal_store::MailboxId(self.id.0), MailboxSequence(cold.from));
+        let entries = self.reader.entries_within(id, from, COLD_ENTRIES_MAX, cold.bytes_max);
+        let mut state = self.lock();
+        if state.generation != attached.generation {
+            return None;
+        }
+        let mut credit = attached.credit.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.delivery.next() == cold.from {
+            state.start_cold(&entries, cold.tail, &mut credit, out);
         }
         Some(credit.is_open() && state.delivery.is_behind())
     }
@@ -358,22 +396,19 @@ impl State {
         }
     }
 
-    fn take_cold(
+    fn start_cold(
         &mut self,
-        reader: &Reader,
-        id: MailboxId,
+        entries: &[(MailboxSequence, Position, u32)],
+        tail: u64,
         credit: &mut fanal_core::Credit,
         out: &mut Vec<Entry>,
     ) {
-        let next = MailboxSequence(self.delivery.next());
-        let bytes_max = credit.bytes_left().min(COLD_BYTES_MAX);
-        let entries = reader.entries_within(fanal_store::MailboxId(id.0), next, COLD_ENTRIES_MAX, bytes_max);
         if entries.is_empty() {
             // Everything up to the tail was acked, expired or dropped meanwhile.
-            self.delivery.skip_to(self.delivery.tail());
+            self.delivery.skip_to(tail);
             return;
         }
-        for (sequence, position, bytes) in entries {
+        for &(sequence, position, bytes) in entries {
             if !credit.is_open() {
                 return;
             }

@@ -12,13 +12,13 @@ use fanal_core::{Event, MailboxId};
 use fanal_protocol::Code;
 use fanal_protocol::control::{Gap, STREAM_DURABLE, STREAM_LIVE};
 use fanal_protocol::stream::EventStreamWriter;
-use fanal_store::{MailboxSequence, Position, ReadError, Reader};
+use fanal_store::{MailboxSequence, ReadError, Reader};
 use quinn::{Connection, SendStream};
 
 use crate::live::{LiveQueue, TakeLimits};
 use crate::log::LogRequest;
 use crate::log::request::DoneReason;
-use crate::mailbox::{Attached, Entry, Source};
+use crate::mailbox::{Attached, Cold, Entry, Source, Taken};
 use crate::ready::{Ready, ReadyList};
 use crate::shared::Shared;
 use crate::wire::Ending;
@@ -242,10 +242,17 @@ pub(crate) async fn take_turn(
     shared: &Arc<Shared>,
     attached: &Arc<Attached>,
 ) -> Result<Option<Turn>, Ending> {
-    let mut entries = Vec::new();
-    let Some(has_more) = attached.mailbox.take(attached, TURN_BYTES, &mut entries) else { return Ok(None) };
-    let charged: (u64, u64) = (entries.len() as u64, entries.iter().map(|entry| entry.charged).sum());
-    let mut entries = read_entries(shared, attached.mailbox.id, entries).await?;
+    let mut taken = Vec::new();
+    let read = match attached.mailbox.take(attached, TURN_BYTES, &mut taken) {
+        None => None,
+        Some(Taken::Now(has_more)) => Some(Read { charged: charge(&taken), entries: hot(taken), has_more }),
+        Some(Taken::Cold(cold)) => {
+            let (reader, attached) = (shared.reader.clone(), Arc::clone(attached));
+            let read = tokio::task::spawn_blocking(move || read_cold(&reader, &attached, &cold)).await;
+            read.map_err(|error| Ending::refused(Code::Internal, error.to_string()))??
+        }
+    };
+    let Some(Read { mut entries, charged, has_more }) = read else { return Ok(None) };
     let now = shared.clock.now();
     let mut expired = Vec::new();
     for entry in &mut entries {
@@ -289,41 +296,45 @@ pub(crate) async fn done(
     shared.log.submit(request, bytes).await.map_err(Ending::gone)
 }
 
-async fn read_entries(
-    shared: &Arc<Shared>,
-    mailbox: MailboxId,
-    entries: Vec<Entry>,
-) -> Result<Vec<TurnEntry>, Ending> {
-    let mut out = Vec::with_capacity(entries.len());
-    let mut cold = Vec::new();
-    for Entry { sequence, attempt, source, .. } in entries {
-        match source {
-            Source::Hot(event) => out.push(TurnEntry { sequence, attempt, outcome: Outcome::Event(event) }),
-            Source::Cold(position, bytes) => cold.push(ColdEntry { sequence, attempt, position, bytes }),
-        }
-    }
-    if !cold.is_empty() {
-        let reader = shared.reader.clone();
-        let read = tokio::task::spawn_blocking(move || read_cold(&reader, mailbox, cold)).await;
-        out.extend(read.map_err(|error| Ending::refused(Code::Internal, error.to_string()))??);
-    }
-    Ok(out)
+/// Entries that were taken and read.
+struct Read {
+    entries: Vec<TurnEntry>,
+    /// Events and bytes that were charged to the credit.
+    charged: (u64, u64),
+    /// More may follow at once.
+    has_more: bool,
 }
 
-/// An entry whose event is on the disk.
-struct ColdEntry {
-    sequence: u64,
-    attempt: Option<u32>,
-    position: Position,
-    bytes: u32,
+fn charge(taken: &[Entry]) -> (u64, u64) {
+    (taken.len() as u64, taken.iter().map(|entry| entry.charged).sum())
 }
 
-fn read_cold(reader: &Reader, mailbox: MailboxId, entries: Vec<ColdEntry>) -> Result<Vec<TurnEntry>, Ending> {
+fn hot(taken: Vec<Entry>) -> Vec<TurnEntry> {
+    let turn = |Entry { sequence, attempt, source, .. }| match source {
+        Source::Hot(event) => Some(TurnEntry { sequence, attempt, outcome: Outcome::Event(event) }),
+        Source::Cold(..) => None,
+    };
+    taken.into_iter().filter_map(turn).collect()
+}
+
+/// Takes what comes next from the disk, entries and events.
+fn read_cold(reader: &Reader, attached: &Attached, cold: &Cold) -> Result<Option<Read>, Ending> {
+    let mut taken = Vec::new();
+    let Some(has_more) = attached.mailbox.take_cold(attached, cold, &mut taken) else { return Ok(None) };
+    let entries = read_events(reader, attached.mailbox.id, &taken)?;
+    Ok(Some(Read { entries, charged: charge(&taken), has_more }))
+}
+
+fn read_events(reader: &Reader, mailbox: MailboxId, taken: &[Entry]) -> Result<Vec<TurnEntry>, Ending> {
     let mailbox = fanal_store::MailboxId(mailbox.0);
-    let wanted: Vec<_> = entries.iter().map(|entry| (entry.position, entry.bytes)).collect();
-    let mut out: Vec<TurnEntry> = Vec::with_capacity(entries.len());
+    let place = |entry: &Entry| match entry.source {
+        Source::Cold(position, bytes) => Some((position, bytes)),
+        Source::Hot(_) => None,
+    };
+    let wanted: Vec<_> = taken.iter().filter_map(place).collect();
+    let mut out: Vec<TurnEntry> = Vec::with_capacity(taken.len());
     let mut before: Option<Arc<Event>> = None;
-    for (ColdEntry { sequence, attempt, .. }, read) in entries.into_iter().zip(reader.read_all(&wanted)) {
+    for (&Entry { sequence, attempt, .. }, read) in taken.iter().zip(reader.read_all(&wanted)) {
         let read = match read {
             // Its segment was taken back: the event was moved, or the entry was acked meanwhile.
             Err(ReadError::Gone(_)) => match reader.read_entry(mailbox, MailboxSequence(sequence)) {

@@ -4,6 +4,7 @@ use fanal_core::limits::Reason;
 use fanal_store::MailboxSequence;
 
 use super::*;
+use crate::mailbox::Taken;
 
 fn at_most(events: u64) -> KeepPatch {
     KeepPatch { events: Some(events), ..KeepPatch::default() }
@@ -121,9 +122,13 @@ fn what_was_in_memory_for_a_subscriber_is_not_sent_after_it_gave_way() {
     let (attached, _) = orders.attach(1, credit, &Arc::default(), Default::default(), 1);
     let mut sent = Vec::new();
     scene.post(&[&orders], 1);
-    orders.take(&attached, 1, &mut sent).unwrap();
+    let take = |sent: &mut Vec<_>| match orders.take(&attached, 1 << 20, sent).unwrap() {
+        Taken::Now(has_more) => has_more,
+        Taken::Cold(cold) => orders.take_cold(&attached, &cold, sent).unwrap(),
+    };
+    take(&mut sent);
     (0..6).for_each(|_| scene.post(&[&orders], 1));
-    while orders.take(&attached, 1 << 20, &mut sent).unwrap() {}
+    while take(&mut sent) {}
     assert_eq!(sent.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 5, 6, 7]);
     // What had been sent before is told from what had not.
     assert_eq!(scene.ranges(), [(1, 1, Reason::Full, 1), (2, 4, Reason::Full, 0)]);
