@@ -11,11 +11,13 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::findings::take_lock;
 use crate::id::{MailboxId, MailboxSequence, Position, StoreId};
+use crate::index::locked;
 use crate::keeper::spare_number;
 use crate::mailbox::MailboxStats;
 use crate::meta::{META_NAMES, MetaCopy};
 use crate::open::look;
 use crate::options::Options;
+use crate::page::Page;
 use crate::reader::Reader;
 use crate::report::UnprovenTail;
 use crate::segments::{segment_index, segment_name};
@@ -189,7 +191,7 @@ pub fn check(dir: &Path, watch: Watch<'_>) -> Result<Checkup, OpenError> {
 /// As [`check`].
 pub fn check_on(disk: Arc<dyn Disk>, watch: Watch<'_>) -> Result<Checkup, OpenError> {
     let _lock = take_lock(&*disk)?;
-    let read = survey(&*disk, watch)?;
+    let read = survey(&disk, watch)?;
     assemble(&disk, &read)
 }
 
@@ -374,13 +376,23 @@ fn unreadable(reader: &Reader, holes: &Holes, id: MailboxId) -> Vec<MailboxSeque
     }
 }
 
-/// Takes the entries out whose event cannot be read.
+/// Whether the mailbox has a page of which no copy can be read.
+fn has_lost_page(read: &Survey, holes: &Holes, id: MailboxId) -> bool {
+    let ledger = &read.reading.replay.ledger;
+    let pages = ledger.index.get(id).map(|mailbox| locked(&mailbox).pages(0, u64::MAX, true));
+    let is_doubtful = |page: &&Page| page.places().all(|copy| holes.is_doubtful(copy));
+    let pages = pages.unwrap_or_default();
+    pages.iter().filter(is_doubtful).any(|page| ledger.log().page(id, page).is_err())
+}
+
+/// Takes the entries out whose event cannot be read, and brings those of pages that cannot be read
+/// into memory: nothing needs such a page any more.
 pub(crate) fn drop_unreadable(read: &mut Survey) {
     let reader = reader(read);
     let holes = Holes::of(read);
     for (id, stats) in reader.mailboxes() {
         let lost: BTreeSet<MailboxSequence> = unreadable(&reader, &holes, id).into_iter().collect();
-        if !lost.is_empty() {
+        if !lost.is_empty() || has_lost_page(read, &holes, id) {
             let mut entries = reader.live(id, MailboxSequence(0), usize::MAX);
             entries.retain(|entry| !lost.contains(&entry.sequence));
             read.reading.replay.ledger.replace(id, stats.next, entries);

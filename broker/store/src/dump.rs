@@ -185,7 +185,7 @@ pub type See<'a> = dyn FnMut(Position, &Dumped<'_>) -> ControlFlow<()> + 'a;
 /// As [`dump`].
 pub fn dump_on(disk: Arc<dyn Disk>, see: &mut See<'_>) -> Result<(), OpenError> {
     let _lock = take_lock(&*disk)?;
-    let segments = Segments::of(&*disk)?;
+    let segments = Segments::of(&disk)?;
     let mut walk = Walk::default();
     let mut teller =
         Teller { disk: &*disk, see, version: 0, segment: 0, told: 0, scratch: Scratch::default() };

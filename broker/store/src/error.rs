@@ -45,6 +45,14 @@ pub enum OpenError {
         /// What was found.
         what: String,
     },
+    /// The disk does not give what is needed, which is no damage yet: it may another time.
+    #[error("cannot read {}: {source}; nothing was changed; check the disk and start again; if the disk stays so, `fanal store repair` keeps what it gives", path.display())]
+    Unread {
+        /// The file or directory.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
     /// The file system refused.
     #[error("cannot {operation} {}: {source}; check the disk and the permissions", path.display())]
     Io {

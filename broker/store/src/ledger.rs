@@ -15,7 +15,7 @@ use crate::error::{InvalidBatch, ReadError};
 use crate::format::BATCH_HEADER;
 use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::index::{Index, locked};
-use crate::log::Log;
+use crate::log::{Log, Missing};
 use crate::mailbox::{Held, Mailbox};
 use crate::page::Page;
 use crate::record::{LiveEntry, Record, Records, Scratch, Transfer};
@@ -109,12 +109,22 @@ impl Ledger {
     pub(crate) fn apply_body(&mut self, body: &[u8], batch: Position) -> Result<Vec<u64>, ApplyError> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.sets.enter(batch.segment(self.log.segment_bytes));
+        let removed = self.apply_records(body, batch, &mut scratch);
+        self.scratch = scratch;
+        removed
+    }
+
+    fn apply_records(
+        &mut self,
+        body: &[u8],
+        batch: Position,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<u64>, ApplyError> {
         let mut records = Records::new(body);
         let mut removed = Vec::new();
-        while let Some((at, record)) = records.next(&mut scratch)? {
-            removed.extend(self.apply(&record, &scratch, record_position(batch, at))?);
+        while let Some((at, record)) = records.next(scratch)? {
+            removed.extend(self.apply(&record, scratch, record_position(batch, at))?);
         }
-        self.scratch = scratch;
         Ok(removed)
     }
 
@@ -300,7 +310,9 @@ impl Ledger {
             let entries = match self.log.page(id, &page) {
                 Ok(entries) => entries,
                 Err(error @ ReadError::Io { .. }) => return Err(ApplyError::Unread(error)),
-                Err(_) => Arc::new(self.log.make_out(id, &page).map_err(ApplyError::Unread)?),
+                Err(_) => {
+                    Arc::new(self.log.make_out(id, &page, Missing::Refused).map_err(ApplyError::Unread)?)
+                }
             };
             let mut mailbox = locked(mailbox);
             if let Some(page) = mailbox.thaw(page.first, &entries) {
@@ -355,15 +367,23 @@ impl Ledger {
     /// Checks a body that is to be committed against the mailboxes as they are; changes nothing.
     pub(crate) fn validate(&mut self, body: &[u8]) -> Result<Result<(), InvalidBatch>, Malformed> {
         let mut scratch = std::mem::take(&mut self.scratch);
+        let checked = self.validate_records(body, &mut scratch);
+        self.scratch = scratch;
+        checked
+    }
+
+    fn validate_records(
+        &self,
+        body: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<Result<(), InvalidBatch>, Malformed> {
         let mut check = Check { index: &self.index, seen: BTreeMap::new() };
         let mut records = Records::new(body);
-        while let Some((_, record)) = records.next(&mut scratch)? {
-            if let Err(refused) = check.record(&record, &scratch) {
-                self.scratch = scratch;
+        while let Some((_, record)) = records.next(scratch)? {
+            if let Err(refused) = check.record(&record, scratch) {
                 return Ok(Err(refused));
             }
         }
-        self.scratch = scratch;
         Ok(Ok(()))
     }
 }

@@ -43,6 +43,7 @@ mod open;
 mod options;
 mod page;
 mod pager;
+mod patient;
 #[cfg(any(test, feature = "simulation"))]
 pub mod probe;
 mod quarantine;

@@ -13,6 +13,7 @@ use crate::format::{BatchView, DATA_START};
 use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::ledger::record_position;
 use crate::page::{Page, read_page_body};
+use crate::patient::read_what_can_be;
 use crate::record::{
     LiveEntry, Record, Records, SEALED_HEAD_MAX, Scratch, Sealed, SealedHead, Transfer, is_intact,
     read_sealed_head,
@@ -25,6 +26,15 @@ use crate::varint::Malformed;
 const FIRST_READ: usize = 4096;
 /// Pages read last that are kept.
 const PAGES_KEPT: usize = 32;
+
+/// What becomes of a search where the disk does not give some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It ends: what is not found may be there.
+    Refused,
+    /// It goes on behind them.
+    PassedOver,
+}
 
 type Kept = VecDeque<(Position, Arc<Vec<LiveEntry>>)>;
 
@@ -50,7 +60,7 @@ impl Log {
         let segment = self.table.get(index).ok_or(ReadError::Gone(position))?;
         let offset = position.offset(self.segment_bytes);
         let mut first = [0u8; FIRST_READ];
-        let got = self.read_some(&segment, &mut first, offset)?;
+        let got = self.read_first(&segment, &mut first, offset)?;
         let damaged = || ReadError::Damaged { path: self.root.join(segment_name(index)), offset };
         let head = read_sealed_head(&first[..got.min(SEALED_HEAD_MAX)]).map_err(|_| damaged())?;
         let room = self.segment_bytes - offset;
@@ -97,6 +107,18 @@ impl Log {
         Ok((got == wanted).then(|| Bytes::from(body)))
     }
 
+    /// Reads a whole page from `offset` on; where the disk does not give that, the head of a record
+    /// alone: what cannot be read may lie behind it.
+    fn read_first(
+        &self,
+        segment: &Segment,
+        first: &mut [u8; FIRST_READ],
+        offset: u64,
+    ) -> Result<usize, ReadError> {
+        let whole = self.read_some(segment, first, offset);
+        whole.or_else(|_| self.read_some(segment, &mut first[..SEALED_HEAD_MAX], offset))
+    }
+
     fn read_some(&self, segment: &Segment, buffer: &mut [u8], offset: u64) -> Result<usize, ReadError> {
         let path = || self.root.join(segment_name(segment.index));
         let read = segment.file.read_at(buffer, offset);
@@ -106,13 +128,14 @@ impl Log {
     /// The entries of a page, from the first copy that can be read.
     ///
     /// # Errors
-    /// Of the last copy.
+    /// Of one copy: that the disk does not give it, if that is so of any.
     pub(crate) fn page(&self, mailbox: MailboxId, page: &Page) -> Result<Arc<Vec<LiveEntry>>, ReadError> {
         let mut why = ReadError::Gone(page.copies[0]);
         for copy in page.places() {
             match self.copy(mailbox, page, copy) {
                 Ok(entries) => return Ok(entries),
-                Err(error) => why = error,
+                Err(error) if !matches!(why, ReadError::Io { .. }) => why = error,
+                Err(_) => {}
             }
         }
         Err(why)
@@ -145,16 +168,24 @@ impl Log {
     /// events lie, and from the transfers of the whole log, acked ones among them perhaps. What cannot be
     /// made out (acked, or in a damaged batch as well) has the page's own position, where reading says
     /// so. O(bytes of the log).
-    pub(crate) fn make_out(&self, mailbox: MailboxId, page: &Page) -> Result<Vec<LiveEntry>, ReadError> {
+    ///
+    /// # Errors
+    /// The disk does not give a segment; with [`Missing::PassedOver`] that is no error.
+    pub(crate) fn make_out(
+        &self,
+        mailbox: MailboxId,
+        page: &Page,
+        missing: Missing,
+    ) -> Result<Vec<LiveEntry>, ReadError> {
         let mut search = Search {
-            sources: self.sources(mailbox, page)?,
+            sources: self.sources(mailbox, page, missing)?,
             segment_bytes: self.segment_bytes,
             found: BTreeMap::new(),
             scratch: Scratch::default(),
         };
         for share in &page.shares {
             if let Some(segment) = self.table.get(share.segment) {
-                self.search(&segment, &mut search)?;
+                self.search(&segment, &mut search, missing)?;
             }
         }
         let mut found = search.found;
@@ -166,11 +197,11 @@ impl Log {
 
     /// Where the entries of a page may have come from: events name the mailboxes that they went to
     /// at first, and transfers say what became of that.
-    fn sources(&self, mailbox: MailboxId, page: &Page) -> Result<Vec<Source>, ReadError> {
+    fn sources(&self, mailbox: MailboxId, page: &Page, missing: Missing) -> Result<Vec<Source>, ReadError> {
         let mut transfers = Transfers { segment_bytes: self.segment_bytes, ..Transfers::default() };
         for index in self.table.below(u64::MAX) {
             if let Some(segment) = self.table.get(index) {
-                self.search(&segment, &mut transfers)?;
+                self.search(&segment, &mut transfers, missing)?;
             }
         }
         let mut sources = vec![Source { mailbox, first: page.first, last: page.last, more: 0 }];
@@ -182,9 +213,17 @@ impl Log {
         Ok(sources)
     }
 
-    fn search<S: Sink<Error = Malformed>>(&self, segment: &Segment, search: &mut S) -> Result<(), ReadError> {
+    fn search<S: Sink<Error = Malformed>>(
+        &self,
+        segment: &Segment,
+        search: &mut S,
+        missing: Missing,
+    ) -> Result<(), ReadError> {
         let mut bytes = vec![0u8; segment.bytes.saturating_sub(DATA_START) as usize];
-        let got = self.read_some(segment, &mut bytes, DATA_START)?;
+        let got = match missing {
+            Missing::Refused => self.read_some(segment, &mut bytes, DATA_START)?,
+            Missing::PassedOver => read_what_can_be(&*segment.file, &mut bytes, DATA_START).bytes,
+        };
         let stretch = Stretch {
             segment: segment.index,
             salt: segment.salt,

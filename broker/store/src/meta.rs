@@ -14,6 +14,7 @@ use crate::disk::{Disk, File};
 use crate::error::OpenError;
 use crate::format::{FORMAT_VERSION, is_known_version};
 use crate::id::StoreId;
+use crate::recovery::{io_error, unread};
 
 /// The copies, in the order in which they are written.
 pub(crate) const META_NAMES: [&str; 2] = ["meta.a", "meta.b"];
@@ -185,14 +186,15 @@ pub(crate) fn load(disk: &dyn Disk, names: &[String]) -> Result<Loaded, OpenErro
 
 /// All bytes of a small file.
 pub(crate) fn read_all(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, OpenError> {
-    let read = || {
+    let open = || {
         let file = disk.open(name)?;
-        let mut bytes = vec![0u8; file.len()?.min(1 << 20) as usize];
-        let got = file.read_at(&mut bytes, 0)?;
-        bytes.truncate(got);
-        Ok(bytes)
+        let bytes = vec![0u8; file.len()?.min(1 << 20) as usize];
+        Ok((file, bytes))
     };
-    read().map_err(|source| OpenError::Io { path: disk.root().join(name), operation: "read", source })
+    let (file, mut bytes) = open().map_err(|source| io_error(disk, name, "open", source))?;
+    let got = file.read_at(&mut bytes, 0).map_err(|source| unread(disk, name, source))?;
+    bytes.truncate(got);
+    Ok(bytes)
 }
 
 fn number_at(bytes: &[u8], at: usize) -> u64 {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::error::ReadError;
 use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::index::{Index, locked};
-use crate::log::Log;
+use crate::log::{Log, Missing};
 use crate::mailbox::{Mailbox, MailboxStats, Run};
 use crate::page::Page;
 use crate::record::{LiveEntry, Sealed};
@@ -119,7 +119,8 @@ impl Reader {
             return Some(entries);
         }
         let is_there = locked(mailbox).page(page.first).is_some_and(|now| now.copies == page.copies);
-        is_there.then(|| Arc::new(self.log.make_out(id, page).unwrap_or_else(|_| page.unread())))
+        let made_out = || self.log.make_out(id, page, Missing::PassedOver).unwrap_or_else(|_| page.unread());
+        is_there.then(|| Arc::new(made_out()))
     }
 
     /// A mailbox in numbers.

@@ -17,6 +17,7 @@ use crate::format::{
 use crate::id::{MailboxId, MailboxSequence, Position, StoreId};
 use crate::ledger::{ApplyError, Ledger, record_position};
 use crate::mailbox::MailboxStats;
+use crate::patient::read_what_can_be;
 use crate::record::{CheckpointTotals, Record, Records, Scratch};
 use crate::report::RecoveryReport;
 use crate::scan::{Damage, Sink, Stretch, Walk};
@@ -65,7 +66,7 @@ pub(crate) fn open_segment(
     store: StoreId,
     segment_bytes: u64,
 ) -> Result<Option<LogFile>, OpenError> {
-    let (file, head, bytes) = read_head(disk, name)?;
+    let Head { file, bytes: head, file_bytes: bytes, refused } = read_head(disk, name)?;
     let copies = [0, HEADER_COPY as usize].map(|at| SegmentHeader::decode(head.get(at..).unwrap_or(&[])));
     let is_patched = copies.iter().any(Result::is_err);
     let path = || disk.root().join(name);
@@ -85,7 +86,7 @@ pub(crate) fn open_segment(
                     bytes,
                 }));
             }
-            None => return Ok(None),
+            None => return refused.map_or(Ok(None), |source| Err(unread(disk, name, source))),
         },
     };
     if header.store != store || header.index != index || header.segment_bytes != segment_bytes {
@@ -97,18 +98,29 @@ pub(crate) fn open_segment(
     Ok(Some(LogFile { name: name.into(), header, is_inferred: false, is_patched, file, bytes }))
 }
 
-type Head = (Arc<dyn File>, Vec<u8>, u64);
+/// The first bytes of a segment file.
+struct Head {
+    file: Arc<dyn File>,
+    bytes: Vec<u8>,
+    file_bytes: u64,
+    /// The disk did not give all of them: zeroes stand for the rest.
+    refused: Option<std::io::Error>,
+}
 
 fn read_head(disk: &dyn Disk, name: &str) -> Result<Head, OpenError> {
-    let read = || {
+    let open = || {
         let file = disk.open(name)?;
-        let mut head = vec![0u8; DATA_START as usize + BATCH_HEADER];
-        let got = file.read_at(&mut head, 0)?;
-        head.truncate(got);
         let bytes = file.len()?;
-        Ok((file, head, bytes))
+        Ok((file, bytes))
     };
-    read().map_err(|source| io_error(disk, name, "read", source))
+    let (file, bytes) = open().map_err(|source| io_error(disk, name, "open", source))?;
+    let mut head = vec![0u8; DATA_START as usize + BATCH_HEADER];
+    let (got, refused) = match file.read_at(&mut head, 0) {
+        Ok(got) => (got, None),
+        Err(source) => (read_what_can_be(&*file, &mut head, 0).bytes, Some(source)),
+    };
+    head.truncate(got);
+    Ok(Head { file, bytes: head, file_bytes: bytes, refused })
 }
 
 fn infer_header(head: &[u8], index: u64, store: StoreId, segment_bytes: u64) -> Option<SegmentHeader> {
@@ -157,8 +169,17 @@ pub(crate) fn recover(disk: &dyn Disk, files: &[LogFile], empty: &Ledger) -> Res
     let starts = [Some(hints.0), Some(hints.1), youngest, None];
     let usable = |start: &Option<Position>| start.is_none_or(|position| position.0 != 0);
     let mut fell_back = false;
+    let mut refused = None;
     for start in starts.into_iter().filter(usable) {
-        let Some((walk, replay, segments_read)) = read_from(disk, files, start, empty)? else {
+        let read = match read_from(disk, files, start, empty) {
+            // A later checkpoint may need nothing of what the disk does not give.
+            Err(error @ OpenError::Unread { .. }) => {
+                refused.get_or_insert(error);
+                continue;
+            }
+            read => read?,
+        };
+        let Some((walk, replay, segments_read)) = read else {
             continue;
         };
         if replay.is_based {
@@ -178,10 +199,10 @@ pub(crate) fn recover(disk: &dyn Disk, files: &[LogFile], empty: &Ledger) -> Res
         }
         fell_back |= start != youngest;
     }
-    Err(OpenError::Damaged {
+    Err(refused.unwrap_or_else(|| OpenError::Damaged {
         path: disk.root().to_path_buf(),
         what: "no checkpoint can be read and the start of the log is not there".into(),
-    })
+    }))
 }
 
 pub(crate) fn last_two(complete: &[Position], hints: (Position, Position)) -> (Position, Position) {
@@ -267,7 +288,7 @@ fn read_file(
     let end = limit.unwrap_or(segment_bytes).min(file.bytes).max(offset);
     let mut bytes = vec![0u8; (end - offset) as usize];
     let got = file.file.read_at(&mut bytes, offset);
-    let got = got.map_err(|source| io_error(disk, &file.name, "read", source))?;
+    let got = got.map_err(|source| unread(disk, &file.name, source))?;
     bytes.truncate(got);
     let begins = offset == DATA_START;
     let first = (begins && !file.is_inferred).then_some((file.header.first_number, file.header.chain));
@@ -290,7 +311,7 @@ fn read_file(
                 file.header.version
             ),
         },
-        ApplyError::Unread(why) => io_error(disk, &file.name, "follow", std::io::Error::other(why)),
+        ApplyError::Unread(why) => unread(disk, &file.name, std::io::Error::other(why)),
     })
 }
 
@@ -311,7 +332,7 @@ pub(crate) fn read_tail_batch(
     let offset = position.offset(file.header.segment_bytes);
     let mut bytes = vec![0u8; file.bytes.saturating_sub(offset) as usize];
     let got = file.file.read_at(&mut bytes, offset);
-    let got = got.map_err(|source| io_error(disk, &file.name, "read", source))?;
+    let got = got.map_err(|source| unread(disk, &file.name, source))?;
     let batch = read_batch(&bytes[..got], position, &file.salt());
     Ok(batch.map(|batch| TailBody {
         body: batch.body.to_vec(),
@@ -327,6 +348,10 @@ pub(crate) fn io_error(
     source: std::io::Error,
 ) -> OpenError {
     OpenError::Io { path: disk.root().join(name), operation, source }
+}
+
+pub(crate) fn unread(disk: &dyn Disk, name: &str, source: std::io::Error) -> OpenError {
+    OpenError::Unread { path: disk.root().join(name), source }
 }
 
 /// A checkpoint being read.
@@ -366,6 +391,28 @@ impl Replay {
             version: FORMAT_VERSION,
             scratch: Scratch::default(),
         }
+    }
+
+    fn read_batch(
+        &mut self,
+        batch: &BatchView<'_>,
+        is_checkpoint: bool,
+        scratch: &mut Scratch,
+    ) -> Result<(), ApplyError> {
+        let position = batch.header.position;
+        scratch.sets.enter(position.segment(self.ledger.log().segment_bytes));
+        let mut records = Records::of_version(batch.body, self.version);
+        while let Some((at, record)) = records.next(scratch)? {
+            match record {
+                _ if is_checkpoint => self.on_checkpoint_record(&record, scratch, position),
+                Record::State(bytes) => self.state.push(bytes.to_vec()),
+                Record::KnownDamage { from, to } => self.known_damage.push((from, to)),
+                _ => {
+                    self.ledger.apply(&record, scratch, record_position(position, at))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn on_checkpoint_record(&mut self, record: &Record<'_>, scratch: &Scratch, batch: Position) {
@@ -439,21 +486,10 @@ impl Sink for Replay {
             self.pending = None;
         }
         self.bytes_since_checkpoint += batch.bytes as u64;
-        let position = batch.header.position;
+        // What later batches refer to stays there, however this one ends.
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.sets.enter(position.segment(self.ledger.log().segment_bytes));
-        let mut records = Records::of_version(batch.body, self.version);
-        while let Some((at, record)) = records.next(&mut scratch)? {
-            match record {
-                _ if is_checkpoint => self.on_checkpoint_record(&record, &scratch, position),
-                Record::State(bytes) => self.state.push(bytes.to_vec()),
-                Record::KnownDamage { from, to } => self.known_damage.push((from, to)),
-                _ => {
-                    self.ledger.apply(&record, &scratch, record_position(position, at))?;
-                }
-            }
-        }
+        let read = self.read_batch(batch, is_checkpoint, &mut scratch);
         self.scratch = scratch;
-        Ok(())
+        read
     }
 }

@@ -70,7 +70,7 @@ pub fn repair(dir: &Path, epoch_min: u64, watch: Watch<'_>) -> Result<Repaired, 
 /// As [`repair`].
 pub fn repair_on(disk: Arc<dyn Disk>, epoch_min: u64, watch: Watch<'_>) -> Result<Repaired, OpenError> {
     let lock = take_lock(&*disk)?;
-    let mut read = survey(&*disk, watch)?;
+    let mut read = survey(&disk, watch)?;
     let before = assemble(&disk, &read)?;
     let meta = new_meta(&*disk, &read, epoch_min)?;
     let moved = move_unusable(&*disk, &read)?;
@@ -81,7 +81,11 @@ pub fn repair_on(disk: Arc<dyn Disk>, epoch_min: u64, watch: Watch<'_>) -> Resul
     let written = store.checkpoint(&mut recovery.state.into_iter());
     written.map_err(|error| not_written(&*disk, error))?;
     // What a start will find, by the code of the start.
-    let after = look(&*disk, &options, store.id())?;
+    let after = look(&*disk, &options, store.id()).or_else(|_| {
+        // The checkpoint does not begin in the last segment, whose head names what was before.
+        store.go_on_elsewhere().map_err(|error| not_written(&*disk, error))?;
+        look(&*disk, &options, store.id())
+    })?;
     let report = recovery.report;
     let copies = report.damaged.into_iter().filter_map(|region| region.copied_to);
     let tail = report.unproven.and_then(|tail| tail.copied_to);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,6 +35,8 @@ pub struct Faults {
     pub fail_at: Option<u64>,
     /// Every read of a file fails with an input/output error.
     pub fail_reads: bool,
+    /// Reads that touch these bytes of a file fail with an input/output error.
+    pub bad: Option<(String, Range<u64>)>,
     /// Bytes of all files together beyond which there is no space.
     pub capacity: Option<u64>,
     /// Flushes of files say yes and do nothing.
@@ -227,6 +230,13 @@ impl State {
 
     fn is_crash_point(&self) -> bool {
         self.faults.crash_at == Some(self.operations)
+    }
+
+    fn is_bad(&self, inode: usize, wanted: &Range<u64>) -> bool {
+        let Some((name, bad)) = &self.faults.bad else {
+            return false;
+        };
+        self.names.get(name) == Some(&inode) && wanted.start < bad.end && bad.start < wanted.end
     }
 
     fn room_for(&self, more: u64) -> io::Result<()> {
@@ -482,7 +492,8 @@ impl SimulatedFile {
 impl File for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.state()?;
-        if state.faults.fail_reads {
+        let wanted = offset..offset + buffer.len() as u64;
+        if state.faults.fail_reads || state.is_bad(self.inode, &wanted) {
             return Err(io::Error::from_raw_os_error(5));
         }
         let bytes = &state.inodes[self.inode].bytes;

@@ -457,6 +457,15 @@ impl Store {
         CommitError::Full { path: self.disk.root().to_path_buf(), needed_bytes: self.segment_bytes(), reason }
     }
 
+    /// Goes on in a new segment, whose head names the last checkpoint.
+    pub(crate) fn go_on_elsewhere(&mut self) -> Result<(), CommitError> {
+        match self.keeper.ensure(1) {
+            Ok(()) => self.roll(),
+            Err(MakeError::Failed(cause)) => Err(self.stop(cause)),
+            Err(MakeError::Full(reason)) => Err(self.full(reason)),
+        }
+    }
+
     /// Goes on in a spare.
     fn roll(&mut self) -> Result<(), CommitError> {
         let Some(spare) = self.keeper.take() else {

@@ -10,8 +10,9 @@
 //!    only into a mailbox that misses just this sequence there ([`crate::salvage`]).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::disk::{Disk, File};
+use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::findings::{Listing, list};
 use crate::format::{BatchView, DATA_START, HEADER_COPY, SEGMENT_HEADER, SegmentHeader};
@@ -21,14 +22,12 @@ use crate::ledger::Ledger;
 use crate::meta::{Meta, MetaCopy, inspect};
 use crate::open::ledger_of;
 use crate::options::Options;
+use crate::patient::{Patient, read_what_can_be};
 use crate::record::{Record, Records, Scratch};
 use crate::recovery::{LogFile, Replay, missing, open_segment};
 use crate::salvage::Salvage;
 use crate::scan::{Damage, Sink, Stretch, Walk};
 use crate::varint::Malformed;
-
-/// Where the file system refuses a read, it is tried again in pieces of this size.
-const PAGE: usize = 4096;
 
 /// How far a tool has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,11 +105,13 @@ pub(crate) struct Reading {
 }
 
 impl Segments {
-    /// Reads metadata and heads.
+    /// Reads metadata and heads. What is read through the files that it gives is zeroes where the
+    /// disk does not give it.
     ///
     /// # Errors
-    /// The directory cannot be listed, its metadata not be read, or its format is not known.
-    pub(crate) fn of(disk: &dyn Disk) -> Result<Segments, OpenError> {
+    /// The directory cannot be listed, a file not be opened, or its format is not known.
+    pub(crate) fn of(disk: &Arc<dyn Disk>) -> Result<Segments, OpenError> {
+        let disk = &Patient::over(disk);
         let listing = list(disk)?;
         let copies = inspect(disk, &listing.names)?;
         let known = copies.iter().find_map(|copy| match copy {
@@ -139,12 +140,12 @@ impl Segments {
 ///
 /// # Errors
 /// As [`Segments::of`].
-pub(crate) fn survey(disk: &dyn Disk, watch: Watch<'_>) -> Result<Survey, OpenError> {
+pub(crate) fn survey(disk: &Arc<dyn Disk>, watch: Watch<'_>) -> Result<Survey, OpenError> {
     let segments = Segments::of(disk)?;
     let mut walk = Walk::default();
     let options = Options::default();
     let segment_bytes = segments.identity.map_or(options.segment_bytes, |(_, bytes)| bytes);
-    let mut reading = Reading::new(ledger_of(disk, &segments.files, segment_bytes, &options));
+    let mut reading = Reading::new(ledger_of(&**disk, &segments.files, segment_bytes, &options));
     read_log(&segments.files, &mut walk, &mut reading, watch);
     reading.salvage.finish(&mut reading.replay.ledger);
     Ok(Survey { segments, walk, reading })
@@ -245,28 +246,15 @@ pub(crate) fn walk_segment<S: Sink>(
     let end = end.filter(|end| end.segment(segment_bytes) == file.header.index);
     let limit = end.map(|end| end.offset(segment_bytes)).filter(|&end| end >= DATA_START);
     let wanted = limit.unwrap_or(segment_bytes).min(file.bytes).saturating_sub(DATA_START);
-    let bytes = read_what_can_be(&*file.file, DATA_START, wanted as usize);
+    let mut bytes = vec![0u8; wanted as usize];
+    let got = read_what_can_be(&*file.file, &mut bytes, DATA_START);
+    bytes.truncate(got.bytes);
     let first = (!file.is_inferred).then_some((file.header.first_number, file.header.chain));
     walk.enter(Position::new(file.header.index, 0, segment_bytes), first);
     let is_last = at + 1 == files.len();
     let (segment, salt) = (file.header.index, file.salt());
     let on = Stretch { segment, salt, bytes: &bytes, start: DATA_START, limit, is_last, segment_bytes };
     walk.stretch(&on, sink)
-}
-
-/// The bytes of a file; zeroes where the file system refuses to read them.
-fn read_what_can_be(file: &dyn File, offset: u64, count: usize) -> Vec<u8> {
-    let mut bytes = vec![0u8; count];
-    if let Ok(got) = file.read_at(&mut bytes, offset) {
-        bytes.truncate(got);
-        return bytes;
-    }
-    for (page, part) in bytes.chunks_mut(PAGE).enumerate() {
-        if file.read_at(part, offset + (page * PAGE) as u64).is_err() {
-            part.fill(0);
-        }
-    }
-    bytes
 }
 
 impl Reading {
@@ -285,12 +273,18 @@ impl Reading {
     /// Counts what a batch holds, and tells the salvage what it says of mailboxes.
     fn count(&mut self, batch: &BatchView<'_>) -> Result<(), Malformed> {
         let mut scratch = std::mem::take(&mut self.scratch);
+        let counted = self.count_records(batch, &mut scratch);
+        self.scratch = scratch;
+        counted
+    }
+
+    fn count_records(&mut self, batch: &BatchView<'_>, scratch: &mut Scratch) -> Result<(), Malformed> {
         scratch.sets.enter(batch.header.position.segment(self.segment_bytes));
         let mut records = Records::of_version(batch.body, self.replay.version);
         let segment = self.segments.entry(batch.header.position.segment(self.segment_bytes)).or_default();
         segment.batches += 1;
         self.counts.batches += 1;
-        while let Some((_, record)) = records.next(&mut scratch)? {
+        while let Some((_, record)) = records.next(scratch)? {
             match record {
                 Record::Event { body } => {
                     segment.events += 1;
@@ -313,7 +307,6 @@ impl Reading {
                 _ => {}
             }
         }
-        self.scratch = scratch;
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::error::OpenError;
 use crate::findings::Listing;
 use crate::format::{FORMAT_VERSION, FORMAT_VERSION_OLDEST};
 use crate::meta::{META_NAMES, read_all};
-use crate::quarantine::{copy_range, is_full};
+use crate::quarantine::copy_range;
 use crate::recovery::{LogFile, io_error};
 
 /// What an open did to a directory of an older format version.
@@ -137,17 +137,25 @@ fn make(disk: &dyn Disk, listing: &Listing, files: &[LogFile], folder: &str) -> 
 }
 
 /// Keeps a segment: by a second name where that is possible, as a copy where it is about to be cut.
-/// On a full disk that one gets a second name too, and is not cut then.
+/// Where it cannot be copied (the disk is full, or does not give it) that one gets a second name too,
+/// and is not cut then.
 fn keep(disk: &dyn Disk, name: &str, kept: &str, is_cut: bool) -> io::Result<()> {
     if is_cut {
-        return match copy(disk, name, kept) {
-            Err(e) if is_full(&e) => disk.remove(kept).and_then(|()| disk.link(name, kept)),
-            done => done,
-        };
+        return copy(disk, name, kept).or_else(|why| {
+            // A disk that is full to the last byte made no copy.
+            match disk.remove(kept) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            disk.link(name, kept).map_err(|_| why)
+        });
     }
     disk.link(name, kept).or_else(|_| copy(disk, name, kept))
 }
 
 fn copy(disk: &dyn Disk, name: &str, kept: &str) -> io::Result<()> {
-    copy_range(disk, name, 0..u64::MAX, kept).map(drop)
+    match copy_range(disk, name, 0..u64::MAX, kept)?.zeroes {
+        0 => Ok(()),
+        zeroes => Err(io::Error::other(format!("the disk does not give {zeroes} bytes of {name}"))),
+    }
 }

@@ -10,4 +10,5 @@ mod real;
 mod reclaim;
 mod sets;
 mod tools;
+mod unread;
 mod upgrade;
