@@ -269,6 +269,18 @@ pub(crate) fn claimed_generation(bytes: &[u8], position: Position, store: StoreI
     read_header(bytes, position, &Salt::new(store, generation)).map(|_| generation)
 }
 
+/// What the head of a batch says of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClaimedBody {
+    pub(crate) bytes: usize,
+    pub(crate) checksum: u32,
+}
+
+/// What the first [`BATCH_HEADER`] bytes of a damaged batch say of its body, right or not.
+pub(crate) fn claimed_body(head: &[u8]) -> ClaimedBody {
+    ClaimedBody { bytes: u32_at(head, 32) as usize, checksum: u32_at(head, 40) }
+}
+
 /// What lies in `bytes` (from a multiple of 8 on) that only a batch of this generation leaves.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traces {

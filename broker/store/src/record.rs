@@ -118,7 +118,7 @@ impl Transfer {
 
 impl<'a> Record<'a> {
     /// The body of a record with a checksum of its own.
-    fn sealed(&self) -> Option<&'a [u8]> {
+    pub(crate) fn sealed(&self) -> Option<&'a [u8]> {
         match self {
             Record::Event { body }
             | Record::Unresolved { body, .. }

@@ -1,10 +1,14 @@
 //! Events of damaged batches that can still be told for certain.
 //!
 //! A batch that one flipped bit has broken still holds its other events, each with a checksum of its
-//! own. What the batch says of destinations has none, so that it must be confirmed otherwise.
+//! own. What it says of destinations, lists and definitions alike, has none but the batch's: an event
+//! under the wrong mailbox would be worse than one that is lost.
 //!
 //! Invariants:
-//! 1. Only an event whose own checksum is right at its place is taken.
+//! 1. Only an event whose own checksum is right at its place is taken, and only out of a batch whose
+//!    checksum is right once each broken body counts with the checksum of its own that stands in
+//!    front of it. Then nothing but those bodies is damaged: checksums of joined bytes follow from
+//!    those of the parts.
 //! 2. It is taken into a mailbox that there is at the end of the log, under a sequence that was not
 //!    given out before the damage, that no intact batch has used or acked, and that leaves no hole:
 //!    below what came after the damage, or next in order.
@@ -12,7 +16,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::{ALIGN, BATCH_HEADER, Salt};
+use crc32c::{crc32c_append, crc32c_combine};
+
+use crate::format::{ALIGN, BATCH_HEADER, Salt, claimed_body};
 use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::index::locked;
 use crate::ledger::{Ledger, record_position};
@@ -57,11 +63,14 @@ impl Salvage {
         }
     }
 
-    /// Reads the records of what was a batch, up to the first that cannot be read.
+    /// Reads the records of what was a batch, if all but bodies of it is certain.
     fn read_batch(&mut self, bytes: &[u8], batch: Position, offset: u64, salt: &Salt, scratch: &mut Scratch) {
         let Some(body) = bytes.get(BATCH_HEADER..) else { return };
-        let claimed = u32::from_le_bytes([bytes[32], bytes[33], bytes[34], bytes[35]]) as usize;
-        let body = body.get(..claimed).unwrap_or(body);
+        let claims = claimed_body(bytes);
+        let Some(body) = body.get(..claims.bytes) else { return };
+        if !is_confirmed(body, offset + BATCH_HEADER as u64, claims.checksum, salt) {
+            return;
+        }
         let mut records = Records::new(body);
         while let Ok(Some((at, record))) = records.next(scratch) {
             let Record::Event { body: event } = record else { continue };
@@ -130,6 +139,29 @@ impl Salvage {
     pub(crate) fn missing_max(&self, mailbox: MailboxId) -> u64 {
         let of = |map: &BTreeMap<MailboxId, u64>| map.get(&mailbox).copied().unwrap_or(0);
         of(&self.missing).saturating_sub(of(&self.taken))
+    }
+}
+
+/// Whether everything in the body of a batch is as it was written, but for bodies of sealed records.
+fn is_confirmed(body: &[u8], body_offset: u64, checksum: u32, salt: &Salt) -> bool {
+    let (mut sum, mut done, mut scratch) = (salt.checksum(&[]), 0, Scratch::default());
+    let mut records = Records::new(body);
+    loop {
+        let (at, record) = match records.next(&mut scratch) {
+            Ok(Some(found)) => found,
+            Ok(None) => return crc32c_append(sum, &body[done..]) == checksum,
+            Err(_) => return false,
+        };
+        let lies_at = body_offset + at as u64;
+        let (Some(sealed), Ok(head)) = (record.sealed(), read_sealed_head(&body[at..])) else {
+            continue;
+        };
+        if !is_intact(sealed, head.checksum, lies_at, salt) {
+            let begin = at + head.head_bytes;
+            sum = crc32c_append(sum, &body[done..begin]);
+            sum = crc32c_combine(sum, head.checksum ^ salt.seal(lies_at), sealed.len());
+            done = begin + sealed.len();
+        }
     }
 }
 

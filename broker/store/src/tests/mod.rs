@@ -8,6 +8,7 @@ mod model;
 mod pages;
 mod real;
 mod reclaim;
+mod salvage;
 mod sets;
 mod tools;
 mod unread;
