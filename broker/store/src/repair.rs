@@ -28,6 +28,7 @@ use crate::recovery::{Recovered, io_error, last_two};
 use crate::report::RecoveryReport;
 use crate::store::Store;
 use crate::survey::{Survey, Watch, survey};
+use crate::upgrade::back_up;
 
 /// Where unusable files go.
 const QUARANTINE: &str = "quarantine";
@@ -73,6 +74,11 @@ pub fn repair_on(disk: Arc<dyn Disk>, epoch_min: u64, watch: Watch<'_>) -> Resul
     let mut read = survey(&disk, watch)?;
     let before = assemble(&disk, &read)?;
     let meta = new_meta(&*disk, &read, epoch_min)?;
+    let segments = &read.segments;
+    if meta.version < FORMAT_VERSION && !segments.files.is_empty() {
+        // Before anything is moved; the upgrade itself comes with the first write, and finds this one.
+        back_up(&*disk, &segments.listing, &segments.files, meta.version)?;
+    }
     let moved = move_unusable(&*disk, &read)?;
     drop_unreadable(&mut read);
     let found = found(&*disk, read, meta);
@@ -142,8 +148,10 @@ fn new_meta(disk: &dyn Disk, read: &Survey, epoch_min: u64) -> Result<Meta, Open
         let path = disk.root().join(META_NAMES[0]);
         return Err(OpenError::UnknownFormat { path, version, known: FORMAT_VERSION });
     }
+    // Of the oldest segment: a backup too many is no loss.
+    let version = read.segments.files.iter().map(|file| file.header.version).min();
     let lost = |(store, segment_bytes)| Meta {
-        version: FORMAT_VERSION,
+        version: version.unwrap_or(FORMAT_VERSION),
         store,
         serial: 0,
         segment_bytes,

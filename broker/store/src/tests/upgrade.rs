@@ -125,6 +125,32 @@ fn a_directory_of_version_1_is_read_in_full_and_kept_as_it_was() {
     }
 }
 
+fn repair(disk: &SimulatedDisk) -> crate::Repaired {
+    crate::repair_on(Arc::new(disk.clone()), 5, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn a_repair_keeps_a_directory_of_version_1_as_it_was() {
+    // A segment of no use, which a repair moves away; then no metadata.
+    let damage: [(&[&str], usize); 2] = [(&["00000002.seg"], 6000), (&["meta.a", "meta.b"], 72)];
+    for (names, bytes) in damage {
+        let disk = version_1();
+        for name in names {
+            let mut changed = disk.contents(name).unwrap();
+            changed[..bytes].fill(0);
+            disk.overwrite(name, changed);
+        }
+        let before = files_in(&disk, "");
+        let repaired = repair(&disk);
+        assert_eq!(repaired.backup.as_deref(), Some(Path::new("/simulated/backup-v1")), "{names:?}");
+        assert!(files_in(&disk, BACKUP) == before, "{names:?}: {:?}", disk.names());
+        // Once more, as after a crash: the backup that there is stays what it is.
+        repair(&disk);
+        assert!(files_in(&disk, BACKUP) == before);
+        assert_eq!(open(&disk).unwrap().1.report.backups, [Path::new("/simulated/backup-v1")]);
+    }
+}
+
 #[test]
 fn segments_keep_the_version_that_they_were_begun_with() {
     let disk = version_1();
