@@ -113,6 +113,7 @@ impl CheckpointWriter<'_> {
         let given_up: Vec<_> = self.store.ledger.census.given_up().collect();
         for (segment, pages) in given_up {
             self.room_for(FRAMING)?;
+            self.totals.entries += 1;
             self.batch.own(|out| put_checkpoint_given_up(out, segment, pages));
         }
         Ok(())

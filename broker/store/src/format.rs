@@ -17,7 +17,7 @@ use crc32c::{crc32c, crc32c_append};
 use crate::id::{Position, StoreId};
 
 /// Version of all of this; raised when a reader of the old one would misread. 1: record kinds up to
-/// 11; 2: up to 16.
+/// 11; 2: up to 18.
 pub(crate) const FORMAT_VERSION: u32 = 2;
 /// The oldest version that is still read. A segment keeps the version that it was begun with.
 pub(crate) const FORMAT_VERSION_OLDEST: u32 = 1;

@@ -135,6 +135,7 @@ pub(crate) struct CheckpointTotals {
     pub(crate) id: u64,
     pub(crate) states: u64,
     pub(crate) mailboxes: u64,
+    /// Entries, and records of pages that were given up (version 1 has none of these).
     pub(crate) entries: u64,
 }
 

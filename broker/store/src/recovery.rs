@@ -440,6 +440,7 @@ impl Replay {
             Record::CheckpointEntries { mailbox } => pending.restore(mailbox, scratch),
             Record::CheckpointPage => pending.restore_page(scratch),
             Record::CheckpointGivenUp { segment, pages } => {
+                pending.totals.entries += 1;
                 pending.ledger.census.restore_given_up(segment, pages);
             }
             Record::CheckpointEnd(totals) => self.on_checkpoint_end(&totals),

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::format::{BatchView, SegmentHeader, read_batch};
 use crate::index::locked;
 use crate::page::Page;
+use crate::record::{Record, Records, Scratch};
+use crate::recovery::Replay;
+use crate::scan::Sink;
 use crate::simulated::{Faults, Loss, SimulatedDisk};
-use crate::{CommitError, MailboxId, MailboxSequence, Options, ReadError, Recovery, Store, StoreId};
+use crate::{
+    CommitError, MailboxId, MailboxSequence, Options, Position, ReadError, Recovery, Store, StoreId,
+};
 
 use super::basic::small;
 use super::model::{Dice, Model, open, run};
@@ -243,6 +249,43 @@ fn a_page_given_up_is_kept_for_the_checkpoints_that_name_it() {
     let (store, recovery) = reopen(&disk, store);
     assert!(recovery.report.is_clean(), "{}", recovery.report);
     assert_eq!(readable(&store, BOX), left);
+}
+
+/// Whether the batches of the last checkpoint are a complete one once what is `left_out` is gone.
+fn is_complete(disk: &SimulatedDisk, store: &Store, left_out: fn(&Record<'_>) -> bool) -> bool {
+    let mut position = store.checkpoints.last;
+    let name = crate::segments::segment_name(position.segment(small().segment_bytes));
+    let bytes = disk.contents(&name).unwrap();
+    let salt = SegmentHeader::decode(&bytes).unwrap().salt();
+    let mut replay = Replay::new(store.ledger.anew());
+    let at = |position: Position| {
+        read_batch(&bytes[position.offset(small().segment_bytes) as usize..], position, &salt)
+    };
+    while let Some(batch) = at(position) {
+        let mut body = Vec::new();
+        let (mut records, mut scratch) = (Records::new(batch.body), Scratch::default());
+        let mut next = records.next(&mut scratch).unwrap();
+        while let Some((begin, record)) = next {
+            next = records.next(&mut scratch).unwrap();
+            let end = next.map_or(batch.body.len(), |(end, _)| end);
+            if !left_out(&record) {
+                body.extend_from_slice(&batch.body[begin..end]);
+            }
+        }
+        replay.on_batch(&BatchView { body: &body, ..batch }).unwrap();
+        position = Position(position.0 + batch.bytes as u64);
+    }
+    replay.is_based
+}
+
+#[test]
+fn a_checkpoint_that_lacks_what_was_given_up_is_not_complete() {
+    let (disk, mut store) = filled(60);
+    let page = pages(&store)[2].clone();
+    ack(&mut store, page.first..=page.last).unwrap();
+    checkpoint(&mut store);
+    assert!(is_complete(&disk, &store, |_| false));
+    assert!(!is_complete(&disk, &store, |record| matches!(record, Record::CheckpointGivenUp { .. })));
 }
 
 /// What the ledger has counted step by step is what counting anew gives.
