@@ -54,6 +54,10 @@ pub(crate) struct Ledger {
     pub(crate) misfits: u64,
     /// Events whose destinations cannot be told, which only damage can bring about.
     pub(crate) unresolved: u64,
+    /// Whether a page that cannot be read is made out from the log at once.
+    makes_out: bool,
+    /// A page was neither read nor made out: its entries are missing here.
+    lacks_entries: bool,
     scratch: Scratch,
 }
 
@@ -69,13 +73,32 @@ impl Ledger {
             uncopied: BTreeSet::new(),
             misfits: 0,
             unresolved: 0,
+            makes_out: true,
+            lacks_entries: false,
             scratch: Scratch::default(),
         }
     }
 
     /// An empty ledger over the same log.
     pub(crate) fn anew(&self) -> Ledger {
-        Ledger::new(self.log.clone(), self.mailbox_hot_max as usize)
+        let empty = Ledger::new(self.log.clone(), self.mailbox_hot_max as usize);
+        Ledger { makes_out: self.makes_out, ..empty }
+    }
+
+    /// An empty ledger over the same log that leaves out what pages hold that cannot be read, for
+    /// what a younger checkpoint may make needless: [`Ledger::lacks_entries`] says whether it did.
+    pub(crate) fn draft(&self) -> Ledger {
+        Ledger { makes_out: false, ..self.anew() }
+    }
+
+    /// The ledger, making out from now on what it cannot read.
+    pub(crate) fn no_draft(self) -> Ledger {
+        Ledger { makes_out: true, ..self }
+    }
+
+    /// Whether a draft has left entries out.
+    pub(crate) fn lacks_entries(&self) -> bool {
+        self.lacks_entries
     }
 
     /// The log that the entries point into.
@@ -309,6 +332,10 @@ impl Ledger {
         for page in pages {
             let entries = match self.log.page(id, &page) {
                 Ok(entries) => entries,
+                Err(_) if !self.makes_out => {
+                    self.lacks_entries = true;
+                    Arc::default()
+                }
                 Err(error @ ReadError::Io { .. }) => return Err(ApplyError::Unread(error)),
                 Err(_) => {
                     Arc::new(self.log.make_out(id, &page, Missing::Refused).map_err(ApplyError::Unread)?)

@@ -4,6 +4,8 @@
 //! 1. The state is complete: it begins at a complete checkpoint or at the very start of the log.
 //!    If neither can be read, the open is refused, for reclaiming by a shorter history would delete.
 //! 2. Every intact batch is kept, around damage too.
+//! 3. A page that only older checkpoints need is not missed: it may have been reclaimed. What cannot
+//!    be read is made out in a second reading, from the last complete checkpoint on.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -171,7 +173,7 @@ pub(crate) fn recover(disk: &dyn Disk, files: &[LogFile], empty: &Ledger) -> Res
     let mut fell_back = false;
     let mut refused = None;
     for start in starts.into_iter().filter(usable) {
-        let read = match read_from(disk, files, start, empty) {
+        let read = match read_from(disk, files, start, empty.draft()) {
             // A later checkpoint may need nothing of what the disk does not give.
             Err(error @ OpenError::Unread { .. }) => {
                 refused.get_or_insert(error);
@@ -183,6 +185,7 @@ pub(crate) fn recover(disk: &dyn Disk, files: &[LogFile], empty: &Ledger) -> Res
             continue;
         };
         if replay.is_based {
+            let replay = complete(disk, files, start, empty, replay)?;
             let checkpoints = last_two(&replay.complete, hints);
             return Ok(Recovered {
                 sets: replay.scratch.sets,
@@ -214,6 +217,30 @@ pub(crate) fn last_two(complete: &[Position], hints: (Position, Position)) -> (P
     }
 }
 
+/// A replay of which nothing is missing: where the draft lacks entries of pages since its last
+/// checkpoint, that part is read again and they are made out.
+fn complete(
+    disk: &dyn Disk,
+    files: &[LogFile],
+    start: Option<Position>,
+    empty: &Ledger,
+    draft: Replay,
+) -> Result<Replay, OpenError> {
+    if !draft.ledger.lacks_entries() {
+        return Ok(Replay { ledger: draft.ledger.no_draft(), ..draft });
+    }
+    let start = draft.complete.last().copied().or(start);
+    match read_from(disk, files, start, empty.anew())? {
+        Some((_, again, _)) if again.is_based => {
+            Ok(Replay { ledger: again.ledger, state: again.state, scratch: again.scratch, ..draft })
+        }
+        _ => Err(OpenError::Damaged {
+            path: disk.root().to_path_buf(),
+            what: "the last checkpoint reads differently each time".into(),
+        }),
+    }
+}
+
 type Read = (Walk, Replay, u64);
 
 /// Walks the files from `start`, or all of them; none when the start is not there.
@@ -221,7 +248,7 @@ fn read_from(
     disk: &dyn Disk,
     files: &[LogFile],
     start: Option<Position>,
-    empty: &Ledger,
+    empty: Ledger,
 ) -> Result<Option<Read>, OpenError> {
     let segment_bytes = empty.log().segment_bytes;
     let first = match start {
@@ -235,7 +262,7 @@ fn read_from(
         return Ok(None);
     };
     let mut walk = Walk::default();
-    let mut replay = Replay::new(empty.anew());
+    let mut replay = Replay::new(empty);
     let mut gaps = Vec::new();
     replay.is_based = start.is_none() && files[0].header.first_number == 1;
     for at in first..files.len() {

@@ -71,6 +71,7 @@ struct State {
     changes: Vec<NameChange>,
     faults: Faults,
     operations: u64,
+    bytes_read: u64,
     random: u64,
     is_locked: bool,
     /// Raised at each crash, so that a lock held before it counts for nothing.
@@ -122,6 +123,11 @@ impl SimulatedDisk {
     /// Operations so far (writes, flushes, creations, renames, removals, changes of length).
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// Bytes that reads have asked for so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
     }
 
     /// Bytes of all files that have a name.
@@ -491,8 +497,9 @@ impl SimulatedFile {
 
 impl File for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.state()?;
+        let mut state = self.state()?;
         let wanted = offset..offset + buffer.len() as u64;
+        state.bytes_read += buffer.len() as u64;
         if state.faults.fail_reads || state.is_bad(self.inode, &wanted) {
             return Err(io::Error::from_raw_os_error(5));
         }

@@ -275,3 +275,69 @@ fn random_runs_move() {
     }
     assert!(moved > 10_000, "{moved}");
 }
+
+fn create(store: &mut Store) {
+    let mut batch = store.batch();
+    batch.create_mailbox(BOX);
+    store.commit(batch).unwrap();
+}
+
+fn publish(store: &mut Store, sequence: u64, bytes: usize) -> bool {
+    let mut batch = store.batch();
+    batch.event(&[&vec![sequence as u8; bytes]], &[(BOX, MailboxSequence(sequence))]);
+    store.commit(batch).is_ok()
+}
+
+fn ack(store: &mut Store, sequence: u64) {
+    let mut batch = store.batch();
+    batch.acked(BOX, sequence..=sequence);
+    store.commit(batch).unwrap();
+}
+
+fn fill(store: &mut Store, bytes: usize) {
+    let mut batch = store.batch();
+    batch.state(&vec![7; bytes]);
+    store.commit(batch).unwrap();
+}
+
+fn checkpoint(store: &mut Store) {
+    store.checkpoint(&mut std::iter::empty()).unwrap();
+}
+
+fn live(store: &Store) -> Vec<u64> {
+    let entries = store.reader().entries(BOX, MailboxSequence(0), usize::MAX);
+    entries.into_iter().map(|(at, _)| at.0).collect()
+}
+
+#[test]
+fn a_start_reads_no_page_that_only_older_checkpoints_need() {
+    let disk = SimulatedDisk::new();
+    let options = Options { segment_bytes: 64 << 10, checkpoint_after_bytes: 1 << 20, ..small() };
+    let open = || Store::open_on(Arc::new(disk.clone()), options.clone(), StoreId(1)).unwrap();
+    let (mut store, _) = open();
+    create(&mut store);
+    assert!((1..=400).all(|at| publish(&mut store, at, 100)));
+    let before = store.active.index;
+    while store.active.index == before {
+        fill(&mut store, 8 << 10);
+    }
+    // In one segment: a checkpoint, acks of parts of pages, and two more, which let the pages go.
+    checkpoint(&mut store);
+    (1..=390).for_each(|at| ack(&mut store, at));
+    checkpoint(&mut store);
+    checkpoint(&mut store);
+    assert_eq!(store.active.index, before + 1);
+    assert!(store.stats().reclaimed > 0, "{:?}", store.stats());
+    // After them one more page is needed, which is there.
+    ack(&mut store, 395);
+    let held = live(&store);
+    let on_disk = store.stats().bytes_on_disk;
+    drop(store);
+    disk.crash(Loss::Cut);
+    let read_before = disk.bytes_read();
+    let (store, recovery) = open();
+    let read = disk.bytes_read() - read_before;
+    assert!(recovery.report.is_clean(), "{}", recovery.report);
+    assert_eq!(live(&store), held);
+    assert!(read < 2 * on_disk, "{read} bytes were read of {on_disk}");
+}
