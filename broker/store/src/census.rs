@@ -138,9 +138,12 @@ impl Census {
         self.given_up[0].iter().map(|(segment, pages)| (*segment, *pages))
     }
 
-    /// Whether two more checkpoints would let pages go.
-    pub(crate) fn holds_given_up(&self) -> bool {
-        self.given_up.iter().any(|pages| !pages.is_empty())
+    /// Whether a segment below `limit` is kept for nothing but pages that were given up, so that two
+    /// more checkpoints would let it go. O(segments).
+    pub(crate) fn holds_given_up_alone(&self, limit: u64) -> bool {
+        let given_up = |index: &u64| self.given_up.iter().filter_map(|pages| pages.get(index)).sum::<u64>();
+        let mut below = self.live.range(..limit);
+        below.any(|(index, live)| live.entries == 0 && live.pages == given_up(index))
     }
 
     /// Takes in what a checkpoint says was given up since the one before it.

@@ -37,6 +37,8 @@ enum Job {
 struct Shelf {
     spares: Vec<String>,
     queued: usize,
+    /// The last spare that was to be made found no space.
+    is_short: bool,
     failure: Option<Arc<StopCause>>,
 }
 
@@ -108,6 +110,12 @@ impl Keeper {
     /// Spares at hand.
     pub(crate) fn spares(&self) -> usize {
         self.shared.shelf().spares.len()
+    }
+
+    /// Whether there are fewer than `count` spares, and no space to make one.
+    pub(crate) fn is_short_of(&self, count: usize) -> bool {
+        let shelf = self.shared.shelf();
+        shelf.is_short && shelf.spares.len() < count
     }
 
     /// The failure that must stop the store, if there was one.
@@ -227,8 +235,14 @@ impl Shared {
         spare_name(self.next_number.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Makes one spare.
+    /// Makes one spare, and notes whether there was space for it.
     fn make(&self) -> Result<(), MakeError> {
+        let made = self.make_one();
+        self.shelf().is_short = matches!(made, Err(MakeError::Full(_)));
+        made
+    }
+
+    fn make_one(&self) -> Result<(), MakeError> {
         self.check_limit()?;
         let name = self.new_name();
         let temporary = format!("{name}.tmp");

@@ -226,14 +226,19 @@ impl Store {
     }
 
     /// True when a checkpoint should be written: enough was logged since the last one, or the
-    /// store is full and one would give space back.
+    /// store is full, or about to be, and one would give space back.
     pub fn checkpoint_due(&self) -> bool {
         let since = &self.checkpoints;
         let opened = self.active.index.saturating_sub(since.last.segment(self.segment_bytes()));
         let opened_max = 4 + 2 * self.options.checkpoint_after_bytes / self.segment_bytes();
         since.bytes_since >= self.options.checkpoint_after_bytes
             || (since.bytes_since > 0 && opened > opened_max)
-            || (self.fullness.is_full && self.checkpoint_frees())
+            || (self.is_short() && self.checkpoint_frees())
+    }
+
+    /// Whether the next segment for events finds no space.
+    fn is_short(&self) -> bool {
+        self.fullness.is_full || self.keeper.is_short_of(self.reserve() + 1)
     }
 
     /// Whether the next checkpoints would let a segment go, and are not all that there is to free.
@@ -243,7 +248,7 @@ impl Store {
         let is_cheap = since.bytes < self.segment_bytes() || since.bytes_since >= since.bytes;
         let dead = |index: &u64| self.is_dead(*index);
         let frees = self.table.below(self.active.index).iter().any(dead);
-        logged && is_cheap && (frees || self.ledger.census.holds_given_up())
+        logged && is_cheap && (frees || self.ledger.census.holds_given_up_alone(self.active.index))
     }
 
     /// Writes the caller's full state and the mailboxes durably, so that the next open reads from

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::simulated::{Loss, SimulatedDisk};
+use crate::simulated::{Faults, Loss, SimulatedDisk};
 use crate::{CommitError, MailboxId, MailboxSequence, Options, ReadError, Store, StoreId};
 
 use super::basic::small;
@@ -340,4 +340,41 @@ fn a_start_reads_no_page_that_only_older_checkpoints_need() {
     assert!(recovery.report.is_clean(), "{}", recovery.report);
     assert_eq!(live(&store), held);
     assert!(read < 2 * on_disk, "{read} bytes were read of {on_disk}");
+}
+
+#[test]
+fn a_full_store_writes_a_checkpoint_only_where_that_frees_a_segment() {
+    let disk = SimulatedDisk::new();
+    let options = Options { segment_bytes: 32 << 10, ..small() };
+    let capacity = 20 * options.segment_bytes;
+    let (mut store, _) = Store::open_on(Arc::new(disk.clone()), options, StoreId(1)).unwrap();
+    create(&mut store);
+    disk.set_faults(Faults { capacity: Some(capacity), ..Faults::default() });
+    let mut next = 1;
+    while publish(&mut store, next, 1000) {
+        next += 1;
+        if store.checkpoint_due() {
+            checkpoint(&mut store);
+        }
+    }
+    let before = store.stats();
+    let ack_one = |store: &mut Store, at: u64| {
+        ack(store, at);
+        if store.checkpoint_due() {
+            checkpoint(store);
+        }
+    };
+    (1..=100).for_each(|at| ack_one(&mut store, at));
+    let now = store.stats();
+    let (written, freed) = (now.checkpoints - before.checkpoints, now.reclaimed - before.reclaimed);
+    assert!(freed > 0);
+    assert!(written <= 2 * freed + 2, "{written} checkpoints freed {freed} segments");
+    // It drains to the end, and takes events again.
+    (101..next).for_each(|at| ack_one(&mut store, at));
+    for at in next..next + 200 {
+        while !publish(&mut store, at, 1000) {
+            assert!(store.checkpoint_due(), "event {at}: {:?}", store.stats());
+            checkpoint(&mut store);
+        }
+    }
 }
