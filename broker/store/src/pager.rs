@@ -20,6 +20,10 @@ use crate::store::{Appended, Store};
 const CHUNK_BYTES: usize = 1 << 20;
 /// Most bytes that an entry takes in a page, but for unusual ones.
 const ENTRY_BYTES: usize = 16;
+/// Bytes of pages written after one commit at most, and for each entry that the commit has brought:
+/// twice what two copies take, so that what is put off is made up for.
+const COMMIT_BYTES: usize = 1 << 20;
+const COMMIT_BYTES_AN_ENTRY: usize = 4 * ENTRY_BYTES;
 /// A page is worth it from this part of a whole one on.
 const LEAST_SHARE: usize = 32;
 /// Bytes of memory that an entry takes.
@@ -45,24 +49,27 @@ impl Batch {
 }
 
 impl Store {
-    /// Puts what is too much in memory into pages. A failure shows at the next commit: what was
-    /// committed before is durable.
-    pub(crate) fn relieve(&mut self) {
+    /// Puts what is too much in memory into pages, as far as a commit that has brought so many
+    /// entries should pay for. A failure shows at the next commit: what was committed before is durable.
+    pub(crate) fn relieve(&mut self, brought: u64) {
         if self.fullness.is_full {
             return;
         }
         // Full: later. Stopped: noted.
-        let _ = self.write_pages().and_then(|()| self.copy_pages());
+        let mut left = COMMIT_BYTES + COMMIT_BYTES_AN_ENTRY * brought as usize;
+        let _ = self.copy_pages(&mut left).and_then(|()| self.write_pages(&mut left));
     }
 
-    fn write_pages(&mut self) -> Result<(), CommitError> {
-        loop {
-            let batch = self.next_pages();
+    fn write_pages(&mut self, left: &mut usize) -> Result<(), CommitError> {
+        while *left > 0 {
+            let batch = self.next_pages(self.chunk().min(*left));
             if batch.is_empty() {
-                return Ok(());
+                break;
             }
+            *left = left.saturating_sub(batch.len_bytes());
             self.append_pages(batch)?;
         }
+        Ok(())
     }
 
     fn append_pages(&mut self, batch: Batch) -> Result<(), CommitError> {
@@ -77,10 +84,9 @@ impl Store {
         CHUNK_BYTES.min(segment_capacity(self.segment_bytes()) as usize / 4)
     }
 
-    /// As many pages as go into one batch; none when nothing is due.
-    fn next_pages(&mut self) -> Batch {
+    /// As many pages as go into `chunk` bytes; none when nothing is due.
+    fn next_pages(&mut self, chunk: usize) -> Batch {
         let mut batch = Batch::in_buffer(Vec::new());
-        let chunk = self.chunk();
         let mut whole = false;
         while batch.len_bytes() < chunk {
             let Some((id, all)) = self.next_victim() else {
@@ -143,11 +149,12 @@ impl Store {
     }
 
     /// Writes pages that were written once a second time.
-    fn copy_pages(&mut self) -> Result<(), CommitError> {
-        loop {
+    fn copy_pages(&mut self, left: &mut usize) -> Result<(), CommitError> {
+        while *left > 0 {
+            let chunk = self.chunk().min(*left);
             let mut batch = Batch::in_buffer(Vec::new());
             let mut copied = Vec::new();
-            while batch.len_bytes() < self.chunk() {
+            while batch.len_bytes() < chunk {
                 let Some((id, first)) = self.ledger.uncopied().pop_first() else {
                     break;
                 };
@@ -155,13 +162,15 @@ impl Store {
                 self.add_copy(&mut batch, id, first)?;
             }
             if batch.is_empty() {
-                return Ok(());
+                break;
             }
+            *left = left.saturating_sub(batch.len_bytes());
             if let Err(error) = self.append_pages(batch) {
                 self.ledger.uncopied().extend(copied);
                 return Err(error);
             }
         }
+        Ok(())
     }
 
     fn add_copy(&mut self, batch: &mut Batch, id: MailboxId, first: u64) -> Result<(), CommitError> {

@@ -208,6 +208,7 @@ impl Store {
         let checked = self.ledger.validate(&batch.bytes[BATCH_HEADER..]);
         checked.map_err(|_| self.own_fault("check"))??;
         let events = batch.events.len() as u64;
+        let hot = self.ledger.hot();
         let appended = self.append(batch, 0);
         if matches!(appended, Err(CommitError::Full { .. })) {
             self.move_when_full();
@@ -219,7 +220,7 @@ impl Store {
         if buffer.capacity() <= BUFFER_KEPT_MAX {
             *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
         }
-        self.relieve();
+        self.relieve(self.ledger.hot().saturating_sub(hot));
         self.move_some();
         self.tidy();
         Ok(Committed { positions, removed, bytes })

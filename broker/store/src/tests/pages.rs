@@ -58,6 +58,15 @@ fn filled(events: u64) -> (SimulatedDisk, Store) {
     (disk, store)
 }
 
+/// Writes on, so that each page has its second copy.
+fn settle(store: &mut Store) {
+    for _ in 0..2 {
+        let mut batch = store.batch();
+        batch.state(&[7; 9000]);
+        store.commit(batch).unwrap();
+    }
+}
+
 /// Sequences that can be read, each with the right bytes.
 fn readable(store: &Store, mailbox: MailboxId) -> Vec<u64> {
     let reader = store.reader();
@@ -103,7 +112,8 @@ fn flip(disk: &SimulatedDisk, page: &Page, copy: usize) {
 
 #[test]
 fn a_backlog_takes_no_memory_to_speak_of_and_acks_go_through_it() {
-    let (disk, store) = filled(2000);
+    let (disk, mut store) = filled(2000);
+    settle(&mut store);
     let all: Vec<u64> = (1..=2000).collect();
     let most = (small().mailbox_hot_max + 2 * small().page_entries) as u64;
     assert!(store.stats().entries_hot <= most, "{:?}", store.stats());
@@ -156,6 +166,7 @@ fn a_checkpoint_does_not_grow_with_the_backlog() {
 #[test]
 fn a_damaged_copy_of_a_page_costs_nothing() {
     let (disk, mut store) = filled(60);
+    settle(&mut store);
     checkpoint(&mut store);
     checkpoint(&mut store);
     drop(store);
@@ -180,6 +191,7 @@ fn a_damaged_copy_of_a_page_costs_nothing() {
 fn a_page_of_which_no_copy_can_be_read_is_made_out_from_the_events() {
     let (disk, mut store) = filled(60);
     ack(&mut store, 7..=7).unwrap();
+    settle(&mut store);
     checkpoint(&mut store);
     checkpoint(&mut store);
     assert!(!readable(&store, BOX).contains(&7));
@@ -286,6 +298,42 @@ fn a_checkpoint_that_lacks_what_was_given_up_is_not_complete() {
     checkpoint(&mut store);
     assert!(is_complete(&disk, &store, |_| false));
     assert!(!is_complete(&disk, &store, |record| matches!(record, Record::CheckpointGivenUp { .. })));
+}
+
+fn segments_of(bytes: u64, entries: usize) -> Options {
+    Options {
+        segment_bytes: bytes,
+        page_entries: entries,
+        mailbox_hot_max: 3 * entries,
+        hot_bytes_max: 8 << 20,
+        checkpoint_after_bytes: 64 << 20,
+        ..small()
+    }
+}
+
+#[test]
+fn one_commit_does_not_pay_for_the_pages_of_all_mailboxes() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let options = Options { hot_bytes_max: 64 << 20, ..segments_of(16 << 20, 1024) };
+    let (mut store, _) = Store::open_on(disk, options, StoreId(1)).unwrap();
+    let boxes = 200u64;
+    (1..=boxes).for_each(|id| create(&mut store, MailboxId(id)));
+    let (mut most, mut most_hot) = (0, 0);
+    for round in 0..120u64 {
+        let before = store.stats().bytes_written;
+        let mut batch = store.batch();
+        for at in round * 40 + 1..=round * 40 + 40 {
+            let to: Vec<_> = (1..=boxes).map(|id| (MailboxId(id), MailboxSequence(at))).collect();
+            batch.event(&[&body(at * at % 31)], &to);
+        }
+        let bytes = store.commit(batch).unwrap().bytes;
+        most = most.max(store.stats().bytes_written - before - bytes);
+        most_hot = most_hot.max(store.stats().entries_hot);
+    }
+    assert!(store.stats().pages > 400, "{:?}", store.stats());
+    assert!(most < 7 << 18, "{most} bytes of pages after one commit");
+    // And it keeps up.
+    assert!(most_hot < boxes * 3400, "{most_hot}");
 }
 
 /// What the ledger has counted step by step is what counting anew gives.
