@@ -337,9 +337,7 @@ impl Ledger {
                     Arc::default()
                 }
                 Err(error @ ReadError::Io { .. }) => return Err(ApplyError::Unread(error)),
-                Err(_) => {
-                    Arc::new(self.log.make_out(id, &page, Missing::Refused).map_err(ApplyError::Unread)?)
-                }
+                Err(_) => self.log.make_out(id, &page, Missing::Refused).map_err(ApplyError::Unread)?,
             };
             let mut mailbox = locked(mailbox);
             if let Some(page) = mailbox.thaw(page.first, &entries) {

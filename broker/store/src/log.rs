@@ -26,6 +26,8 @@ use crate::varint::Malformed;
 const FIRST_READ: usize = 4096;
 /// Pages read last that are kept.
 const PAGES_KEPT: usize = 32;
+/// Entries of pages made out last that are kept; those of one page whatever they are.
+const MADE_OUT_KEPT: usize = 1 << 17;
 
 /// What becomes of a search where the disk does not give some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) enum Missing {
 }
 
 type Kept = VecDeque<(Position, Arc<Vec<LiveEntry>>)>;
+/// With how they were made out.
+type MadeOut = VecDeque<(Position, Missing, Arc<Vec<LiveEntry>>)>;
 
 /// The flushed part of the log. Cheap to clone.
 #[derive(Clone)]
@@ -46,11 +50,13 @@ pub(crate) struct Log {
     pub(crate) segment_bytes: u64,
     /// What lies at a position never changes: indexes of segments are not used again.
     kept: Arc<Mutex<Kept>>,
+    /// Pages that were made out, by their youngest copy: that costs a reading of the log.
+    made_out: Arc<Mutex<MadeOut>>,
 }
 
 impl Log {
     pub(crate) fn new(root: PathBuf, table: Arc<Table>, segment_bytes: u64) -> Log {
-        Log { root: Arc::new(root), table, segment_bytes, kept: Arc::default() }
+        Log { root: Arc::new(root), table, segment_bytes, kept: Arc::default(), made_out: Arc::default() }
     }
 
     /// The body of the record at `position`, checked against its checksum. One read of the file for
@@ -167,11 +173,36 @@ impl Log {
     /// The entries of a page of which no copy can be read: made out from the segments in which its
     /// events lie, and from the transfers of the whole log, acked ones among them perhaps. What cannot be
     /// made out (acked, or in a damaged batch as well) has the page's own position, where reading says
-    /// so. O(bytes of the log).
+    /// so. O(bytes of the log), once for each page that readers ask for.
     ///
     /// # Errors
     /// The disk does not give a segment; with [`Missing::PassedOver`] that is no error.
     pub(crate) fn make_out(
+        &self,
+        mailbox: MailboxId,
+        page: &Page,
+        missing: Missing,
+    ) -> Result<Arc<Vec<LiveEntry>>, ReadError> {
+        let lock = || self.made_out.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was made out of all bytes serves everyone.
+        let serves = |(position, kept, _): &&(Position, Missing, Arc<Vec<LiveEntry>>)| {
+            *position == page.copies[0] && (*kept == Missing::Refused || missing == Missing::PassedOver)
+        };
+        if let Some((.., entries)) = lock().iter().find(serves) {
+            return Ok(entries.clone());
+        }
+        let entries = Arc::new(self.search_for(mailbox, page, missing)?);
+        let mut made_out = lock();
+        made_out.push_front((page.copies[0], missing, entries.clone()));
+        while made_out.len() > 1
+            && made_out.iter().map(|(.., entries)| entries.len()).sum::<usize>() > MADE_OUT_KEPT
+        {
+            made_out.pop_back();
+        }
+        Ok(entries)
+    }
+
+    fn search_for(
         &self,
         mailbox: MailboxId,
         page: &Page,

@@ -119,8 +119,8 @@ impl Reader {
             return Some(entries);
         }
         let is_there = locked(mailbox).page(page.first).is_some_and(|now| now.copies == page.copies);
-        let made_out = || self.log.make_out(id, page, Missing::PassedOver).unwrap_or_else(|_| page.unread());
-        is_there.then(|| Arc::new(made_out()))
+        let made_out = || self.log.make_out(id, page, Missing::PassedOver);
+        is_there.then(|| made_out().unwrap_or_else(|_| Arc::new(page.unread())))
     }
 
     /// A mailbox in numbers.

@@ -336,6 +336,27 @@ fn one_commit_does_not_pay_for_the_pages_of_all_mailboxes() {
     assert!(most_hot < boxes * 3400, "{most_hot}");
 }
 
+#[test]
+fn what_was_made_out_once_is_not_made_out_for_each_read() {
+    let (disk, mut store) = filled(60);
+    settle(&mut store);
+    (0..2).for_each(|_| {
+        checkpoint(&mut store);
+    });
+    let page = pages(&store)[5].clone();
+    flip(&disk, &page, 0);
+    flip(&disk, &page, 1);
+    let (store, _) = reopen(&disk, store);
+    let reader = store.reader();
+    let read = || {
+        let before = disk.bytes_read();
+        assert_eq!(reader.entries(BOX, MailboxSequence(page.first), 1)[0].0.0, page.first);
+        disk.bytes_read() - before
+    };
+    assert!(read() > small().segment_bytes);
+    assert!(read() <= 2 * 4096);
+}
+
 /// What the ledger has counted step by step is what counting anew gives.
 fn check_census(store: &mut Store, why: &str) {
     let counted: Vec<_> = store.ledger.census.all().collect();
