@@ -173,7 +173,13 @@ pub(crate) fn recover(disk: &dyn Disk, files: &[LogFile], empty: &Ledger) -> Res
     let mut fell_back = false;
     let mut refused = None;
     for start in starts.into_iter().filter(usable) {
-        let read = match read_from(disk, files, start, empty.draft()) {
+        let read = read_from(disk, files, start, empty.draft()).and_then(|read| match read {
+            Some((walk, replay, segments_read)) if replay.is_based => {
+                Ok(Some((walk, complete(disk, files, start, empty, replay)?, segments_read)))
+            }
+            read => Ok(read),
+        });
+        let read = match read {
             // A later checkpoint may need nothing of what the disk does not give.
             Err(error @ OpenError::Unread { .. }) => {
                 refused.get_or_insert(error);
@@ -185,7 +191,6 @@ pub(crate) fn recover(disk: &dyn Disk, files: &[LogFile], empty: &Ledger) -> Res
             continue;
         };
         if replay.is_based {
-            let replay = complete(disk, files, start, empty, replay)?;
             let checkpoints = last_two(&replay.complete, hints);
             return Ok(Recovered {
                 sets: replay.scratch.sets,
