@@ -19,7 +19,7 @@ use fanal_tests::wait::within;
 const END: &str = "end";
 
 /// Small segments; a mailbox may fill the store.
-const CONFIG: &str = "[limits]\nsegment_bytes = 1048576\nbody_bytes_max = 65536\nmailbox_bytes = \"1 TiB\"\n";
+const CONFIG: &str = "[limits]\nsegment_bytes = 1048576\nbody_bytes_max = 65536\nmailbox_bytes = \"1 TiB\"\ngive_way_percent = 100\n";
 
 /// A broker whose data lies there, its CA in `ca` below it.
 fn small(world: &World, data: &Path) -> Spec {

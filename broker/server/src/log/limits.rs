@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fanal_core::age::AgeClock;
 use fanal_core::event::Millis;
@@ -439,9 +439,10 @@ impl LimitKeeper {
 
     /// The time for ages, now that the wall clock says `wall`.
     fn tell_time(&mut self, wall: Millis) -> Millis {
-        let elapsed = self.told.elapsed();
-        self.told += elapsed;
-        self.age.advance(wall, elapsed.as_millis() as u64)
+        // Whole milliseconds, and what is left of them counts next time.
+        let elapsed = self.told.elapsed().as_millis() as u64;
+        self.told += Duration::from_millis(elapsed);
+        self.age.advance(wall, elapsed)
     }
 
     /// Looks for mailboxes whose first event is too old. O(mailboxes), and reads that many events of
