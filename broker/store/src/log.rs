@@ -39,8 +39,6 @@ pub(crate) enum Missing {
 }
 
 type Kept = VecDeque<(Position, Arc<Vec<LiveEntry>>)>;
-/// With how they were made out.
-type MadeOut = VecDeque<(Position, Missing, Arc<Vec<LiveEntry>>)>;
 
 /// The flushed part of the log. Cheap to clone.
 #[derive(Clone)]
@@ -51,7 +49,7 @@ pub(crate) struct Log {
     /// What lies at a position never changes: indexes of segments are not used again.
     kept: Arc<Mutex<Kept>>,
     /// Pages that were made out, by their youngest copy: that costs a reading of the log.
-    made_out: Arc<Mutex<MadeOut>>,
+    made_out: Arc<Mutex<Kept>>,
 }
 
 impl Log {
@@ -173,7 +171,7 @@ impl Log {
     /// The entries of a page of which no copy can be read: made out from the segments in which its
     /// events lie, and from the transfers of the whole log, acked ones among them perhaps. What cannot be
     /// made out (acked, or in a damaged batch as well) has the page's own position, where reading says
-    /// so. O(bytes of the log), once for each page that readers ask for.
+    /// so. O(bytes of the log), once for each page, unless bytes were passed over.
     ///
     /// # Errors
     /// The disk does not give a segment; with [`Missing::PassedOver`] that is no error.
@@ -184,18 +182,20 @@ impl Log {
         missing: Missing,
     ) -> Result<Arc<Vec<LiveEntry>>, ReadError> {
         let lock = || self.made_out.lock().unwrap_or_else(PoisonError::into_inner);
-        // What was made out of all bytes serves everyone.
-        let serves = |(position, kept, _): &&(Position, Missing, Arc<Vec<LiveEntry>>)| {
-            *position == page.copies[0] && (*kept == Missing::Refused || missing == Missing::PassedOver)
-        };
-        if let Some((.., entries)) = lock().iter().find(serves) {
+        if let Some((_, entries)) = lock().iter().find(|(position, _)| *position == page.copies[0]) {
             return Ok(entries.clone());
         }
-        let entries = Arc::new(self.search_for(mailbox, page, missing)?);
+        let entries = match self.search_for(mailbox, page, Missing::Refused) {
+            // Not kept: what the disk does not give now it may give later.
+            Err(_) if missing == Missing::PassedOver => {
+                return self.search_for(mailbox, page, missing).map(Arc::new);
+            }
+            found => Arc::new(found?),
+        };
         let mut made_out = lock();
-        made_out.push_front((page.copies[0], missing, entries.clone()));
+        made_out.push_front((page.copies[0], entries.clone()));
         while made_out.len() > 1
-            && made_out.iter().map(|(.., entries)| entries.len()).sum::<usize>() > MADE_OUT_KEPT
+            && made_out.iter().map(|(_, entries)| entries.len()).sum::<usize>() > MADE_OUT_KEPT
         {
             made_out.pop_back();
         }
