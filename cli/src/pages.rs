@@ -8,10 +8,9 @@
 
 use std::time::Duration;
 
-use fanal_client::MailboxLimits;
 use serde_json::Value;
 
-use crate::args::{Global, NewLimits, SubscriptionsAction};
+use crate::args::{Global, SubscriptionsAction};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Out, Table, clean, grouped};
 use crate::session;
@@ -193,20 +192,6 @@ fn age(seconds: u64) -> String {
     }
 }
 
-fn new_limits(given: &NewLimits) -> MailboxLimits {
-    let mut limits = MailboxLimits::new();
-    if let Some(bytes) = given.max_bytes {
-        limits = limits.bytes(bytes);
-    }
-    if let Some(events) = given.max_events {
-        limits = limits.events(events);
-    }
-    if let Some(age) = given.max_age {
-        limits = limits.age(Duration::from_millis(age));
-    }
-    given.when_full.map_or(limits, |when_full| limits.when_full(when_full.into()))
-}
-
 /// `fanal subscriptions list`, `remove` and `update`.
 pub(crate) async fn act(action: SubscriptionsAction, global: &Global) -> Outcome {
     if let SubscriptionsAction::List = action {
@@ -227,7 +212,7 @@ pub(crate) async fn act(action: SubscriptionsAction, global: &Global) -> Outcome
                     client.update_subscription(name, filter, predicate, &except).await
                 }
             };
-            let limits = new_limits(limits);
+            let limits = limits.chosen();
             if done.is_ok() && !limits.is_empty() {
                 done = client.update_limits(name, limits).await;
             }

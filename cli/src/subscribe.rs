@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use fanal_client::{Delivery, Item, MailboxLimits, Subscription, WaitFor, WhenFull};
+use fanal_client::{Delivery, Item, Subscription, WaitFor, WhenFull};
 
 use crate::args::{Global, Output, Subscribe};
 use crate::delivery;
@@ -52,21 +52,7 @@ async fn subscribe(client: &fanal_client::Client, args: &Subscribe) -> Outcome<S
     if let Some(name) = &args.durable {
         builder = builder.durable(name);
     }
-    builder.limits(limits(&args.limits)).await.map_err(session::failure)
-}
-
-fn limits(given: &crate::args::MailboxLimits) -> MailboxLimits {
-    let mut limits = MailboxLimits::new();
-    if let Some(bytes) = given.max_bytes {
-        limits = limits.bytes(bytes);
-    }
-    if let Some(events) = given.max_events {
-        limits = limits.events(events);
-    }
-    if let Some(age) = given.max_age {
-        limits = limits.age(age);
-    }
-    given.when_full.map_or(limits, |when_full| limits.when_full(when_full.into()))
+    builder.limits(args.limits.chosen()).await.map_err(session::failure)
 }
 
 impl From<crate::args::WhenFull> for WhenFull {

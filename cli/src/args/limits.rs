@@ -78,3 +78,36 @@ fn or_none(
 ) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
     move |text| if text == "none" { Ok(0) } else { read(text).map_err(|error| format!("{error}, or `none`")) }
 }
+
+impl MailboxLimits {
+    /// As they are asked for.
+    pub(crate) fn chosen(&self) -> fanal_client::MailboxLimits {
+        chosen(self.max_bytes, self.max_events, self.max_age, self.when_full)
+    }
+}
+
+impl NewLimits {
+    /// As they are asked for.
+    pub(crate) fn chosen(&self) -> fanal_client::MailboxLimits {
+        chosen(self.max_bytes, self.max_events, self.max_age.map(Duration::from_millis), self.when_full)
+    }
+}
+
+fn chosen(
+    bytes: Option<u64>,
+    events: Option<u64>,
+    age: Option<Duration>,
+    when_full: Option<WhenFull>,
+) -> fanal_client::MailboxLimits {
+    let mut limits = fanal_client::MailboxLimits::new();
+    if let Some(bytes) = bytes {
+        limits = limits.bytes(bytes);
+    }
+    if let Some(events) = events {
+        limits = limits.events(events);
+    }
+    if let Some(age) = age {
+        limits = limits.age(age);
+    }
+    when_full.map_or(limits, |when_full| limits.when_full(when_full.into()))
+}
