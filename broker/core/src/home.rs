@@ -8,6 +8,7 @@
 //! 3. Mailbox ids and epoch counters are never used twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use fanal_protocol::control::InterestEntry;
 use fanal_protocol::{Epoch, Fingerprint, PublisherId, StoreId};
@@ -24,6 +25,9 @@ use crate::record::{
 
 mod idle;
 mod letters;
+mod subscriptions;
+
+use subscriptions::Subscriptions;
 
 pub use idle::{EPOCH_IDLE_DAYS, EPOCHS_PER_PRINCIPAL_MAX};
 pub use letters::{Burial, Destination, Letters, RANGES_MAX, Requeued, Selection};
@@ -241,7 +245,7 @@ enum UndoValue {
     Counters(u64, u64),
     Publisher(Option<Publisher>),
     Tail(Option<u64>),
-    Subscription(Option<Subscription>),
+    Subscription(Option<Arc<Subscription>>),
     Peer(Option<Box<PeerRecord>>),
     Interest(bool),
     Received(Option<u64>),
@@ -262,8 +266,7 @@ pub struct Home {
     /// The counters of `publishers` by whose they are.
     epochs_of: BTreeMap<Principal, BTreeSet<u64>>,
     tails: BTreeMap<MailboxId, u64>,
-    subscriptions: BTreeMap<MailboxId, Subscription>,
-    by_name: BTreeMap<(Principal, String), MailboxId>,
+    subscriptions: Subscriptions,
     peers: BTreeMap<MailboxId, PeerRecord>,
     received: BTreeMap<Sender, u64>,
     dead_letters: Option<MailboxId>,
@@ -286,8 +289,7 @@ impl Home {
             publishers: BTreeMap::new(),
             epochs_of: BTreeMap::new(),
             tails: BTreeMap::new(),
-            subscriptions: BTreeMap::new(),
-            by_name: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             peers: BTreeMap::new(),
             received: BTreeMap::new(),
             dead_letters: None,
@@ -321,7 +323,7 @@ impl Home {
         }
         for (mailbox, tail) in tails {
             home.mailbox_next = home.mailbox_next.max(mailbox.0 + 1);
-            let has_owner = home.subscriptions.contains_key(&mailbox) || home.peers.contains_key(&mailbox);
+            let has_owner = home.subscriptions.get(mailbox).is_some() || home.peers.contains_key(&mailbox);
             if has_owner || home.dead_letters == Some(mailbox) {
                 home.tails.insert(mailbox, tail);
             } else {
@@ -393,16 +395,11 @@ impl Home {
         let keep = Keep { limits, when_full };
         self.mailbox_next = self.mailbox_next.max(put.mailbox + 1);
         self.tails.entry(id).or_insert(1);
-        self.by_name.insert((principal.clone(), put.name.clone()), id);
-        self.subscriptions.insert(id, Subscription { principal, name: put.name, ask, keep });
+        self.subscriptions.insert(id, Arc::new(Subscription { principal, name: put.name, ask, keep }));
     }
 
-    fn take_subscription(&mut self, id: MailboxId) -> Option<Subscription> {
-        let subscription = self.subscriptions.remove(&id)?;
-        let key = (subscription.principal.clone(), subscription.name.clone());
-        if self.by_name.get(&key) == Some(&id) {
-            self.by_name.remove(&key);
-        }
+    fn take_subscription(&mut self, id: MailboxId) -> Option<Arc<Subscription>> {
+        let subscription = self.subscriptions.remove(id)?;
         self.tails.remove(&id);
         self.losses.remove(&id);
         Some(subscription)
@@ -411,8 +408,13 @@ impl Home {
     // ---- reading ----
 
     /// The durable subscriptions by mailbox.
-    pub fn subscriptions(&self) -> impl Iterator<Item = (MailboxId, &Subscription)> {
-        self.subscriptions.iter().map(|(id, subscription)| (*id, subscription))
+    pub fn subscriptions(&self) -> impl Iterator<Item = (MailboxId, &Arc<Subscription>)> {
+        self.subscriptions.iter()
+    }
+
+    /// The durable subscription of a mailbox.
+    pub fn subscription(&self, mailbox: MailboxId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(mailbox)
     }
 
     /// The peers that have a mailbox.
@@ -437,7 +439,7 @@ impl Home {
 
     /// Whether a durable subscription exists.
     pub fn has_subscription(&self, principal: &Principal, name: &str) -> bool {
-        self.by_name.contains_key(&(principal.clone(), name.to_owned()))
+        self.subscriptions.find(principal, name).is_some()
     }
 
     /// Whether a peer has a mailbox.
@@ -455,7 +457,7 @@ impl Home {
         let mut out =
             vec![Record::from(Counters { epoch: self.epoch_next, mailbox: self.mailbox_next }).encode()];
         out.extend(self.publishers.iter().map(|(counter, publisher)| put_publisher(*counter, publisher)));
-        out.extend(self.subscriptions.iter().map(|(id, subscription)| put_subscription(*id, subscription)));
+        out.extend(self.subscriptions.iter().map(|(id, subscription)| put_subscription(id, subscription)));
         for (id, peer) in &self.peers {
             out.push(put_peer(*id, peer));
             let added = |entry: &InterestEntry| InterestAdded { mailbox: id.0, entry: entry.clone() };
@@ -609,8 +611,7 @@ impl Home {
     /// [`HomeRefusal::FilterDiffers`]; [`HomeRefusal::LimitsDiffer`] where it says any.
     pub fn put_subscription(&mut self, wanted: Wanted) -> Result<(MailboxId, bool), HomeRefusal> {
         let keep = wanted.keep.apply(&Keep::default());
-        let key = (wanted.principal.clone(), wanted.name.clone());
-        if let Some(id) = self.by_name.get(&key)
+        if let Some(id) = self.subscriptions.find(&wanted.principal, &wanted.name)
             && let Some(existing) = self.subscriptions.get(id)
         {
             let name = wanted.name;
@@ -620,12 +621,11 @@ impl Home {
             if wanted.keep != KeepPatch::default() && existing.keep != keep {
                 return Err(HomeRefusal::LimitsDiffer { name, existing: describe_keep(&existing.keep) });
             }
-            return Ok((*id, true));
+            return Ok((id, true));
         }
         let Wanted { principal, name, ask, .. } = wanted;
         let id = self.new_mailbox();
         self.set_subscription(id, Subscription { principal, name, ask, keep });
-        self.by_name.insert(key, id);
         Ok((id, false))
     }
 
@@ -645,7 +645,7 @@ impl Home {
     fn set_subscription(&mut self, id: MailboxId, subscription: Subscription) {
         self.remember(UndoKey::Subscription(id));
         self.effects.push(Effect::State(put_subscription(id, &subscription)));
-        self.subscriptions.insert(id, subscription);
+        self.subscriptions.insert(id, Arc::new(subscription));
     }
 
     /// Removes a durable subscription and its mailbox.
@@ -669,8 +669,8 @@ impl Home {
     }
 
     fn find_subscription(&self, principal: &Principal, name: &str) -> Result<MailboxId, HomeRefusal> {
-        let key = (principal.clone(), name.to_owned());
-        self.by_name.get(&key).copied().ok_or(HomeRefusal::NoSubscription { name: key.1 })
+        let found = self.subscriptions.find(principal, name);
+        found.ok_or_else(|| HomeRefusal::NoSubscription { name: name.to_owned() })
     }
 
     fn new_mailbox(&mut self) -> MailboxId {
@@ -803,7 +803,6 @@ impl Home {
                 put_back(&mut self.tails, id, tail);
                 put_back(&mut self.losses, id, losses);
                 if let Some(before) = before {
-                    self.by_name.insert((before.principal.clone(), before.name.clone()), id);
                     self.subscriptions.insert(id, before);
                 }
             }
@@ -837,7 +836,7 @@ impl Home {
             UndoKey::Counters => UndoValue::Counters(self.epoch_next, self.mailbox_next),
             UndoKey::Publisher(counter) => UndoValue::Publisher(self.publishers.get(counter).cloned()),
             UndoKey::Tail(id) => UndoValue::Tail(self.tails.get(id).copied()),
-            UndoKey::Subscription(id) => UndoValue::Subscription(self.subscriptions.get(id).cloned()),
+            UndoKey::Subscription(id) => UndoValue::Subscription(self.subscriptions.get(*id).cloned()),
             UndoKey::Peer(id) => UndoValue::Peer(self.peers.get(id).cloned().map(Box::new)),
             UndoKey::Interest(id, entry) => {
                 UndoValue::Interest(self.peers.get(id).is_some_and(|peer| peer.interest.contains_key(entry)))

@@ -30,6 +30,6 @@ pub mod view;
 pub use credit::Credit;
 pub use delivery::Delivery;
 pub use event::{Event, EventRecordError};
-pub use home::{Effect, Home, MailboxId};
+pub use home::{Effect, Home, MailboxId, Subscription};
 pub use publisher::Verdict;
 pub use view::EventView;

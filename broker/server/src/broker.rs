@@ -288,7 +288,7 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) -> Result<(),
     }
     for (id, record) in home.peers() {
         let peer = shared.peers.ensure(shared, &record.name, record.authority);
-        let kind = MailboxKind::Peer { name: record.name.clone() };
+        let kind = MailboxKind::Peer(record.name.as_str().into());
         peer.set_mailbox(shared.directory.add(id, kind, home.tail(id).unwrap_or(1), shared.reader.clone()));
         for entry in record.interest.keys() {
             interest::install(shared, &peer, entry.clone()).map_err(index_full)?;
@@ -318,7 +318,7 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) -> Result<(),
 fn restore_subscription(
     shared: &Arc<Shared>,
     id: MailboxId,
-    subscription: &Subscription,
+    subscription: &Arc<Subscription>,
 ) -> Result<(), IndexFull> {
     let ask = &subscription.ask;
     match parse_ask(&ask.filter, ask.predicate.as_deref(), ask.strict.as_deref(), &ask.except) {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use fanal_core::live::EVENT_CHARGE;
-use fanal_core::{Delivery, Event, MailboxId};
+use fanal_core::{Delivery, Event, MailboxId, Subscription};
 use fanal_store::{MailboxSequence, Position, Reader};
 
 use crate::live::{LiveQueue, SharedCredit};
@@ -33,18 +33,11 @@ const COLD_BYTES_MAX: u64 = 256 << 10;
 /// Whose mailbox it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MailboxKind {
-    /// A durable subscription's.
-    Durable {
-        /// Its owner, as text.
-        principal: String,
-        /// Its name.
-        name: String,
-    },
-    /// A peer's.
-    Peer {
-        /// Its name.
-        name: String,
-    },
+    /// A durable subscription's. Whose it is and its name stay; what else it says is as it was when
+    /// the mailbox became known.
+    Durable(Arc<Subscription>),
+    /// A peer's, by its name.
+    Peer(Box<str>),
 }
 
 /// A connection's hold on a mailbox.
@@ -131,8 +124,14 @@ pub(crate) struct Cold {
 
 struct State {
     delivery: Delivery,
-    attached: Option<Arc<Attached>>,
     generation: u64,
+    /// In memory of its own: most mailboxes wait for a client that is away.
+    held: Option<Box<Held>>,
+}
+
+/// Who holds the mailbox, and what is in memory for it.
+struct Held {
+    attached: Arc<Attached>,
     hot: VecDeque<(u64, Arc<Event>)>,
     hot_bytes: usize,
 }
@@ -144,19 +143,13 @@ pub(crate) struct Mailbox {
     state: Mutex<State>,
     /// Takes best-effort events while somebody is attached.
     pub(crate) live_side: ArcSwapOption<LiveQueue>,
-    reader: Reader,
+    reader: Arc<Reader>,
 }
 
 impl Mailbox {
     /// The owner of a mailbox whose next new entry will have sequence `tail`.
-    fn new(id: MailboxId, kind: MailboxKind, tail: u64, reader: Reader) -> Arc<Self> {
-        let state = State {
-            delivery: Delivery::new(tail),
-            attached: None,
-            generation: 0,
-            hot: VecDeque::new(),
-            hot_bytes: 0,
-        };
+    fn new(id: MailboxId, kind: MailboxKind, tail: u64, reader: Arc<Reader>) -> Arc<Self> {
+        let state = State { delivery: Delivery::new(tail), generation: 0, held: None };
         Arc::new(Mailbox { id, kind, state: Mutex::new(state), live_side: ArcSwapOption::empty(), reader })
     }
 
@@ -182,21 +175,18 @@ impl Mailbox {
             session: holder.session,
         });
         self.live_side.store(holder.live_side);
-        let before = state.attached.replace(Arc::clone(&attached));
+        let held = Held { attached: Arc::clone(&attached), hot: VecDeque::new(), hot_bytes: 0 };
+        let before = state.held.replace(Box::new(held));
         state.delivery.rewind(from);
-        state.hot.clear();
-        state.hot_bytes = 0;
         drop(state);
         ready.push(&attached);
-        (attached, before)
+        (attached, before.map(|before| before.attached))
     }
 
     /// A connection lets go; nothing happens if another has taken hold since.
     pub(crate) fn detach(&self, generation: u64) {
         let mut state = self.lock();
-        if state.generation == generation && state.attached.take().is_some() {
-            state.hot.clear();
-            state.hot_bytes = 0;
+        if state.generation == generation && state.held.take().is_some() {
             // Under the lock: another's live side must not be taken away.
             self.live_side.store(None);
         }
@@ -206,10 +196,8 @@ impl Mailbox {
     pub(crate) fn evict(&self) -> Option<Arc<Attached>> {
         let mut state = self.lock();
         state.generation += 1;
-        state.hot.clear();
-        state.hot_bytes = 0;
         self.live_side.store(None);
-        state.attached.take()
+        state.held.take().map(|held| held.attached)
     }
 
     /// Entries of a flushed batch, ascending. One lock, one wake-up.
@@ -217,10 +205,12 @@ impl Mailbox {
         let Some((last, _)) = entries.last() else { return };
         let mut state = self.lock();
         state.delivery.on_enqueued(last + 1);
-        let Some(attached) = state.attached.clone() else { return };
+        let next = state.delivery.next();
+        let Some(held) = &mut state.held else { return };
         for (sequence, event) in entries {
-            state.keep_hot(*sequence, event);
+            held.keep_hot(next, *sequence, event);
         }
+        let attached = Arc::clone(&held.attached);
         drop(state);
         attached.wake();
     }
@@ -229,34 +219,34 @@ impl Mailbox {
     /// memory. `None`: this generation no longer holds the mailbox.
     pub(crate) fn take(&self, attached: &Attached, bytes_max: usize, out: &mut Vec<Entry>) -> Option<Taken> {
         let mut state = self.lock();
-        if state.generation != attached.generation {
+        let State { delivery, generation, held: Some(held) } = &mut *state else { return None };
+        if *generation != attached.generation {
             return None;
         }
         let mut credit = attached.credit.lock().unwrap_or_else(PoisonError::into_inner);
-        if !credit.is_open() || !state.delivery.is_behind() {
+        if !credit.is_open() || !delivery.is_behind() {
             return Some(Taken::Now(false));
         }
-        state.forget_before_next();
-        if state.hot.front().is_some_and(|(sequence, _)| *sequence == state.delivery.next()) {
+        held.forget_before(delivery.next());
+        if held.hot.front().is_some_and(|(sequence, _)| *sequence == delivery.next()) {
             let mut taken = 0;
             while taken < bytes_max && credit.is_open() {
-                let Some((sequence, event)) = state.hot.pop_front() else { break };
+                let Some((sequence, event)) = held.pop_hot() else { break };
                 let charged = event.body.len() as u64;
-                state.hot_bytes -= hot_charge(&event);
                 credit.charge(charged);
                 taken += event.body.len() + 24;
-                let attempt = state.delivery.on_started(sequence);
+                let attempt = delivery.on_started(sequence);
                 out.push(Entry { sequence, attempt, charged, source: Source::Hot(event) });
             }
         } else {
-            let (from, tail) = (state.delivery.next(), state.delivery.tail());
+            let (from, tail) = (delivery.next(), delivery.tail());
             return Some(Taken::Cold(Cold {
                 from,
                 tail,
                 bytes_max: credit.bytes_left().min(COLD_BYTES_MAX),
             }));
         }
-        Some(Taken::Now(credit.is_open() && state.delivery.is_behind()))
+        Some(Taken::Now(credit.is_open() && delivery.is_behind()))
     }
 
     /// Takes what comes next from the store, within the credit; whether more may follow at once.
@@ -266,7 +256,7 @@ impl Mailbox {
         let (id, from) = (fanal_store::MailboxId(self.id.0), MailboxSequence(cold.from));
         let entries = self.reader.entries_within(id, from, COLD_ENTRIES_MAX, cold.bytes_max);
         let mut state = self.lock();
-        if state.generation != attached.generation {
+        if state.held.is_none() || state.generation != attached.generation {
             return None;
         }
         let mut credit = attached.credit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -279,13 +269,10 @@ impl Mailbox {
     /// Entries have left without their destination: what is in memory of them is not sent any more.
     pub(crate) fn on_given_way(&self, (first, last): (u64, u64)) {
         let mut state = self.lock();
-        let (is_gone, mut freed) = (|sequence: u64| (first..=last).contains(&sequence), 0);
-        state.hot.retain(|(sequence, event)| {
-            freed += if is_gone(*sequence) { hot_charge(event) } else { 0 };
-            !is_gone(*sequence)
-        });
-        state.hot_bytes -= freed;
-        if is_gone(state.delivery.next()) {
+        if let Some(held) = &mut state.held {
+            held.forget((first, last));
+        }
+        if (first..=last).contains(&state.delivery.next()) {
             state.delivery.skip_to(last + 1);
         }
     }
@@ -294,7 +281,7 @@ impl Mailbox {
     pub(crate) fn on_requeued(&self, tail: u64) {
         let mut state = self.lock();
         state.delivery.on_enqueued(tail);
-        let attached = state.attached.clone();
+        let attached = state.held.as_ref().map(|held| Arc::clone(&held.attached));
         drop(state);
         attached.inspect(|attached| attached.wake());
     }
@@ -302,18 +289,18 @@ impl Mailbox {
     /// Whether a generation still holds the mailbox.
     pub(crate) fn is_held_by(&self, generation: u64) -> bool {
         let state = self.lock();
-        state.generation == generation && state.attached.is_some()
+        state.generation == generation && state.held.is_some()
     }
 
     /// Whether anybody is attached.
     pub(crate) fn is_attached(&self) -> bool {
-        self.lock().attached.is_some()
+        self.lock().held.is_some()
     }
 
     /// Session and channel of the client that holds it.
     pub(crate) fn client(&self) -> Option<(u64, u32)> {
         let state = self.lock();
-        let attached = state.attached.as_ref()?;
+        let attached = &state.held.as_ref()?.attached;
         Some((attached.session?, attached.channel))
     }
 
@@ -344,7 +331,13 @@ pub(crate) struct Directory(Mutex<BTreeMap<MailboxId, Weak<Mailbox>>>);
 
 impl Directory {
     /// Finds the owner of a mailbox, or makes it (see [`Mailbox::new`]).
-    pub(crate) fn add(&self, id: MailboxId, kind: MailboxKind, tail: u64, reader: Reader) -> Arc<Mailbox> {
+    pub(crate) fn add(
+        &self,
+        id: MailboxId,
+        kind: MailboxKind,
+        tail: u64,
+        reader: Arc<Reader>,
+    ) -> Arc<Mailbox> {
         let mut known = self.lock();
         if let Some(mailbox) = known.get(&id).and_then(Weak::upgrade) {
             return mailbox;
@@ -373,11 +366,12 @@ fn hot_charge(event: &Event) -> usize {
     event.body.len() + EVENT_CHARGE
 }
 
-impl State {
-    fn keep_hot(&mut self, sequence: u64, event: &Arc<Event>) {
+impl Held {
+    /// Keeps the event of an entry, where it follows on what is kept, or on what is started next.
+    fn keep_hot(&mut self, next: u64, sequence: u64, event: &Arc<Event>) {
         let follows = match self.hot.back() {
             Some((last, _)) => last + 1 == sequence,
-            None => self.delivery.next() == sequence,
+            None => next == sequence,
         };
         if follows && self.hot_bytes + hot_charge(event) <= HOT_BYTES_MAX {
             let is_waiting = self.hot_bytes > HOT_DETACH_ABOVE_BYTES;
@@ -387,15 +381,30 @@ impl State {
         }
     }
 
-    fn forget_before_next(&mut self) {
-        while let Some((sequence, event)) = self.hot.front()
-            && *sequence < self.delivery.next()
-        {
-            self.hot_bytes -= hot_charge(event);
-            self.hot.pop_front();
+    fn pop_hot(&mut self) -> Option<(u64, Arc<Event>)> {
+        let (sequence, event) = self.hot.pop_front()?;
+        self.hot_bytes -= hot_charge(&event);
+        Some((sequence, event))
+    }
+
+    fn forget_before(&mut self, next: u64) {
+        while self.hot.front().is_some_and(|(sequence, _)| *sequence < next) {
+            self.pop_hot();
         }
     }
 
+    fn forget(&mut self, (first, last): (u64, u64)) {
+        let (mut kept, mut bytes) = (std::mem::take(&mut self.hot), self.hot_bytes);
+        kept.retain(|(sequence, event)| {
+            let is_gone = (first..=last).contains(sequence);
+            bytes -= if is_gone { hot_charge(event) } else { 0 };
+            !is_gone
+        });
+        (self.hot, self.hot_bytes) = (kept, bytes);
+    }
+}
+
+impl State {
     fn start_cold(
         &mut self,
         entries: &[(MailboxSequence, Position, u32)],

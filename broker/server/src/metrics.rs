@@ -120,8 +120,8 @@ impl Metrics {
 
     pub(crate) fn durable(&self, kind: &MailboxKind) -> &DurableLedger {
         match kind {
-            MailboxKind::Durable { .. } => &self.durable,
-            MailboxKind::Peer { .. } => &self.peer,
+            MailboxKind::Durable(_) => &self.durable,
+            MailboxKind::Peer(_) => &self.peer,
         }
     }
 

@@ -150,12 +150,13 @@ fn subscriptions(shared: &Shared) -> Vec<Value> {
         .all()
         .iter()
         .map(|durable| {
-            let (ask, _) = durable.ask();
+            let subscription = durable.subscription();
+            let ask = &subscription.ask;
             let client = durable.mailbox.client();
             json!({
                 "kind": "durable",
-                "name": durable.name,
-                "principal": durable.principal.to_string(),
+                "name": subscription.name,
+                "principal": subscription.principal.to_string(),
                 "session": client.map(|(session, _)| session),
                 "channel": client.map(|(_, channel)| channel),
                 "filter": ask.filter,
@@ -165,7 +166,7 @@ fn subscriptions(shared: &Shared) -> Vec<Value> {
                 "mailbox": durable.mailbox.id.0,
                 "attached": client.is_some(),
                 "queued_events": queued(shared, durable.mailbox.id).0,
-                "description": describe(&ask),
+                "description": describe(ask),
             })
         })
         .collect();
@@ -211,8 +212,8 @@ fn mailboxes(shared: &Shared, kept: &BTreeMap<MailboxId, Kept>) -> Vec<Value> {
 fn mailbox_row(shared: &Shared, mailbox: &Mailbox) -> Value {
     let (events, bytes, first, next) = queued(shared, mailbox.id);
     let (kind, name, principal) = match &mailbox.kind {
-        MailboxKind::Durable { principal, name } => ("durable", name, Some(principal)),
-        MailboxKind::Peer { name } => ("peer", name, None),
+        MailboxKind::Durable(of) => ("durable", of.name.as_str(), Some(of.principal.to_string())),
+        MailboxKind::Peer(name) => ("peer", &**name, None),
     };
     json!({
         "id": mailbox.id.0,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 use fanal_core::MailboxId;
 use fanal_core::ask::interest_entry;
-use fanal_core::home::{Ask, Subscription};
+use fanal_core::home::Subscription;
 use fanal_core::interest::OwnInterest;
 use fanal_matching::{EntryId, Index, IndexFull, Selector};
 use fanal_protocol::control::{INTEREST_DURABLE, InterestEntry};
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index<Target>,
     pub(crate) log: Arc<LogQueue>,
     pub(crate) health: Arc<StoreHealth>,
-    pub(crate) reader: Reader,
+    pub(crate) reader: Arc<Reader>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) live_memory: Arc<LiveMemory>,
     pub(crate) interest: InterestBook,
@@ -95,7 +95,7 @@ impl Shared {
             index: Index::with_bytes_max(rand::random(), index_bytes),
             log: parts.log,
             health: parts.health,
-            reader: parts.reader,
+            reader: Arc::new(parts.reader),
             metrics: parts.metrics,
             interest: InterestBook::default(),
             durables: Durables::default(),
@@ -139,7 +139,7 @@ impl Shared {
     pub(crate) fn ensure_durable(
         &self,
         id: MailboxId,
-        subscription: &Subscription,
+        subscription: &Arc<Subscription>,
         selector: Selector,
     ) -> Result<Arc<DurableHandle>, IndexFull> {
         let mut durables = self.durables.by_id.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,19 +148,14 @@ impl Shared {
         }
         let stats = self.reader.mailbox(fanal_store::MailboxId(id.0));
         let tail = stats.map_or(1, |stats| stats.next.0);
-        let kind = MailboxKind::Durable {
-            principal: subscription.principal.to_string(),
-            name: subscription.name.clone(),
-        };
+        let kind = MailboxKind::Durable(Arc::clone(subscription));
         let mailbox = self.directory.add(id, kind, tail, self.reader.clone());
         let entry = self.index.insert_promised(selector, Target::Durable(Arc::clone(&mailbox)))?;
         let interest_version = self.interest.add(interest_entry(&subscription.ask, INTEREST_DURABLE));
         let handle = Arc::new(DurableHandle {
             mailbox,
-            principal: subscription.principal.clone(),
-            name: subscription.name.clone(),
             entry: Mutex::new(Some(entry)),
-            ask: Mutex::new((subscription.ask.clone(), interest_version)),
+            current: Mutex::new((Arc::clone(subscription), interest_version)),
         });
         durables.insert(id, Arc::clone(&handle));
         Ok(handle)
@@ -174,20 +169,20 @@ impl Shared {
     pub(crate) fn update_durable(
         &self,
         id: MailboxId,
-        ask: Ask,
+        subscription: Arc<Subscription>,
         selector: Selector,
     ) -> Result<(), IndexFull> {
         let Some(durable) = self.durables.get(id) else { return Ok(()) };
-        let mut current = durable.ask.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = durable.current.lock().unwrap_or_else(PoisonError::into_inner);
         durable.with_entry(|entry| -> Result<(), IndexFull> {
             if let Some(old) = *entry {
                 *entry = self.index.replace(old, selector)?;
             }
             Ok(())
         })?;
-        let version = self.interest.add(interest_entry(&ask, INTEREST_DURABLE));
-        let (before, _) = std::mem::replace(&mut *current, (ask, version));
-        self.interest.remove(interest_entry(&before, INTEREST_DURABLE));
+        let version = self.interest.add(interest_entry(&subscription.ask, INTEREST_DURABLE));
+        let (before, _) = std::mem::replace(&mut *current, (subscription, version));
+        self.interest.remove(interest_entry(&before.ask, INTEREST_DURABLE));
         Ok(())
     }
 
@@ -196,7 +191,7 @@ impl Shared {
         let durable = self.durables.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
         self.directory.remove(id);
         durable.with_entry(|entry| entry.take().map(|entry| self.index.remove(entry)));
-        self.interest.remove(interest_entry(&durable.ask().0, INTEREST_DURABLE));
+        self.interest.remove(interest_entry(&durable.subscription().ask, INTEREST_DURABLE));
         Some(durable)
     }
 }
@@ -204,11 +199,10 @@ impl Shared {
 /// A durable subscription as routing knows it.
 pub(crate) struct DurableHandle {
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) principal: PublisherId,
-    pub(crate) name: String,
     /// Its entry in the index, until it is forgotten.
     entry: Mutex<Option<EntryId>>,
-    ask: Mutex<(Ask, u64)>,
+    /// What it is, and the version of the own interest from which on that is part of it.
+    current: Mutex<(Arc<Subscription>, u64)>,
 }
 
 impl DurableHandle {
@@ -216,9 +210,23 @@ impl DurableHandle {
         with(&mut self.entry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What it asks for, and the version of the own interest from which on that is part of it.
-    pub(crate) fn ask(&self) -> (Ask, u64) {
-        self.ask.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn current(&self) -> std::sync::MutexGuard<'_, (Arc<Subscription>, u64)> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose it is, its name and what it asks for.
+    pub(crate) fn subscription(&self) -> Arc<Subscription> {
+        Arc::clone(&self.current().0)
+    }
+
+    /// The version of the own interest from which on what it asks for is part of it.
+    pub(crate) fn interest_version(&self) -> u64 {
+        self.current().1
+    }
+
+    /// It may hold more or less; what it asks for is as it was.
+    pub(crate) fn note_limits(&self, subscription: Arc<Subscription>) {
+        self.current().0 = subscription;
     }
 }
 
@@ -236,7 +244,10 @@ impl Durables {
     /// The one of that name that a principal has. `O(durable subscriptions)`.
     pub(crate) fn find(&self, principal: &PublisherId, name: &str) -> Option<Arc<DurableHandle>> {
         let durables = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |durable: &&Arc<DurableHandle>| durable.principal == *principal && durable.name == name;
+        let is_it = |durable: &&Arc<DurableHandle>| {
+            let (of, _) = &*durable.current();
+            of.principal == *principal && of.name == name
+        };
         durables.values().find(is_it).cloned()
     }
 

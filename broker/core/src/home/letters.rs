@@ -118,17 +118,17 @@ impl Home {
 
     /// What the destination of a mailbox chose; a peer's and the dead letters' choose nothing.
     pub fn keep(&self, mailbox: MailboxId) -> Keep {
-        self.subscriptions.get(&mailbox).map(|subscription| subscription.keep).unwrap_or_default()
+        self.subscriptions.get(mailbox).map(|subscription| subscription.keep).unwrap_or_default()
     }
 
     /// Topic filter of the subscription that has a mailbox.
     pub fn filter(&self, mailbox: MailboxId) -> Option<&str> {
-        self.subscriptions.get(&mailbox).map(|subscription| subscription.ask.filter.as_str())
+        self.subscriptions.get(mailbox).map(|subscription| subscription.ask.filter.as_str())
     }
 
     /// Whose mailbox it is; none for the dead letters' own.
     pub fn destination(&self, mailbox: MailboxId) -> Option<Destination> {
-        if let Some(subscription) = self.subscriptions.get(&mailbox) {
+        if let Some(subscription) = self.subscriptions.get(mailbox) {
             let (principal, name) = (subscription.principal.clone(), subscription.name.clone());
             return Some(Destination::Subscription { principal, name });
         }
@@ -139,9 +139,7 @@ impl Home {
     /// The mailbox of a destination, if it is still there. O(peers).
     pub fn mailbox_of(&self, destination: &Destination) -> Option<MailboxId> {
         match destination {
-            Destination::Subscription { principal, name } => {
-                self.by_name.get(&(principal.clone(), name.clone())).copied()
-            }
+            Destination::Subscription { principal, name } => self.subscriptions.find(principal, name),
             Destination::Peer(id) => {
                 let is_it = |peer: &super::PeerRecord| peer.name == id.name && peer.authority == id.authority;
                 self.peers.iter().find(|(_, peer)| is_it(peer)).map(|(mailbox, _)| *mailbox)

@@ -35,7 +35,6 @@ fn picture(home: &Home) -> String {
             &home.publishers,
             &home.tails,
             &home.subscriptions,
-            &home.by_name,
             &home.peers,
             &home.received,
             (home.dead_letters, &home.letters, &home.losses, home.time),

@@ -133,7 +133,7 @@ fn empty() -> Value {
 
 /// An answer in the making.
 struct Page {
-    reader: Reader,
+    reader: Arc<Reader>,
     mailbox: MailboxId,
     /// Of the first letter's body.
     offset: u64,

@@ -207,22 +207,16 @@ async fn install_durable(
     credit: SharedCredit,
 ) -> Result<(u64, bool), Refusal> {
     let principal = session.info.principal.clone();
-    let wanted = Wanted { principal, name: name.to_owned(), ask, keep };
-    let subscription = Subscription {
-        principal: wanted.principal.clone(),
-        name: wanted.name.clone(),
-        ask: wanted.ask.clone(),
-        keep: Default::default(),
-    };
-    let _turn = shared.lock_durable(&subscription.principal, name).await;
+    let _turn = shared.lock_durable(&principal, name).await;
     // One that is there already needs no more room.
     if let Err(full) = shared.index.check_room(&selector)
-        && shared.durables.find(&subscription.principal, name).is_none()
+        && shared.durables.find(&principal, name).is_none()
     {
         return Err(full.into());
     }
+    let wanted = Wanted { principal, name: name.to_owned(), ask, keep };
     let output = shared.log.command(Command::PutSubscription(wanted)).await?;
-    let Output::Mailbox { id, existed } = output else {
+    let Output::Subscription { id, existed, subscription } = output else {
         return Err(Refusal { code: Code::Internal, name: "internal", reason: "no mailbox was made".into() });
     };
     let durable = match shared.ensure_durable(id, &subscription, selector) {
@@ -230,7 +224,7 @@ async fn install_durable(
         Err(full) => {
             // The room went to others meanwhile. What was not there before leaves no trace.
             if !existed {
-                let Subscription { principal, name, .. } = subscription;
+                let (principal, name) = (subscription.principal.clone(), subscription.name.clone());
                 shared.log.command(Command::RemoveSubscription { principal, name }).await?;
             }
             return Err(full.into());
@@ -248,7 +242,7 @@ async fn install_durable(
             format!("durable subscription `{name}` was attached elsewhere; it has one holder at a time");
         before.tell_closed(Code::Conflict, "taken_over", &reason);
     }
-    let version = durable.ask().1;
+    let version = durable.interest_version();
     session.open(channel, Channel::Subscription(Arc::new(Subscribed::Durable { attached, live_side })));
     Ok((version, existed))
 }
@@ -297,7 +291,8 @@ async fn try_update(
         when_full: when_full(request.when_full.as_deref())?,
     };
     let _turn = shared.lock_durable(&principal, &request.durable).await;
-    let before = shared.durables.find(&principal, &request.durable).map(|known| known.ask().0);
+    let known = shared.durables.find(&principal, &request.durable);
+    let before = known.as_ref().map(|known| known.subscription());
     let says_filter = !request.filter.is_empty()
         || !request.except.is_empty()
         || request.predicate.is_some()
@@ -305,21 +300,29 @@ async fn try_update(
     if before.is_none() && !says_filter {
         return Err(LogError::Refused(HomeRefusal::NoSubscription { name: request.durable.clone() }).into());
     }
-    let (filter, predicate, strict, except) = match &before {
-        Some(ask) if !says_filter => (&ask.filter, &ask.predicate, &ask.strict, &ask.except),
+    let (filter, predicate, strict, except) = match before.as_deref() {
+        Some(Subscription { ask, .. }) if !says_filter => {
+            (&ask.filter, &ask.predicate, &ask.strict, &ask.except)
+        }
         _ => (&request.filter, &request.predicate, &request.strict, &request.except),
     };
     let (ask, selector) = parse_ask(filter, predicate.as_deref(), strict.as_deref(), except)?;
     let wanted = Wanted { principal, name: request.durable.clone(), ask: ask.clone(), keep };
-    if !says_filter && before.is_some() {
-        return shared.log.command(Command::UpdateSubscription(wanted)).await.map(drop).map_err(Into::into);
+    if says_filter {
+        check_room_for_update(shared, before.as_ref().map(|before| &before.ask), (&ask, &selector))?;
     }
-    check_room_for_update(shared, before.as_ref(), (&ask, &selector))?;
     let command = Command::UpdateSubscription(wanted.clone());
-    let Output::Mailbox { id, .. } = shared.log.command(command).await? else { return Ok(()) };
-    if let Err(full) = shared.update_durable(id, ask, selector) {
+    let Output::Subscription { id, subscription, .. } = shared.log.command(command).await? else {
+        return Ok(());
+    };
+    if let Some(known) = known.filter(|_| !says_filter) {
+        known.note_limits(subscription);
+        return Ok(());
+    }
+    if let Err(full) = shared.update_durable(id, subscription, selector) {
         // The room went to others meanwhile: it keeps the filter that it has.
-        if let Some(ask) = before {
+        if let Some(before) = before {
+            let ask = before.ask.clone();
             shared.log.command(Command::UpdateSubscription(Wanted { ask, ..wanted })).await?;
         }
         return Err(full.into());

@@ -194,7 +194,7 @@ impl InterestInbox {
         let Output::Mailbox { id, .. } = self.shared.log.command(command).await.map_err(unavailable)? else {
             return Err(Ending::refused(Code::Internal, "no peer mailbox was made"));
         };
-        let kind = MailboxKind::Peer { name: self.peer.name.clone() };
+        let kind = MailboxKind::Peer(self.peer.name.as_str().into());
         let mailbox =
             self.peer.set_mailbox(self.shared.directory.add(id, kind, 1, self.shared.reader.clone()));
         send::attach(&self.shared, &self.peer, &mailbox, &self.window).await;

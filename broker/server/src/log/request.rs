@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use fanal_core::home::{HomeRefusal, Letters, Principal, Selection, Wanted};
 use fanal_core::limits::{Keep, Limits, Losses};
-use fanal_core::{Event, MailboxId};
+use fanal_core::{Event, MailboxId, Subscription};
 use fanal_protocol::control::InterestEntry;
 use fanal_protocol::stream::Origin;
 use fanal_protocol::{Code, Epoch, Fingerprint, Incarnation};
@@ -132,7 +132,11 @@ pub(crate) enum Output {
     },
     Mailbox {
         id: MailboxId,
+    },
+    Subscription {
+        id: MailboxId,
         existed: bool,
+        subscription: Arc<Subscription>,
     },
     Through(u64),
     /// Ranges of dead letters, by their first number.

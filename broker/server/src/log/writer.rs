@@ -562,20 +562,20 @@ impl LogWriter {
             }
             Command::PutSubscription(wanted) => {
                 let (id, existed) = home.put_subscription(wanted.clone())?;
-                Output::Mailbox { id, existed }
+                subscription_output(home, id, existed)
             }
             Command::UpdateSubscription(wanted) => {
                 let id = home.update_subscription(wanted.clone())?;
                 self.limits.on_changed(id);
-                Output::Mailbox { id, existed: true }
+                subscription_output(home, id, true)
             }
             Command::RemoveSubscription { principal, name } => {
                 let id = home.remove_subscription(principal, name)?;
                 self.limits.on_changed(id);
-                Output::Mailbox { id, existed: true }
+                Output::Mailbox { id }
             }
             Command::EnsurePeer { name, authority } => {
-                Output::Mailbox { id: home.ensure_peer(name, *authority), existed: true }
+                Output::Mailbox { id: home.ensure_peer(name, *authority) }
             }
             Command::ChangeInterest { peer, add, remove } => {
                 home.change_interest(*peer, add.clone(), remove.clone());
@@ -781,6 +781,14 @@ enum ReceivePlan {
 }
 
 /// Whether a connection has a channel with the epoch of this counter.
+/// What a durable subscription is now, to be shared with routing.
+fn subscription_output(home: &Home, id: MailboxId, existed: bool) -> Output {
+    match home.subscription(id) {
+        Some(subscription) => Output::Subscription { id, existed, subscription: Arc::clone(subscription) },
+        None => Output::Mailbox { id },
+    }
+}
+
 fn is_connected(channels: &BTreeMap<u64, Weak<()>>, counter: u64) -> bool {
     channels.get(&counter).is_some_and(|hold| hold.strong_count() > 0)
 }

@@ -21,7 +21,7 @@ struct Scene {
     directory: Arc<Directory>,
     writer: LogWriter,
     metrics: Arc<Metrics>,
-    reader: Reader,
+    reader: Arc<Reader>,
     channel: Arc<PublishChannel>,
     sequence: u64,
     accepted_at: u64,
@@ -58,7 +58,7 @@ impl Scene {
             outbox: Arc::default(),
             _hold: Arc::default(),
         };
-        let (metrics, reader) = (Arc::new(Metrics::new("1")), store.reader());
+        let (metrics, reader) = (Arc::new(Metrics::new("1")), Arc::new(store.reader()));
         let writer = LogWriter::new(WriterParts {
             store,
             home,
@@ -92,8 +92,10 @@ impl Scene {
         let wanted = Wanted { principal: principal(), name: name.into(), ask, keep };
         let (request, mut answer) = command(Command::PutSubscription(wanted));
         self.writer.process(vec![request]);
-        let Ok(Ok(Output::Mailbox { id, .. })) = answer.try_recv() else { panic!("no mailbox") };
-        let kind = MailboxKind::Durable { principal: "till".into(), name: name.into() };
+        let Ok(Ok(Output::Subscription { id, subscription, .. })) = answer.try_recv() else {
+            panic!("no mailbox")
+        };
+        let kind = MailboxKind::Durable(subscription);
         self.directory.add(id, kind, 1, self.reader.clone())
     }
 
