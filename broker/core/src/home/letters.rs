@@ -73,8 +73,27 @@ pub struct Selection {
     pub owner: Option<Principal>,
     /// For this reason only.
     pub reason: Option<Reason>,
-    /// With these numbers only; empty: all.
+    /// With these numbers only, in any order; empty: all.
     pub numbers: Vec<(u64, u64)>,
+}
+
+impl Selection {
+    /// The numbers that are meant: ranges that rise and do not touch each other.
+    fn ranges(&self) -> Vec<(u64, u64)> {
+        if self.numbers.is_empty() {
+            return vec![(0, u64::MAX)];
+        }
+        let mut sorted: Vec<_> = self.numbers.iter().copied().filter(|(from, to)| from <= to).collect();
+        sorted.sort_unstable();
+        let mut out: Vec<(u64, u64)> = Vec::with_capacity(sorted.len());
+        for (from, through) in sorted {
+            match out.last_mut() {
+                Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(through),
+                _ => out.push((from, through)),
+            }
+        }
+        out
+    }
 }
 
 /// Dead letters that go back: the numbers, the mailbox, the first number there.
@@ -104,6 +123,11 @@ impl Home {
     /// All mailboxes that have an owner, and the dead letters', ascending.
     pub fn mailboxes(&self) -> impl Iterator<Item = MailboxId> {
         self.tails.keys().copied()
+    }
+
+    /// As [`Home::mailboxes`], from one on. O(log mailboxes).
+    pub fn mailboxes_from(&self, first: MailboxId) -> impl Iterator<Item = MailboxId> {
+        self.tails.range(first..).map(|(id, _)| *id)
     }
 
     /// How many ranges of dead letters there are.
@@ -147,18 +171,16 @@ impl Home {
         }
     }
 
-    /// Numbers of the dead letters that are meant, with what is known of them. O(ranges).
+    /// Numbers of the dead letters that are meant, ascending, each once, with what is known of them.
+    /// O(ranges log numbers + what comes out).
     pub fn select(&self, wanted: &Selection) -> Vec<(RangeInclusive<u64>, &Letters)> {
-        let mut out = Vec::new();
+        let (mut out, numbers) = (Vec::new(), wanted.ranges());
         for (&first, letters) in self.letters.iter().filter(|(_, letters)| wanted.is_of(letters)) {
-            let whole = [(0, u64::MAX)];
-            let numbers = if wanted.numbers.is_empty() { &whole[..] } else { &wanted.numbers };
-            for &(from, through) in numbers {
-                let range = first.max(from)..=letters.last.min(through);
-                if !range.is_empty() {
-                    out.push((range, letters));
-                }
-            }
+            let at = numbers.partition_point(|(_, through)| *through < first);
+            let within = numbers[at..].iter().take_while(|(from, _)| *from <= letters.last);
+            out.extend(
+                within.map(|(from, through)| (first.max(*from)..=letters.last.min(*through), letters)),
+            );
         }
         out
     }

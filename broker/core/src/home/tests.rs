@@ -129,6 +129,23 @@ fn requeued_letters_follow_what_is_in_the_mailbox_and_need_one() {
 }
 
 #[test]
+fn numbers_that_overlap_or_stand_in_any_order_mean_each_letter_once() {
+    let (mut home, id) = with_dead_letters();
+    for _ in 0..9 {
+        home.enqueue(id);
+    }
+    home.bury(id, full(9, 0));
+    let numbers = vec![(7, 99), (2, 4), (3, 5), (8, 8), (9, 1), (6, 6)];
+    let wanted = Selection { numbers, ..Selection::default() };
+    let chosen: Vec<_> = home.select(&wanted).into_iter().map(|(range, _)| range).collect();
+    assert_eq!(chosen, [2..=9]);
+    assert_eq!(home.requeue(&wanted).unwrap(), [Requeued { range: (2, 9), to: id, first: 10 }]);
+    assert_eq!((home.tail(id), ranges(&home)), (Some(18), vec![(1, 1)]));
+    let none = Selection { numbers: vec![(9, 1)], ..Selection::default() };
+    assert_eq!(home.select(&none), []);
+}
+
+#[test]
 fn letters_are_chosen_by_destination_owner_and_reason() {
     let (mut home, id) = with_dead_letters();
     let peer = home.ensure_peer("jfk", Fingerprint([3; 32]));
