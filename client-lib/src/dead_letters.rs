@@ -158,8 +158,8 @@ pub struct DeadLetterReader {
     which: DeadLetterSelection,
     next: Option<Place>,
     page: VecDeque<Part>,
-    /// Of a body that comes in parts.
-    begun: Vec<u8>,
+    /// The letter whose body comes in parts, and what came of it.
+    begun: (u64, Vec<u8>),
 }
 
 impl DeadLetterReader {
@@ -186,11 +186,15 @@ impl DeadLetterReader {
 
     /// The letter, once all of its body is there.
     fn join(&mut self, part: Part) -> Result<Option<DeadLetter>, RequestError> {
-        self.begun.extend(STANDARD.decode(&part.body).map_err(unreadable)?);
-        if part.problem.is_none() && self.begun.len() < part.body_bytes {
+        if self.begun.0 != part.number {
+            // The rest of the one before is gone: it left the dead letters meanwhile.
+            self.begun = (part.number, Vec::new());
+        }
+        self.begun.1.extend(STANDARD.decode(&part.body).map_err(unreadable)?);
+        if part.problem.is_none() && self.begun.1.len() < part.body_bytes {
             return Ok(None);
         }
-        let body = std::mem::take(&mut self.begun);
+        let (_, body) = std::mem::take(&mut self.begun);
         let event = match part.problem {
             Some(problem) => Err(problem),
             None => Ok(DeadEvent {
@@ -225,7 +229,7 @@ impl Client {
             which: which.0,
             next: Some(Place { from: 0, offset: 0 }),
             page: VecDeque::new(),
-            begun: Vec::new(),
+            begun: Default::default(),
         }
     }
 

@@ -26,8 +26,11 @@ use crate::trust::LOCAL_CLIENT;
 
 /// Ranges looked at for one answer.
 const RANGES_MAX: usize = 256;
-/// Bytes of bodies in one answer: with base64 and what stands beside them they fit a control frame.
-const BODY_BYTES_MAX: usize = 96 << 10;
+/// Bytes of JSON from which on an answer is full. One more letter without its body, some 4 KiB, and the
+/// rest of a control frame fit beside.
+const JSON_BYTES_MAX: usize = 192 << 10;
+/// A body that was begun goes on in the next answer where less than this is left.
+const PART_BYTES_MIN: usize = 1 << 10;
 /// Letters in one answer.
 const LETTERS_MAX: usize = 128;
 
@@ -120,9 +123,7 @@ async fn find(shared: &Arc<Shared>, session: &Session, request: &ReadDeadLetters
     let Output::Letters(ranges) = shared.log.command(command).await? else { return Ok(empty()) };
     let mailbox = shared.health.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
     let (reader, from, offset) = (shared.reader.clone(), request.from, request.offset);
-    let read = move || {
-        Page { reader, mailbox: MailboxId(mailbox), offset, letters: Vec::new(), bytes: 0 }.fill(ranges, from)
-    };
+    let read = move || Page::new(reader, MailboxId(mailbox), from, offset).fill(ranges, from);
     let answer = tokio::task::spawn_blocking(read).await;
     answer.map_err(|error| Refusal(Code::Internal, "internal", error.to_string()))
 }
@@ -135,13 +136,18 @@ fn empty() -> Value {
 struct Page {
     reader: Arc<Reader>,
     mailbox: MailboxId,
-    /// Of the first letter's body.
-    offset: u64,
+    /// The letter of whose body a part was read, and how much.
+    begun: (u64, u64),
     letters: Vec<Value>,
+    /// Of `letters` as JSON.
     bytes: usize,
 }
 
 impl Page {
+    fn new(reader: Reader, mailbox: MailboxId, from: u64, offset: u64) -> Page {
+        Page { reader, mailbox, begun: (from, offset), letters: Vec::new(), bytes: 0 }
+    }
+
     fn fill(mut self, ranges: Vec<(u64, Letters)>, from: u64) -> Value {
         let is_last = ranges.len() < RANGES_MAX;
         let mut through = from;
@@ -166,13 +172,12 @@ impl Page {
             let mailbox = fanal_store::MailboxId(self.mailbox.0);
             let entries = self.reader.entries(mailbox, MailboxSequence(from), LETTERS_MAX);
             for (number, position) in entries.iter().take_while(|(number, _)| number.0 <= letters.last) {
-                if self.letters.len() >= LETTERS_MAX || self.bytes >= BODY_BYTES_MAX {
+                if self.letters.len() >= LETTERS_MAX || self.bytes >= JSON_BYTES_MAX {
                     return Some((number.0, 0));
                 }
                 if let Some(offset) = self.add(number.0, *position, letters) {
                     return Some((number.0, offset));
                 }
-                self.offset = 0;
             }
             match entries.last() {
                 Some((last, _)) if last.0 < letters.last => from = last.0 + 1,
@@ -198,13 +203,17 @@ impl Page {
             Err(error) => {
                 tracing::error!(number, error, "a dead letter cannot be read");
                 shown["problem"] = json!(error);
-                self.letters.push(shown);
+                self.push(shown);
                 return None;
             }
         };
-        let offset = usize::try_from(self.offset).unwrap_or(usize::MAX).min(event.body.len());
+        // The letter that was begun may have gone meanwhile: of any other nothing was read.
+        let offset = if self.begun.0 == number { self.begun.1 } else { 0 };
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(event.body.len());
         let rest = &event.body[offset..];
-        let part = &rest[..rest.len().min(BODY_BYTES_MAX - self.bytes)];
+        // Base64 makes four bytes of three.
+        let room = (JSON_BYTES_MAX.saturating_sub(self.bytes) / 4 * 3).max(PART_BYTES_MIN);
+        let part = &rest[..rest.len().min(room)];
         shown["topic"] = json!(&*event.topic);
         shown["publisher"] = json!(event.origin.publisher.to_string());
         shown["epoch"] = json!(event.origin.epoch.to_string());
@@ -212,8 +221,103 @@ impl Page {
         shown["accepted_at_ms"] = json!(event.accepted_at);
         shown["body_bytes"] = json!(event.body.len());
         shown["body"] = json!(STANDARD.encode(part));
-        self.letters.push(shown);
-        self.bytes += part.len();
+        self.push(shown);
         (part.len() < rest.len()).then_some((offset + part.len()) as u64)
+    }
+
+    fn push(&mut self, shown: Value) {
+        self.bytes += shown.to_string().len() + 1;
+        self.letters.push(shown);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanal_protocol::control::Answer;
+    use fanal_protocol::stream::Origin;
+    use fanal_protocol::{CONTROL_FRAME_BYTES_MAX, Class, Control, Epoch, Fingerprint};
+    use fanal_store::simulated::SimulatedDisk;
+    use fanal_store::{Options, Store};
+
+    use super::*;
+
+    const LETTERS: fanal_store::MailboxId = fanal_store::MailboxId(1);
+
+    /// Numbers, and bytes of bodies.
+    type Parts = Vec<(u64, usize)>;
+
+    /// A store with these bodies as dead letters, all of one topic.
+    fn store(topic: &str, bodies: &[usize]) -> Store {
+        let options = Options { segment_bytes: 4 << 20, ..Options::default() };
+        let (mut store, _) =
+            Store::open_on(Arc::new(SimulatedDisk::new()), options, fanal_store::StoreId(7)).unwrap();
+        let publisher = Principal { name: "p".repeat(128), authority: Fingerprint([1; 32]) };
+        let mut batch = store.batch();
+        batch.create_mailbox(LETTERS);
+        for (number, bytes) in (1u64..).zip(bodies) {
+            let event = Event {
+                topic: topic.into(),
+                origin: Arc::new(Origin { publisher: publisher.clone(), epoch: Epoch::default() }),
+                sequence: number,
+                class: Class::AtLeastOnce,
+                accepted_at: 0,
+                deadline: None,
+                body: vec![number as u8; *bytes].into(),
+            };
+            let mut head = Vec::new();
+            event.encode_head(&mut head);
+            batch.event(&[&head, &event.body], &[(LETTERS, MailboxSequence(number))]);
+        }
+        store.commit(batch).unwrap();
+        store
+    }
+
+    /// What an answer holds that goes on at a place: number, and bytes of the body; where the next one
+    /// goes on.
+    fn ask(store: &Store, last: u64, (from, offset): (u64, u64)) -> (Parts, Option<(u64, u64)>) {
+        let principal = Principal { name: "n".repeat(128), authority: Fingerprint([2; 32]) };
+        let destination = Arc::new(Destination::Subscription { principal, name: "\u{1f4e8}".repeat(32) });
+        let (reason, attempts, since, until) = (Reason::Full, 0, 0, 0);
+        let letters = Letters { last, destination, reason, attempts, since, until };
+        let page = Page::new(store.reader(), MailboxId(LETTERS.0), from, offset);
+        let json = page.fill(vec![(1, letters)], from);
+        let mut frame = Vec::new();
+        Control::from(Answer { request: u32::MAX, json: json.to_string() }).encode(&mut frame);
+        assert!(frame.len() <= CONTROL_FRAME_BYTES_MAX, "{} bytes", frame.len());
+        let part = |letter: &Value| {
+            let body = STANDARD.decode(letter["body"].as_str().unwrap()).unwrap();
+            let number = letter["number"].as_u64().unwrap();
+            assert!(body.iter().all(|byte| *byte == number as u8), "of another letter");
+            (number, body.len())
+        };
+        let parts = json["letters"].as_array().unwrap().iter().map(part).collect();
+        let next = json["next"].as_object();
+        (parts, next.map(|next| (next["from"].as_u64().unwrap(), next["offset"].as_u64().unwrap())))
+    }
+
+    #[test]
+    fn an_answer_fits_a_control_frame_however_long_topics_and_names_are() {
+        let bodies: Vec<usize> = (0..300).map(|n| if n % 60 == 7 { 300_000 } else { 400 }).collect();
+        let store = store(&"\"".repeat(1_024), &bodies);
+        let (mut read, mut place) = (vec![0; bodies.len()], (0, 0));
+        loop {
+            let (parts, next) = ask(&store, bodies.len() as u64, place);
+            assert!(!parts.is_empty());
+            parts.into_iter().for_each(|(number, bytes)| read[number as usize - 1] += bytes);
+            let Some(next) = next else { break };
+            place = next;
+        }
+        assert_eq!(read, bodies);
+    }
+
+    #[test]
+    fn what_follows_a_letter_that_went_is_read_from_its_begin() {
+        let mut store = store("t", &[300_000, 700]);
+        let (parts, next) = ask(&store, 2, (0, 0));
+        assert!(parts.len() == 1 && parts[0].1 < 300_000);
+        let mut batch = store.batch();
+        batch.acked(LETTERS, 1..=1);
+        store.commit(batch).unwrap();
+        assert_eq!(ask(&store, 2, next.unwrap()), (vec![(2, 700)], None));
     }
 }
