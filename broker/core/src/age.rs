@@ -7,8 +7,11 @@
 //!    follows slowly, and an operator who sets the clock right in time has lost nothing.
 //! 3. At a start it is at most a day beyond what it was when that was last written down.
 //!
+//! What it tells is at most what the wall clock says: one that was set right after it ran ahead, over a
+//! restart, makes nothing old that is young.
+//!
 //! So it may lag behind, after a jump or a long rest, and then events stay longer than their limit
-//! says; it never runs ahead of both clocks. An age limit bounds what is kept. Where an event is of
+//! says; it never runs ahead of either clock. An age limit bounds what is kept. Where an event is of
 //! no use after some time, its TTL says so.
 
 use crate::event::Millis;
@@ -20,24 +23,32 @@ pub const MARK_MS: Millis = 3_600_000;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AgeClock(Millis);
+pub struct AgeClock {
+    time: Millis,
+    wall: Millis,
+}
 
 impl AgeClock {
     /// A clock that starts when the wall clock says `wall`; `mark` is what was written down last.
     pub fn start(wall: Millis, mark: Option<Millis>) -> Self {
-        AgeClock(mark.map_or(wall, |mark| wall.clamp(mark, mark.saturating_add(REST_MS_MAX))))
+        let time = mark.map_or(wall, |mark| wall.clamp(mark, mark.saturating_add(REST_MS_MAX)));
+        AgeClock { time, wall }
     }
 
-    /// The time, `elapsed` milliseconds of the monotonic clock after the last call.
-    pub fn advance(&mut self, wall: Millis, elapsed: Millis) -> Millis {
-        let reach = self.0.saturating_add(elapsed.saturating_mul(2));
-        self.0 = wall.clamp(self.0, reach);
-        self.0
+    /// Goes on by `elapsed` milliseconds of the monotonic clock since the last call.
+    pub fn advance(&mut self, wall: Millis, elapsed: Millis) {
+        let reach = self.time.saturating_add(elapsed.saturating_mul(2));
+        *self = AgeClock { time: wall.clamp(self.time, reach), wall };
     }
 
-    /// The time as it was told last.
+    /// The time for ages.
     pub fn now(&self) -> Millis {
-        self.0
+        self.time.min(self.wall)
+    }
+
+    /// What is to be written down, and never goes back.
+    pub fn mark(&self) -> Millis {
+        self.time
     }
 }
 
@@ -51,10 +62,14 @@ mod tests {
     #[test]
     fn a_jump_ahead_is_followed_slowly_and_a_jump_back_not_at_all() {
         let mut clock = AgeClock::start(1_000_000, None);
-        assert_eq!(clock.advance(1_000_500, 500), 1_000_500);
-        assert_eq!(clock.advance(YEAR, 1_000), 1_002_500);
-        assert_eq!(clock.advance(1_002_000, 1_000), 1_002_500, "set right again");
-        assert_eq!(clock.advance(1_003_000, 1_000), 1_003_000);
+        let mut advance = |wall, elapsed| {
+            clock.advance(wall, elapsed);
+            (clock.mark(), clock.now())
+        };
+        assert_eq!(advance(1_000_500, 500), (1_000_500, 1_000_500));
+        assert_eq!(advance(YEAR, 1_000), (1_002_500, 1_002_500));
+        assert_eq!(advance(1_002_000, 1_000), (1_002_500, 1_002_000), "set right again");
+        assert_eq!(advance(1_003_000, 1_000), (1_003_000, 1_003_000));
     }
 
     #[test]
@@ -62,8 +77,9 @@ mod tests {
         let mark = 10 * YEAR;
         assert_eq!(AgeClock::start(mark + 5_000, Some(mark)).now(), mark + 5_000);
         assert_eq!(AgeClock::start(mark + YEAR, Some(mark)).now(), mark + REST_MS_MAX);
-        assert_eq!(AgeClock::start(0, Some(mark)).now(), mark);
         assert_eq!(AgeClock::start(mark, None).now(), mark);
+        let ahead = AgeClock::start(mark - YEAR, Some(mark));
+        assert_eq!((ahead.mark(), ahead.now()), (mark, mark - YEAR), "it was ahead, and is not believed");
     }
 
     proptest! {
@@ -73,10 +89,12 @@ mod tests {
         ) {
             let mut clock = AgeClock::start(1_000, None);
             for (wall, elapsed) in steps {
-                let before = clock.now();
-                let now = clock.advance(wall.into(), elapsed);
-                prop_assert!(now >= before && now <= before + 2 * elapsed);
-                prop_assert!(now == before || now <= u64::from(wall));
+                let before = clock.mark();
+                clock.advance(wall.into(), elapsed);
+                let mark = clock.mark();
+                prop_assert!(mark >= before && mark <= before + 2 * elapsed);
+                prop_assert!(mark == before || mark <= u64::from(wall));
+                prop_assert!(clock.now() == mark.min(u64::from(wall)));
             }
         }
     }

@@ -237,6 +237,11 @@ impl Store {
             || (self.is_short() && self.checkpoint_frees())
     }
 
+    /// Whether a segment for events is ready beside those in reserve.
+    pub fn has_room(&self) -> bool {
+        self.keeper.spares() > self.reserve()
+    }
+
     /// Whether the next segment for events finds no space.
     fn is_short(&self) -> bool {
         self.fullness.is_full || self.keeper.is_short_of(self.reserve() + 1)

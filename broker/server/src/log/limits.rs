@@ -6,13 +6,13 @@
 //!    else of the batch can have taken it: what is counted is what goes.
 //! 3. A mailbox is looked at when something came to it or its limits changed, and at the start; one
 //!    that held too much is looked at again until it no longer does.
-//!
-//! 4. An age is looked at by the clock, every second: the events at the heads of mailboxes are read
-//!    for it, each once.
+//! 4. An age is looked at by the clock, every second in some thousands of mailboxes, in turn: the events
+//!    at their heads are read for it, each once.
 //! 5. An operator's rule is the exception from 1: on its topics a publisher is refused when a mailbox
 //!    is full.
 //!
-//! How much is too much the core decides ([`fanal_core::limits`]).
+//! How much is too much the core decides ([`fanal_core::limits`]). No clock is read here: the simulator
+//! compiles this file as it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -36,8 +36,18 @@ use crate::mailbox::{Directory, Mailbox};
 const ENTRIES_PER_BATCH: usize = 32_768;
 /// Entries looked up at once.
 const ENTRIES_PER_LOOK: usize = 1_024;
-/// Events read at once to see how old they are.
-const READS_PER_LOOK: usize = 512;
+/// Entries looked up first: most looks need few.
+const ENTRIES_AT_FIRST: usize = 16;
+/// Events read for one batch, or one look, to see how old they are.
+pub(super) const READS_PER_LOOK: usize = 512;
+/// Mailboxes whose ages are looked at in one look.
+const MAILBOXES_PER_LOOK: usize = 8_192;
+/// Of a segment, what those that give way may take at most in one batch: it goes beside requests.
+const BATCH_SHARE: u64 = 8;
+/// Bytes that one entry takes at most to leave its mailbox: a range of its own, and that of a dead letter.
+const ENTRY_BYTES: usize = 64;
+/// Bytes that a mailbox takes beside, for each reason: what it lost, and ranges of dead letters with its name.
+const MAILBOX_BYTES: usize = 1_024;
 /// Of the store, unless configured: a tenth.
 const DEFAULT_SHARE: u64 = 10;
 /// Longest time between the first and the last dead letter of which one record is kept.
@@ -147,6 +157,63 @@ fn is_old(since: Millis, age: Millis, now: Millis) -> bool {
 /// An entry that goes: its sequence, and the bytes of its event.
 type Chosen = (u64, u64);
 
+/// When events were accepted, as far as they were read for one batch or one look. An event that many
+/// mailboxes hold is read once.
+struct Births {
+    known: HashMap<Position, Option<Millis>>,
+    reads: usize,
+}
+
+impl Births {
+    fn new() -> Births {
+        Births { known: HashMap::new(), reads: READS_PER_LOOK }
+    }
+
+    /// The inner one is `None` where the event cannot be read, and so not be judged; the outer one where
+    /// enough was read.
+    fn of(&mut self, reader: &Reader, position: Position) -> Option<Option<Millis>> {
+        if let Some(known) = self.known.get(&position) {
+            return Some(*known);
+        }
+        self.reads = self.reads.checked_sub(1)?;
+        let record = reader.read(position).ok();
+        let event = record.and_then(|record| Event::decode(&record).ok());
+        let birth = event.map(|event| event.accepted_at);
+        self.known.insert(position, birth);
+        Some(birth)
+    }
+
+    /// Nothing was read yet.
+    fn are_fresh(&self) -> bool {
+        self.reads == READS_PER_LOOK
+    }
+}
+
+/// How much may still give way in one batch.
+struct Allowance {
+    entries: usize,
+    bytes: usize,
+}
+
+impl Allowance {
+    fn of(segment_bytes: u64) -> Allowance {
+        let bytes = usize::try_from(segment_bytes / BATCH_SHARE).unwrap_or(usize::MAX);
+        Allowance { entries: ENTRIES_PER_BATCH, bytes }
+    }
+
+    /// Entries that one more mailbox may give.
+    fn left(&self) -> usize {
+        self.entries.min(self.bytes.saturating_sub(MAILBOX_BYTES) / ENTRY_BYTES)
+    }
+
+    fn take(&mut self, entries: usize) {
+        if entries > 0 {
+            self.entries = self.entries.saturating_sub(entries);
+            self.bytes = self.bytes.saturating_sub(MAILBOX_BYTES + entries * ENTRY_BYTES);
+        }
+    }
+}
+
 /// What of a mailbox must go besides what is too much.
 #[derive(Debug, Clone, Default)]
 struct Over {
@@ -200,6 +267,8 @@ pub(super) struct LimitKeeper {
     over: BTreeMap<MailboxId, Over>,
     /// Heads of mailboxes, and when the first event from there on that can be read was accepted.
     heads: BTreeMap<MailboxId, (Position, Millis)>,
+    /// Where the next look for old events begins.
+    look_from: MailboxId,
     /// The time for ages.
     age: AgeClock,
     told: Instant,
@@ -215,7 +284,7 @@ impl LimitKeeper {
         data: PathBuf,
         reader: Reader,
         directory: Arc<Directory>,
-        age: AgeClock,
+        (age, now): (AgeClock, Instant),
         rules: Vec<Rule>,
     ) -> Self {
         LimitKeeper {
@@ -232,8 +301,9 @@ impl LimitKeeper {
             staged: BTreeMap::new(),
             over: BTreeMap::new(),
             heads: BTreeMap::new(),
+            look_from: MailboxId(0),
             age,
-            told: Instant::now(),
+            told: now,
             planned: Vec::new(),
             is_held_up: false,
         }
@@ -370,7 +440,7 @@ impl LimitKeeper {
         let mut surplus = Surplus { events: 0, bytes };
         let mut chosen = Vec::new();
         self.visit(id, |entry| {
-            if but.iter().any(|(sequence, _)| *sequence == entry.sequence) {
+            if but.binary_search_by_key(&entry.sequence, |chosen| chosen.0).is_ok() {
                 return true;
             }
             let is_wanted = chosen.len() < max && surplus.take(entry.bytes);
@@ -406,8 +476,12 @@ impl LimitKeeper {
     pub(super) fn on_committed(&mut self, home: &Home) {
         self.is_held_up = false;
         for id in std::mem::take(&mut self.planned) {
-            self.over.remove(&id);
+            // There may be more that is old: the next batch tells.
+            let is_old = self.over.remove(&id).is_some_and(|over| over.is_old);
             self.look_at(home, id);
+            if is_old {
+                self.over.entry(id).or_default().is_old = true;
+            }
         }
         for (id, too_large) in std::mem::take(&mut self.too_large) {
             self.over.entry(id).or_default().too_large.extend(too_large);
@@ -437,71 +511,93 @@ impl LimitKeeper {
         }
     }
 
-    /// The time for ages, now that the wall clock says `wall`.
-    fn tell_time(&mut self, wall: Millis) -> Millis {
+    /// The wall clock says `wall`.
+    fn tell_time(&mut self, wall: Millis, now: Instant) {
         // Whole milliseconds, and what is left of them counts next time.
-        let elapsed = self.told.elapsed().as_millis() as u64;
+        let elapsed = now.saturating_duration_since(self.told).as_millis() as u64;
         self.told += Duration::from_millis(elapsed);
-        self.age.advance(wall, elapsed)
+        self.age.advance(wall, elapsed);
     }
 
-    /// Looks for mailboxes whose first event is too old. O(mailboxes), and reads that many events of
-    /// heads that are new at most.
-    pub(super) fn look_for_old(&mut self, home: &mut Home, wall: Millis) {
-        let now = self.tell_time(wall);
-        home.note_time(now);
-        let mut reads = READS_PER_LOOK;
-        let is_limited = |id: &MailboxId| self.bounds.limits(home, *id).age_ms.is_some();
-        let with_limit: Vec<MailboxId> = home.mailboxes().filter(is_limited).collect();
-        self.heads.retain(|id, _| with_limit.binary_search(id).is_ok());
-        for id in with_limit {
-            let age = self.bounds.limits(home, id).age_ms.unwrap_or(Millis::MAX);
-            let since = match home.dead_letters() == Some(id) {
-                true => home.letters().next().map(|(_, letters)| letters.until),
-                false => self.head_accepted_at(id, &mut reads),
-            };
-            if since.is_some_and(|since| is_old(since, age, now)) {
-                self.over.entry(id).or_default().is_old = true;
+    /// Looks for mailboxes whose first event is too old, some of them at a time, and goes on there at the
+    /// next call. O(mailboxes that are looked at), and reads so many events of heads that are new at most.
+    pub(super) fn look_for_old(&mut self, home: &mut Home, wall: Millis, now: Instant) {
+        self.tell_time(wall, now);
+        home.note_time(self.age.mark());
+        let mut births = Births::new();
+        let from = std::mem::replace(&mut self.look_from, MailboxId(0));
+        let turn: Vec<MailboxId> = home.mailboxes_from(from).take(MAILBOXES_PER_LOOK + 1).collect();
+        for (looked, id) in turn.into_iter().enumerate() {
+            if looked == MAILBOXES_PER_LOOK || !self.look_at_age(home, id, &mut births) {
+                self.look_from = id;
+                return;
             }
         }
+        // All of them had their turn: what is known of those that are gone is not needed.
+        self.heads.retain(|id, _| home.tail(*id).is_some());
     }
 
-    /// When the first event was accepted; `None`: it is empty, or not known yet.
-    fn head_accepted_at(&mut self, id: MailboxId, reads: &mut usize) -> Option<Millis> {
-        let head = self.reader.mailbox(store_id(id))?.head?;
+    /// Whether the first event is too old; false where enough was read to tell.
+    fn look_at_age(&mut self, home: &Home, id: MailboxId, births: &mut Births) -> bool {
+        let Some(age) = self.bounds.limits(home, id).age_ms else {
+            self.heads.remove(&id);
+            return true;
+        };
+        let since = match home.dead_letters() == Some(id) {
+            true => home.letters().next().map(|(_, letters)| letters.until),
+            false => {
+                let had_all = births.are_fresh();
+                match self.head_accepted_at(id, births) {
+                    Some(since) => since,
+                    // Where all of that was not enough, what stands first cannot be read.
+                    None => return had_all,
+                }
+            }
+        };
+        if since.is_some_and(|since| is_old(since, age, self.age.now())) {
+            self.over.entry(id).or_default().is_old = true;
+        }
+        true
+    }
+
+    /// When the first event that can be read was accepted; the inner one is `None` where there is none,
+    /// the outer one where enough was read.
+    fn head_accepted_at(&mut self, id: MailboxId, births: &mut Births) -> Option<Option<Millis>> {
+        let Some(head) = self.reader.mailbox(store_id(id)).and_then(|stats| stats.head) else {
+            return Some(None);
+        };
         if let Some((known, accepted_at)) = self.heads.get(&id)
             && *known == head
         {
-            return Some(*accepted_at);
+            return Some(Some(*accepted_at));
         }
-        let mut found = None;
+        let mut found = Some(None);
         self.visit(id, |entry| {
-            let may_read = *reads > 0;
-            *reads = reads.saturating_sub(1);
-            found = if may_read { self.accepted_at(entry.position) } else { None };
-            may_read && found.is_none()
+            found = births.of(&self.reader, entry.position);
+            found == Some(None)
         });
-        self.heads.insert(id, (head, found?));
+        if let Some(Some(accepted_at)) = found {
+            self.heads.insert(id, (head, accepted_at));
+        }
         found
     }
 
-    /// `None`: it cannot be read, and so not be judged.
-    fn accepted_at(&self, position: Position) -> Option<Millis> {
-        let record = self.reader.read(position).ok()?;
-        Event::decode(&record).ok().map(|event| event.accepted_at)
-    }
-
     /// The entries that are too old, but for those that go anyway.
-    fn choose_old(&self, home: &Home, id: MailboxId, but: &[Chosen], max: usize) -> Vec<Chosen> {
+    fn choose_old(
+        &self,
+        home: &Home,
+        id: MailboxId,
+        but: &[Chosen],
+        max: usize,
+        births: &mut Births,
+    ) -> Vec<Chosen> {
         let (mut chosen, now) = (Vec::new(), self.age.now());
         let age = self.bounds.limits(home, id).age_ms.unwrap_or(Millis::MAX);
         let is_dead_letters = home.dead_letters() == Some(id);
         let old = home.letters().take_while(|(_, letters)| is_old(letters.until, age, now)).last();
         let old_through = old.map_or(0, |(_, letters)| letters.last);
-        let mut reads = READS_PER_LOOK;
         self.visit(id, |entry| {
-            reads = reads.saturating_sub(1);
-            if reads == 0 || chosen.len() >= max {
+            if chosen.len() >= max {
                 return false;
             }
             if but.binary_search_by_key(&entry.sequence, |chosen| chosen.0).is_ok() {
@@ -509,7 +605,10 @@ impl LimitKeeper {
             }
             let is_old = match is_dead_letters {
                 true => Some(entry.sequence <= old_through),
-                false => self.accepted_at(entry.position).map(|since| is_old(since, age, now)),
+                false => match births.of(&self.reader, entry.position) {
+                    Some(birth) => birth.map(|since| is_old(since, age, now)),
+                    None => return false,
+                },
             };
             if is_old == Some(true) {
                 chosen.push((entry.sequence, entry.bytes));
@@ -523,33 +622,43 @@ impl LimitKeeper {
     /// Puts into an empty batch what must give way now.
     pub(super) fn give_way(&mut self, home: &mut Home, now: Millis, batch: &mut Batch) -> Vec<GivenWay> {
         let mut out = Vec::new();
-        let segment_share = usize::try_from(self.configured.segment_bytes / 64).unwrap_or(usize::MAX);
-        let mut room = ENTRIES_PER_BATCH.min(segment_share);
-        for (id, over) in std::mem::take(&mut self.over) {
-            if room > 0 {
-                let chosen = self.choose(home, id, &over.too_large, room);
-                let old = if over.is_old { self.choose_old(home, id, &chosen, room) } else { Vec::new() };
-                room = room.saturating_sub(chosen.len() + old.len());
-                let before = out.len();
-                if over.for_store > 0 {
-                    let mut but = [&chosen[..], &old[..]].concat();
-                    but.sort_unstable();
-                    let gone: u64 = but.iter().map(|(_, bytes)| bytes).sum();
-                    let rest = over.for_store.saturating_sub(gone);
-                    let for_store = self.choose_for_store(id, &but, rest, room);
-                    room -= for_store.len();
-                    self.depart(home, id, &for_store, Reason::Store, now, batch, &mut out);
-                }
-                self.depart(home, id, &chosen, Reason::Full, now, batch, &mut out);
-                self.depart(home, id, &old, Reason::Age, now, batch, &mut out);
-                if out.len() == before {
-                    continue;
-                }
-                self.planned.push(id);
+        let mut room = Allowance::of(self.configured.segment_bytes);
+        let mut births = Births::new();
+        let mut over = std::mem::take(&mut self.over);
+        while room.left() > 0
+            && births.reads > 0
+            && let Some((id, more)) = over.pop_first()
+        {
+            let chosen = self.choose(home, id, &more.too_large, room.left());
+            room.take(chosen.len());
+            let had_all = births.are_fresh();
+            let old = match more.is_old {
+                true => self.choose_old(home, id, &chosen, room.left(), &mut births),
+                false => Vec::new(),
+            };
+            room.take(old.len());
+            let before = out.len();
+            if more.for_store > 0 {
+                let mut but = [&chosen[..], &old[..]].concat();
+                but.sort_unstable();
+                let gone: u64 = but.iter().map(|(_, bytes)| bytes).sum();
+                let rest = more.for_store.saturating_sub(gone);
+                let for_store = self.choose_for_store(id, &but, rest, room.left());
+                room.take(for_store.len());
+                self.depart(home, id, &for_store, Reason::Store, now, batch, &mut out);
             }
-            // Until the batch is durable, they still hold too much.
-            self.over.insert(id, over);
+            self.depart(home, id, &chosen, Reason::Full, now, batch, &mut out);
+            self.depart(home, id, &old, Reason::Age, now, batch, &mut out);
+            let is_put_off = more.is_old && births.reads == 0 && !had_all;
+            if out.len() > before {
+                self.planned.push(id);
+            } else if !is_put_off {
+                continue;
+            }
+            // Until the batch is durable, it still holds too much.
+            self.over.insert(id, more);
         }
+        self.over.append(&mut over);
         out
     }
 
@@ -588,11 +697,12 @@ impl LimitKeeper {
     }
 
     fn visit_from(&self, id: MailboxId, first: u64, mut see: impl FnMut(Seen) -> bool) {
-        let mut from = MailboxSequence(first);
+        let (mut from, mut count) = (MailboxSequence(first), ENTRIES_AT_FIRST);
         loop {
-            let entries = self.reader.entries_within(store_id(id), from, ENTRIES_PER_LOOK, u64::MAX);
+            let entries = self.reader.entries_within(store_id(id), from, count, u64::MAX);
             let Some((last, ..)) = entries.last() else { return };
             from = MailboxSequence(last.0 + 1);
+            count = (count * 4).min(ENTRIES_PER_LOOK);
             let mut seen = entries.into_iter().map(|(sequence, position, bytes)| Seen {
                 sequence: sequence.0,
                 position,

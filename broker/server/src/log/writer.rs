@@ -138,7 +138,7 @@ impl LogWriter {
         let segment_bytes = limits.segment_bytes;
         let segment_share = usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX);
         let batch_bytes_max = BATCH_BYTES_MAX.min(segment_share);
-        let age = AgeClock::start(clock.now(), home.time());
+        let age = (AgeClock::start(clock.now(), home.time()), Instant::now());
         let limits = LimitKeeper::new(limits, data, store.reader(), Arc::clone(&directory), age, rules);
         let head = Vec::new();
         let mut writer = LogWriter {
@@ -200,23 +200,29 @@ impl LogWriter {
         let is_settled = self.dropped.elapsed() >= RELIEF_PATIENCE;
         let wanted = self.relief.wanted(kept, mark, target, is_settled);
         if wanted > 0 {
-            return self.limits.relieve(&self.home, wanted.max(self.segment_bytes));
+            self.limits.relieve(&self.home, wanted.max(self.segment_bytes));
+            if self.limits.has_work() {
+                return;
+            }
         }
         if kept < used {
             self.checkpoint();
             self.checkpoint();
         }
         if self.store.stats().bytes_on_disk >= mark {
-            // What is to come back takes a while, or does not come.
-            self.relief_from = Instant::now() + RELIEF_PAUSE.max(began.elapsed());
+            // What is to come back takes a while, or does not come. A look may take long itself.
+            self.relief_from = Instant::now() + RELIEF_PAUSE.max(9 * began.elapsed());
         }
     }
 
     /// What changes without a request: the room on the disk, and ages.
     fn look_around(&mut self) {
         self.limits.measure(&self.home);
-        self.limits.look_for_old(&mut self.home, self.clock.now());
+        self.limits.look_for_old(&mut self.home, self.clock.now(), Instant::now());
         self.forget_idle();
+        if self.store.has_room() {
+            self.set_full(None);
+        }
     }
 
     /// Each time that the time was written down, which is once an hour.
@@ -248,7 +254,8 @@ impl LogWriter {
         }
         match self.commit(batch) {
             Ok(committed) => {
-                if !requests.is_empty() {
+                // An ack finds room where an event does not.
+                if !committed.positions.is_empty() {
                     self.set_full(None);
                 }
                 self.finish(requests, plan, &committed);

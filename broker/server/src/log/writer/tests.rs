@@ -14,6 +14,7 @@ use fanal_core::home::{Ask, KeepPatch, Wanted};
 use fanal_core::limits::WhenFull;
 
 mod limits;
+mod many;
 
 /// A log writer whose batches are made by hand.
 struct Scene {
