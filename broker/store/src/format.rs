@@ -281,6 +281,17 @@ pub(crate) fn claimed_body(head: &[u8]) -> ClaimedBody {
     ClaimedBody { bytes: u32_at(head, 32) as usize, checksum: u32_at(head, 40) }
 }
 
+/// Bytes of the batch that begins at `bytes[0]`, as far as they are there: what its header says, if that
+/// is intact or says no more than there is.
+pub(crate) fn extent(bytes: &[u8], position: Position, salt: &Salt) -> usize {
+    let Some(head) = bytes.get(..BATCH_HEADER) else {
+        return bytes.len();
+    };
+    let claimed = batch_bytes(claimed_body(head).bytes);
+    let is_intact = read_header(head, position, salt).is_some();
+    if is_intact || claimed <= bytes.len() { claimed.min(bytes.len()) } else { BATCH_HEADER }
+}
+
 /// What lies in `bytes` (from a multiple of 8 on) that only a batch of this generation leaves.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traces {

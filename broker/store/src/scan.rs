@@ -7,7 +7,7 @@
 //!    traces of a batch there are unproven.
 //! 3. Intact batches from the mark on are the tail, to be written anew.
 
-use crate::format::{BATCH_HEADER, BatchView, Salt, find_traces, read_batch};
+use crate::format::{BatchView, Salt, Traces, extent, find_traces, read_batch};
 use crate::id::Position;
 
 /// A broken region within the flushed part of a segment.
@@ -184,7 +184,7 @@ impl Walk {
             self.damaged(on, at, next);
             return Step::GoOn(next);
         }
-        let traced = traces.end.map(|end| at + end as u64);
+        let traced = traced_end(on, at, rest, &traces);
         match (on.is_last, on.limit, traced) {
             (false, Some(limit), _) if limit > at => {
                 self.damaged(on, at, limit);
@@ -195,11 +195,7 @@ impl Walk {
                 Step::End(end)
             }
             (true, _, Some(end)) => {
-                self.unproven = Some(Unproven {
-                    segment: on.segment,
-                    from: at,
-                    to: unproven_end(rest, at, end, traces.headers.first() == Some(&0)),
-                });
+                self.unproven = Some(Unproven { segment: on.segment, from: at, to: end });
                 Step::End(at)
             }
             _ => Step::End(at),
@@ -212,19 +208,14 @@ impl Walk {
     }
 }
 
-/// Where the unproven region ends: the last trace, or what a header at its start claims if that is
-/// more.
-fn unproven_end(rest: &[u8], at: u64, traced: u64, has_header: bool) -> u64 {
-    if !has_header {
-        return traced;
-    }
-    let claimed = match rest.get(32..36) {
-        Some(length) => length.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)),
-        None => 0,
-    };
-    let within = at + rest.len() as u64;
-    let claimed = at + claimed + BATCH_HEADER as u64;
-    if claimed <= within { traced.max(claimed) } else { traced }
+/// Where what was written from `at` on ends: the last trace of a batch, or what the headers claim if
+/// that is more.
+fn traced_end(on: &Stretch<'_>, at: u64, rest: &[u8], traces: &Traces) -> Option<u64> {
+    let claimed = traces.headers.iter().map(|&header| {
+        let position = Position::new(on.segment, at + header as u64, on.segment_bytes);
+        header + extent(&rest[header..], position, &on.salt)
+    });
+    traces.end.map(|end| at + claimed.fold(end, usize::max) as u64)
 }
 
 fn rest<'a>(on: &Stretch<'a>, at: u64) -> &'a [u8] {

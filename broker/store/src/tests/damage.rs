@@ -117,7 +117,36 @@ fn a_file_cut_anywhere_recovers_to_a_prefix_and_is_told() {
         let whole = positions.iter().filter(|p| p.0 % small().segment_bytes + 330 < bytes as u64).count();
         assert!(found.len() >= whole, "{bytes} bytes: {} of {whole}", found.len());
         assert!(!recovery.report.is_clean());
+        // All that is left of the batch that was cut is told and copied aside.
+        let size = small().segment_bytes;
+        let begun = positions.iter().map(|p| p.offset(size) - BATCH_HEADER as u64);
+        let cut = begun.filter(|start| *start < bytes as u64).max();
+        if let (Some(start), Some(tail)) = (cut, &recovery.report.unproven) {
+            assert_eq!((tail.offset, tail.bytes), (start, bytes as u64 - start), "{bytes} bytes");
+            check_copies(&disk, &recovery.report);
+        }
     }
+}
+
+#[test]
+fn a_segment_cut_inside_a_batch_is_told_to_its_end() {
+    let disk = SimulatedDisk::new();
+    let (mut store, _) = open(&disk).unwrap();
+    for _ in 0..6 {
+        let mut batch = store.batch();
+        batch.state(&[7; 9000]);
+        store.commit(batch).unwrap();
+    }
+    drop(store);
+    disk.crash(Loss::Cut);
+    // The one behind it is not there to say where it ends.
+    let name = |index: u64| format!("{index:08}.seg");
+    disk.lose_file(&name(3));
+    let bytes = disk.contents(&name(2)).unwrap();
+    disk.overwrite(&name(2), bytes[..8000].to_vec());
+    let (_, recovery) = open(&disk).unwrap();
+    let region = recovery.report.damaged.iter().find(|region| region.path.ends_with(name(2))).unwrap();
+    assert_eq!((region.offset, region.bytes), (4096, 8000 - 4096), "{}", recovery.report);
 }
 
 #[test]
