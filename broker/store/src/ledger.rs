@@ -48,8 +48,8 @@ pub(crate) struct Ledger {
     mailbox_hot_max: u64,
     /// Mailboxes that hold many entries in memory, since this was last taken.
     grown: BTreeSet<MailboxId>,
-    /// Pages, by mailbox and first sequence, that were written once since this was last taken.
-    uncopied: BTreeSet<(MailboxId, u64)>,
+    /// Pages that were written once, by where that is: mailbox and first sequence.
+    uncopied: BTreeMap<Position, (MailboxId, u64)>,
     /// Entries that did not fit the mailbox, which only damage can bring about.
     pub(crate) misfits: u64,
     /// Events whose destinations cannot be told, which only damage can bring about.
@@ -70,7 +70,7 @@ impl Ledger {
             hot: 0,
             mailbox_hot_max: mailbox_hot_max as u64,
             grown: BTreeSet::new(),
-            uncopied: BTreeSet::new(),
+            uncopied: BTreeMap::new(),
             misfits: 0,
             unresolved: 0,
             makes_out: true,
@@ -116,8 +116,8 @@ impl Ledger {
         &mut self.grown
     }
 
-    /// Pages of which there may be one copy only.
-    pub(crate) fn uncopied(&mut self) -> &mut BTreeSet<(MailboxId, u64)> {
+    /// Pages of which there may be one copy only, by where it lies: mailbox and first sequence.
+    pub(crate) fn uncopied(&mut self) -> &mut BTreeMap<Position, (MailboxId, u64)> {
         &mut self.uncopied
     }
 
@@ -271,7 +271,7 @@ impl Ledger {
             self.misfits += u64::from(page.live);
         }
         if page.copies[1].0 == 0 {
-            self.uncopied.insert((id, page.first));
+            self.uncopied.insert(page.copies[0], (id, page.first));
         }
     }
 
@@ -360,9 +360,9 @@ impl Ledger {
         };
         let mailbox = self.known_or_new(id);
         let copied = locked(&mailbox).add_copy(page.first, page.last, entries.len(), position);
-        if let Some(needless) = copied {
+        if let Some([before, needless]) = copied {
             self.census.add_copy(position);
-            self.uncopied.remove(&(id, page.first));
+            self.uncopied.remove(&before);
             if needless.0 != 0 {
                 self.census.give_up_copy(needless);
             }
@@ -371,7 +371,7 @@ impl Ledger {
         self.thaw(id, &mailbox, page.first, page.last, false)?;
         self.free(&mailbox, page.first, page.last, &mut |_| {});
         self.census.add_page(&page);
-        self.uncopied.insert((id, page.first));
+        self.uncopied.insert(position, (id, page.first));
         locked(&mailbox).insert_page(page);
         Ok(())
     }
@@ -379,6 +379,8 @@ impl Ledger {
     /// Moves all that lies at `from` and beyond (in one segment) to `to`.
     pub(crate) fn relocate(&mut self, from: Position, to: Position) {
         self.index.relocate(from, to);
+        let moved = self.uncopied.split_off(&from).into_iter();
+        self.uncopied.extend(moved.map(|(at, page)| (Position(at.0 - from.0 + to.0), page)));
         self.census.reset();
         for (_, mailbox) in self.index.all() {
             let mailbox = locked(&mailbox);

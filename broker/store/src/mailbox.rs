@@ -314,16 +314,22 @@ impl Mailbox {
         }
     }
 
-    /// Notes another copy of a page that holds the same entries; the oldest one that this makes
-    /// needless. None when there is no such page.
-    pub(crate) fn add_copy(&mut self, first: u64, last: u64, live: usize, at: Position) -> Option<Position> {
+    /// Notes another copy of a page that holds the same entries; the copies that there were before, of
+    /// which the second is needless now. None when there is no such page.
+    pub(crate) fn add_copy(
+        &mut self,
+        first: u64,
+        last: u64,
+        live: usize,
+        at: Position,
+    ) -> Option<[Position; 2]> {
         let (_, page) = self.page_mut(first)?;
         if page.last != last || page.live as usize != live {
             return None;
         }
-        let needless = page.copies[1];
-        page.copies = [at, page.copies[0]];
-        Some(needless)
+        let before = page.copies;
+        page.copies = [at, before[0]];
+        Some(before)
     }
 
     /// Changes where a live entry in memory lies; what it was before.

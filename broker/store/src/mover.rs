@@ -264,12 +264,9 @@ impl Store {
         {
             self.move_event(&mut batch, position, &live);
         }
-        if batch.is_empty() {
-            let size = self.segment_bytes();
-            plan.pages.retain(|(id, first)| self.lies_in(*id, *first, plan.segment, size));
-            for &(id, first) in plan.pages.iter().take((piece / self.options.page_entries / 16).max(1)) {
-                self.put_page_again(&mut batch, id, first);
-            }
+        if batch.is_empty() && !self.put_pages_again(&mut batch, &mut plan, piece) {
+            self.mover.plan = Some(plan);
+            return Ok(());
         }
         // Events may be refused for lack of space; what makes space may use the reserve.
         batch.is_essential = self.fullness.is_full;
@@ -304,11 +301,32 @@ impl Store {
         }
     }
 
+    /// Writes pages of a plan again; false where it is too early for all that are left.
+    fn put_pages_again(&self, batch: &mut Batch, plan: &mut Plan, piece: usize) -> bool {
+        plan.pages.retain(|(id, first)| self.lies_in(*id, *first, plan.segment));
+        let count = (piece / self.options.page_entries / 16).max(1);
+        let may_go = |(id, first): &&(MailboxId, u64)| self.may_write_again(*id, *first);
+        let pages: Vec<_> = plan.pages.iter().filter(may_go).take(count).copied().collect();
+        pages.iter().for_each(|(id, first)| self.put_page_again(batch, *id, *first));
+        !pages.is_empty() || plan.pages.is_empty()
+    }
+
+    fn copies(&self, id: MailboxId, first: u64) -> Option<[Position; 2]> {
+        let mailbox = self.ledger.index.get(id)?;
+        let mailbox = locked(&mailbox);
+        mailbox.page(first).map(|page| page.copies)
+    }
+
     /// Whether a page has a copy in a segment.
-    fn lies_in(&self, id: MailboxId, first: u64, segment: u64, size: u64) -> bool {
-        let mailbox = self.ledger.index.get(id);
-        let copies = mailbox.and_then(|mailbox| locked(&mailbox).page(first).map(|page| page.copies));
-        copies.is_some_and(|copies| copies.iter().any(|copy| copy.0 != 0 && copy.segment(size) == segment))
+    fn lies_in(&self, id: MailboxId, first: u64, segment: u64) -> bool {
+        let lies_there = |copy: &Position| copy.0 != 0 && copy.segment(self.segment_bytes()) == segment;
+        self.copies(id, first).is_some_and(|copies| copies.iter().any(lies_there))
+    }
+
+    /// Whether another copy of a page lies far from the one that stays; a full store has no time to
+    /// wait for that.
+    fn may_write_again(&self, id: MailboxId, first: u64) -> bool {
+        self.fullness.is_full || self.copies(id, first).is_some_and(|[youngest, _]| self.is_far(youngest))
     }
 
     fn put_page_again(&self, batch: &mut Batch, id: MailboxId, first: u64) {

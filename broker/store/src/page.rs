@@ -1,7 +1,7 @@
 //! Pages: runs of a mailbox's entries that lie in the log and not in memory.
 //!
 //! A page record is sealed like an event, so that it can be read by itself. It is written in two
-//! batches, so that damage to one costs nothing.
+//! batches that lie far apart, so that damage to one costs nothing.
 //!
 //! Invariant: what the directory says of a page (numbers, and entries per segment) is made from its
 //! entries and nothing else, so that a recovery makes the same.

@@ -2,7 +2,8 @@
 //!
 //! After each commit: mailboxes that hold many entries in memory give up all but the first and the
 //! newest; while all together hold more than their budget, the largest give up all. A page is written
-//! twice, in two batches: first by all that are due, then again, read back from the log.
+//! twice, the second time read back from the log, once that has gone on far enough: what a disk loses
+//! lies close together.
 //!
 //! Invariant: a page record changes where entries are kept, never which there are. That the disk is
 //! full is no error here: no events come then, and memory does not grow.
@@ -10,7 +11,7 @@
 use crate::batch::Batch;
 use crate::error::{CommitError, ReadError};
 use crate::format::{BATCH_HEADER, segment_capacity};
-use crate::id::MailboxId;
+use crate::id::{MailboxId, Position};
 use crate::index::locked;
 use crate::mailbox::Wanted;
 use crate::record::{LiveEntry, put_page};
@@ -24,6 +25,8 @@ const ENTRY_BYTES: usize = 16;
 /// twice what two copies take, so that what is put off is made up for.
 const COMMIT_BYTES: usize = 1 << 20;
 const COMMIT_BYTES_AN_ENTRY: usize = 4 * ENTRY_BYTES;
+/// How far apart the two copies of a page lie, where both are in one segment.
+const COPY_DISTANCE: u64 = 64 << 10;
 /// A page is worth it from this part of a whole one on.
 const LEAST_SHARE: usize = 32;
 /// Bytes of memory that an entry takes.
@@ -148,6 +151,22 @@ impl Store {
         sizes.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// The page to be written a second time next: the oldest one, if the log has gone on far enough.
+    fn next_uncopied(&mut self) -> Option<(Position, (MailboxId, u64))> {
+        let (at, page) = self.ledger.uncopied().first_key_value().map(|(at, page)| (*at, *page))?;
+        if !self.is_far(at) {
+            return None;
+        }
+        self.ledger.uncopied().remove(&at);
+        Some((at, page))
+    }
+
+    /// Whether a copy written now lies far enough from one at `at`.
+    pub(crate) fn is_far(&self, at: Position) -> bool {
+        let (end, size) = (self.end(), self.segment_bytes());
+        at.segment(size) != end.segment(size) || end.0.saturating_sub(at.0) >= COPY_DISTANCE.min(size / 4)
+    }
+
     /// Writes pages that were written once a second time.
     fn copy_pages(&mut self, left: &mut usize) -> Result<(), CommitError> {
         while *left > 0 {
@@ -155,11 +174,11 @@ impl Store {
             let mut batch = Batch::in_buffer(Vec::new());
             let mut copied = Vec::new();
             while batch.len_bytes() < chunk {
-                let Some((id, first)) = self.ledger.uncopied().pop_first() else {
+                let Some((at, (id, first))) = self.next_uncopied() else {
                     break;
                 };
-                copied.push((id, first));
-                self.add_copy(&mut batch, id, first)?;
+                copied.push((at, (id, first)));
+                self.add_copy(&mut batch, id, first, at)?;
             }
             if batch.is_empty() {
                 break;
@@ -173,10 +192,16 @@ impl Store {
         Ok(())
     }
 
-    fn add_copy(&mut self, batch: &mut Batch, id: MailboxId, first: u64) -> Result<(), CommitError> {
+    fn add_copy(
+        &mut self,
+        batch: &mut Batch,
+        id: MailboxId,
+        first: u64,
+        only: Position,
+    ) -> Result<(), CommitError> {
         let mailbox = self.ledger.index.get(id);
         let page = mailbox.and_then(|mailbox| locked(&mailbox).page(first).cloned());
-        let Some(page) = page.filter(|page| page.copies[1].0 == 0) else {
+        let Some(page) = page.filter(|page| page.copies == [only, Position(0)]) else {
             return Ok(());
         };
         match self.ledger.log().page(id, &page) {

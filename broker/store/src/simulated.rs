@@ -36,7 +36,7 @@ pub struct Faults {
     /// Every read of a file fails with an input/output error.
     pub fail_reads: bool,
     /// Reads that touch these bytes of a file fail with an input/output error.
-    pub bad: Option<(String, Range<u64>)>,
+    pub bad: Vec<(String, Range<u64>)>,
     /// Bytes of all files together beyond which there is no space.
     pub capacity: Option<u64>,
     /// Flushes of files say yes and do nothing.
@@ -239,10 +239,10 @@ impl State {
     }
 
     fn is_bad(&self, inode: usize, wanted: &Range<u64>) -> bool {
-        let Some((name, bad)) = &self.faults.bad else {
-            return false;
+        let is_hit = |(name, bad): &(String, Range<u64>)| {
+            self.names.get(name) == Some(&inode) && wanted.start < bad.end && bad.start < wanted.end
         };
-        self.names.get(name) == Some(&inode) && wanted.start < bad.end && bad.start < wanted.end
+        self.faults.bad.iter().any(is_hit)
     }
 
     fn room_for(&self, more: u64) -> io::Result<()> {

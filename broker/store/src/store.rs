@@ -329,7 +329,7 @@ impl Store {
         self.ledger.index.clone()
     }
 
-    fn end(&self) -> Position {
+    pub(crate) fn end(&self) -> Position {
         Position::new(self.active.index, self.offset, self.segment_bytes())
     }
 

@@ -312,6 +312,77 @@ fn segments_of(bytes: u64, entries: usize) -> Options {
 }
 
 #[test]
+fn the_two_copies_of_a_page_lie_far_apart() {
+    let disk = SimulatedDisk::new();
+    let options = segments_of(1 << 20, 64);
+    let open = || Store::open_on(Arc::new(disk.clone()), options.clone(), StoreId(1)).unwrap();
+    let far = |from: crate::Position, to: crate::Position| {
+        from.segment(1 << 20) != to.segment(1 << 20) || to.0.saturating_sub(from.0) >= 64 << 10
+    };
+    let (mut store, _) = open();
+    create(&mut store, BOX);
+    let mut next = 1;
+    let mut publish = |store: &mut Store, commits: u64| {
+        for _ in 0..commits {
+            let mut batch = store.batch();
+            for at in next..next + 40 {
+                batch.event(&[&body(at)], &[(BOX, MailboxSequence(at))]);
+            }
+            store.commit(batch).unwrap();
+            next += 40;
+        }
+    };
+    publish(&mut store, 500);
+    let single: Vec<u64> = {
+        let (single, double): (Vec<_>, Vec<_>) =
+            pages(&store).into_iter().partition(|page| page.copies[1].0 == 0);
+        assert!(double.len() > 200, "{}", double.len());
+        assert!(double.iter().all(|page| far(page.copies[1], page.copies[0])), "{double:?}");
+        let end = crate::Position::new(store.active.index, store.offset.saturating_sub(8 << 10), 1 << 20);
+        assert!(single.iter().all(|page| !far(page.copies[0], end)), "{single:?}");
+        single.iter().map(|page| page.first).collect()
+    };
+    assert!(!single.is_empty());
+    // What was due is so after a start.
+    drop(store);
+    disk.crash(Loss::Cut);
+    let (mut store, _) = open();
+    publish(&mut store, 60);
+    let late: Vec<_> = pages(&store).into_iter().filter(|page| single.contains(&page.first)).collect();
+    assert_eq!(late.len(), single.len());
+    assert!(late.iter().all(|page| page.copies[1].0 != 0 && far(page.copies[1], page.copies[0])), "{late:?}");
+}
+
+#[test]
+fn copies_that_are_moved_lie_far_apart_too() {
+    const SIZE: u64 = 1 << 20;
+    let disk = SimulatedDisk::new();
+    let (mut store, _) = Store::open_on(Arc::new(disk), segments_of(SIZE, 64), StoreId(1)).unwrap();
+    create(&mut store, BOX);
+    publish(&mut store, BOX, 1..=700);
+    let (mut moves, mut before) = (0, pages(&store));
+    for round in 0..400 {
+        let mut batch = store.batch();
+        batch.state(&vec![7; 30 << 10]);
+        store.commit(batch).unwrap();
+        if round % 40 == 39 {
+            checkpoint(&mut store);
+        }
+        let now = pages(&store);
+        for page in now.iter().filter(|page| page.copies[1].0 != 0) {
+            let [from, to] = [page.copies[1], page.copies[0]];
+            let is_far = from.segment(SIZE) != to.segment(SIZE) || to.0.abs_diff(from.0) >= 64 << 10;
+            assert!(is_far, "round {round}: {page:?}");
+        }
+        moves += now.iter().zip(&before).filter(|(now, before)| now.copies != before.copies).count();
+        before = now;
+    }
+    assert!(moves > 4 * before.len(), "{moves} moves of {} pages", before.len());
+    let oldest = store.table.below(u64::MAX)[0];
+    assert!(before.iter().all(|page| page.places().all(|copy| copy.segment(SIZE) >= oldest)));
+}
+
+#[test]
 fn one_commit_does_not_pay_for_the_pages_of_all_mailboxes() {
     let disk = Arc::new(SimulatedDisk::new());
     let options = Options { hot_bytes_max: 64 << 20, ..segments_of(16 << 20, 1024) };

@@ -1,12 +1,16 @@
 //! A sector that the disk does not give: what lies beside it is kept, and a repair ends it.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::format::BATCH_HEADER;
 use crate::index::locked;
 use crate::simulated::{Faults, Loss, SimulatedDisk};
-use crate::{Checkup, MailboxId, MailboxSequence, OpenError, Position, Repaired, Store, check_on, repair_on};
+use crate::{
+    Checkup, MailboxId, MailboxSequence, OpenError, Options, Position, Repaired, Store, StoreId, check_on,
+    repair_on,
+};
 
 use super::basic::small;
 use super::model::open;
@@ -54,43 +58,56 @@ fn name_of(position: Position) -> String {
     crate::segments::segment_name(position.segment(small().segment_bytes))
 }
 
-/// A store of which one sector went bad.
+/// A store of which sectors went bad.
 struct Worn {
     disk: SimulatedDisk,
-    /// Where the events of the first mailbox lie.
-    events: Vec<Position>,
+    /// The events of the first mailbox and where they lie, moved ones where they were moved to.
+    events: Vec<(MailboxSequence, Position)>,
     /// What was acked of it.
     acked: u64,
-    name: String,
-    sector: Range<u64>,
+    /// What the disk does not give.
+    bad: Vec<(String, Range<u64>)>,
 }
 
 impl Worn {
-    /// Events of the first mailbox that nothing in the bad sector has to do with.
+    /// Events of the first mailbox that nothing in the bad sectors has to do with.
     fn untouched(&self) -> Vec<u64> {
         let is_near = |position: &Position| {
             let at = position.offset(small().segment_bytes);
-            name_of(*position) == self.name
-                && at + BATCH_MAX > self.sector.start
-                && at < self.sector.end + BATCH_HEADER as u64
+            self.bad.iter().any(|(name, sector)| {
+                name_of(*position) == *name
+                    && at + BATCH_MAX > sector.start
+                    && at < sector.end + BATCH_HEADER as u64
+            })
         };
-        let all = self.events.iter().zip(1u64..);
-        all.filter(|(position, at)| !is_near(position) && *at != self.acked).map(|(_, at)| at).collect()
+        self.events.iter().filter(|(_, position)| !is_near(position)).map(|(at, _)| at.0).collect()
     }
 }
 
-/// Both copies of an old page lie in a bad sector; a part of the page was acked since the last
+/// Both copies of an old page lie in bad sectors; a part of the page was acked since the last
 /// checkpoint, between events whose destinations were defined before. So many large state records
 /// come last.
 fn worn(states: u64) -> Worn {
+    worn_with(states, Moving::No)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moving {
+    Yes,
+    No,
+}
+
+fn worn_with(states: u64, moving: Moving) -> Worn {
     let disk = SimulatedDisk::new();
-    let (mut store, _) = open(&disk).unwrap();
+    let idle_segments = if moving == Moving::Yes { 0 } else { 1000 };
+    let options = Options { idle_segments, ..small() };
+    let (mut store, _) = Store::open_on(Arc::new(disk.clone()), options, StoreId(42)).unwrap();
     create(&mut store, 3);
-    let events = (1..=60).map(|at| publish(&mut store, &[1], at)).collect();
-    let page = locked(&store.ledger.index.get(BOX).unwrap()).pages(0, u64::MAX, true)[8].clone();
+    (1..=60).for_each(|at| _ = publish(&mut store, &[1], at));
     (0..5).for_each(|_| state(&mut store));
     (0..2).for_each(|_| store.checkpoint(&mut std::iter::empty()).unwrap());
     (1..=3).for_each(|at| _ = publish(&mut store, &[2, 3], at));
+    let page = locked(&store.ledger.index.get(BOX).unwrap()).pages(0, u64::MAX, true)[8].clone();
     let mut batch = store.batch();
     batch.acked(BOX, page.first..=page.first);
     batch.event(&[&body(4)], &[(MailboxId(2), MailboxSequence(4))]);
@@ -98,15 +115,19 @@ fn worn(states: u64) -> Worn {
     (5..=8).for_each(|at| _ = publish(&mut store, &[2, 3], at));
     assert!(store.stats().events_by_set > 5);
     (0..states).for_each(|_| state(&mut store));
+    let events = store.reader().entries(BOX, MailboxSequence(0), usize::MAX);
     drop(store);
     disk.crash(Loss::Cut);
+    assert!(page.copies[1].0 != 0);
     let sector = |at: Position| at.offset(small().segment_bytes) / SECTOR * SECTOR;
-    let (last, first) = (page.copies[0], page.copies[1]);
-    assert_eq!(name_of(first), name_of(last));
-    let sectors = sector(first).min(sector(last))..sector(first).max(sector(last)) + SECTOR;
-    let bad = Some((name_of(last), sectors.clone()));
-    disk.set_faults(Faults { bad, ..Faults::default() });
-    Worn { disk, events, acked: page.first, name: name_of(last), sector: sectors }
+    let bad = page.copies.map(|at| (name_of(at), sector(at)..sector(at) + SECTOR)).to_vec();
+    with(Worn { disk, events, acked: page.first, bad })
+}
+
+/// Makes the disk as bad as the store says.
+fn with(worn: Worn) -> Worn {
+    worn.disk.set_faults(Faults { bad: worn.bad.clone(), ..Faults::default() });
+    worn
 }
 
 fn check(disk: &SimulatedDisk) -> Checkup {
@@ -124,8 +145,9 @@ fn a_page_that_cannot_be_read_takes_nothing_along() {
     assert_eq!((checkup.events_unresolved, checkup.entries_misfit), (0, 0), "{checkup:?}");
     let of = |index: usize| (checkup.mailboxes[index].stats.events, checkup.mailboxes[index].unreadable);
     assert_eq!((of(1), of(2)), ((8, 0), (7, 0)));
-    // The sector is what is damaged, and nothing else.
-    let elsewhere = checkup.damaged.iter().filter(|region| !region.path.ends_with(&worn.name)).count();
+    // The sectors are what is damaged, and nothing else.
+    let is_bad = |path: &Path| worn.bad.iter().any(|(name, _)| path.ends_with(name));
+    let elsewhere = checkup.damaged.iter().filter(|region| !is_bad(&region.path)).count();
     assert_eq!((elsewhere, checkup.damaged.is_empty()), (0, false), "{:?}", checkup.damaged);
 }
 
@@ -146,14 +168,7 @@ fn refuse_and_repair(states: u64) {
     assert_eq!(check(&worn.disk).refusal, Some(refused));
     assert!(files() == before);
     let repaired = repair(&worn.disk).unwrap();
-    let copy = repaired.copied.iter().find(|path| path.to_string_lossy().contains(&worn.name)).unwrap();
-    let copy = copy.file_name().unwrap().to_str().unwrap();
-    assert!(copy.ends_with(".with-zeroes"), "{copy}");
-    let copied = worn.disk.contents(&format!("quarantine/{copy}")).unwrap();
-    let begin: usize = copy.split('.').nth(2).unwrap().parse().unwrap();
-    let mut wanted = worn.disk.contents(&worn.name).unwrap();
-    wanted[worn.sector.start as usize..worn.sector.end as usize].fill(0);
-    assert!(copied == wanted[begin..begin + copied.len()] && copied.len() as u64 > SECTOR);
+    worn.bad.iter().for_each(|(name, sector)| check_copies(&worn.disk, &repaired, name, sector));
     for life in 1..=3 {
         let (mut store, recovery) = open(&worn.disk).unwrap();
         assert_eq!(held(&store, 2), (1..=7 + life).collect::<Vec<_>>(), "life {life}");
@@ -177,22 +192,40 @@ fn refuse_and_repair(states: u64) {
     assert!(held(&open(&worn.disk).unwrap().0, 1).is_empty());
 }
 
+/// What was copied aside of a segment has zeroes where the disk gives nothing, and says so.
+fn check_copies(disk: &SimulatedDisk, repaired: &Repaired, name: &str, bad: &Range<u64>) {
+    let of_segment = |path: &&PathBuf| path.to_string_lossy().contains(name);
+    let copies: Vec<_> = repaired.copied.iter().filter(of_segment).collect();
+    assert!(!copies.is_empty(), "{:?}", repaired.copied);
+    for copy in copies.iter().map(|path| path.file_name().unwrap().to_str().unwrap()) {
+        assert!(copy.ends_with(".with-zeroes"), "{copy}");
+        let copied = disk.contents(&format!("quarantine/{copy}")).unwrap();
+        let begin: usize = copy.split('.').nth(2).unwrap().parse().unwrap();
+        let mut wanted = disk.contents(name).unwrap();
+        wanted[bad.start as usize..bad.end as usize].fill(0);
+        assert!(copied == wanted[begin..begin + copied.len()]);
+    }
+}
+
 /// The store of [`worn`] with other bytes gone bad.
 fn with_bad(worn: &Worn, name: &str, sector: Range<u64>) -> Worn {
-    let disk = worn.disk.copy();
-    disk.set_faults(Faults { bad: Some((name.into(), sector.clone())), ..Faults::default() });
-    Worn { disk, events: worn.events.clone(), name: name.into(), sector, ..*worn }
+    let bad = vec![(name.into(), sector)];
+    with(Worn { disk: worn.disk.copy(), events: worn.events.clone(), acked: worn.acked, bad })
 }
 
 #[test]
 fn any_bad_sector_is_refused_with_what_to_do_or_told_and_a_repair_ends_it() {
-    let whole = worn(4);
+    let wholes = [worn_with(4, Moving::No), worn_with(4, Moving::Yes)];
+    wholes.iter().for_each(any_bad_sector_ends);
+}
+
+fn any_bad_sector_ends(whole: &Worn) {
     let (mut came_up, mut refused) = (0, 0);
     for name in whole.disk.names().into_iter().filter(|name| name.ends_with(".seg")) {
         for at in (0..small().segment_bytes).step_by(SECTOR as usize) {
             let why = format!("{name} from {at}");
-            let worn = with_bad(&whole, &name, at..at + SECTOR);
-            match open(&with_bad(&whole, &name, at..at + SECTOR).disk) {
+            let worn = with_bad(whole, &name, at..at + SECTOR);
+            match open(&with_bad(whole, &name, at..at + SECTOR).disk) {
                 Ok(_) => came_up += 1,
                 Err(error @ OpenError::Unread { .. }) => {
                     assert!(error.to_string().contains("fanal store repair"));
@@ -227,7 +260,7 @@ fn an_event_beside_a_bad_sector_can_be_read() {
     let events: Vec<_> = (1..=10).map(|at| publish(&mut store, &[1], at)).collect();
     let reader = store.reader();
     let begin = events[5].offset(small().segment_bytes);
-    disk.set_faults(Faults { bad: Some((name_of(events[5]), begin..begin + 1)), ..Faults::default() });
+    disk.set_faults(Faults { bad: vec![(name_of(events[5]), begin..begin + 1)], ..Faults::default() });
     for (position, at) in events.into_iter().zip(1u64..) {
         assert_eq!(reader.read(position).is_ok_and(|bytes| bytes[..] == body(at)[..]), at != 6, "event {at}");
     }
