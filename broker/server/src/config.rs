@@ -47,6 +47,10 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// Bytes of the store on disk; absent: the disk is the limit.
     pub store_bytes: Option<u64>,
+    /// Events in all mailboxes together, the dead letters too; one that waits in three counts as three.
+    pub store_events: Option<u64>,
+    /// Longest time that an event is kept anywhere, in milliseconds since it was accepted.
+    pub store_age_ms: Option<u64>,
     /// From this share of the store on, in percent, the largest mailboxes give way; 100: never.
     pub give_way_percent: u64,
     /// What each mailbox may hold; without a limit of bytes, a tenth of the store.
@@ -66,6 +70,8 @@ impl Default for Limits {
             index_bytes: 8 << 30,
             segment_bytes: 64 << 20,
             store_bytes: None,
+            store_events: None,
+            store_age_ms: None,
             give_way_percent: 90,
             mailbox: MailboxLimits::default(),
             dead_letters: MailboxLimits::default(),

@@ -166,10 +166,20 @@ pub(crate) const KEYS: &[Key] = &[
     limit!(segment_bytes: u64, min 1048576, "Size of the store's segment files."),
     option!("store_bytes", store_bytes, Count, min 16 << 20, example "\"100 GiB\"",
         "Bytes of the store on disk. Default: none, the disk is the limit."),
+    option!("store_events", store_events, Count, min 1, example "10000000",
+        "Most events that wait in all mailboxes together, the dead letters too; one that waits in three counts as\nthree. Default: none."),
+    option!(
+        "store_age",
+        store_age_ms,
+        Time,
+        min 1_000,
+        example "\"90d\"",
+        "Longest time that an event is kept, in whichever mailbox, the dead letters too, since it was accepted; then it\nis dropped. Default: none. The clock may lag as for mailbox_age."
+    ),
     limit!(
         give_way_percent: u64,
         min 50,
-        "From this share of the store on, in percent, the largest mailboxes give way, oldest events first, and before\nthem the dead letters. 100: never; publishers are refused (507) when the store is full."
+        "From this share of store_bytes or store_events on, in percent, the largest mailboxes give way, oldest events\nfirst, and before them the dead letters. 100: never; publishers are refused (507) when the store is full."
     ),
     option!("mailbox_bytes", mailbox.bytes, Count, min 4096, example "\"10 GiB\"",
         "Most bytes of events in one mailbox, of a durable subscription or a peer. Publishers are not refused: the\noldest events go to the dead letters, or are dropped if the subscription chose so. A subscription may\nchoose less. Default: a tenth of the store."),

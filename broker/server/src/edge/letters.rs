@@ -144,7 +144,7 @@ struct Page {
 }
 
 impl Page {
-    fn new(reader: Reader, mailbox: MailboxId, from: u64, offset: u64) -> Page {
+    fn new(reader: Arc<Reader>, mailbox: MailboxId, from: u64, offset: u64) -> Page {
         Page { reader, mailbox, begun: (from, offset), letters: Vec::new(), bytes: 0 }
     }
 
@@ -279,7 +279,7 @@ mod tests {
         let destination = Arc::new(Destination::Subscription { principal, name: "\u{1f4e8}".repeat(32) });
         let (reason, attempts, since, until) = (Reason::Full, 0, 0, 0);
         let letters = Letters { last, destination, reason, attempts, since, until };
-        let page = Page::new(store.reader(), MailboxId(LETTERS.0), from, offset);
+        let page = Page::new(Arc::new(store.reader()), MailboxId(LETTERS.0), from, offset);
         let json = page.fill(vec![(1, letters)], from);
         let mut frame = Vec::new();
         Control::from(Answer { request: u32::MAX, json: json.to_string() }).encode(&mut frame);

@@ -26,10 +26,14 @@ use fanal_core::limits::{Limits, Reason, Surplus, WhenFull, share_out};
 use fanal_core::{Event, Home, MailboxId};
 use fanal_matching::{Topic, TopicFilter};
 use fanal_protocol::Code;
-use fanal_store::{Batch, MailboxSequence, Position, Reader, RemovalIndex};
+use fanal_store::{Batch, MailboxSequence, MailboxStats, Position, Reader, RemovalIndex};
 
 use crate::config;
 use crate::mailbox::{Directory, Mailbox};
+
+mod store;
+
+use store::Queued;
 
 /// Entries that give way in one batch at most, so that others need not wait long for theirs; fewer
 /// where segments are small, since a batch lies in one.
@@ -60,12 +64,17 @@ pub(crate) struct Bounds {
     pub(crate) mailbox: Limits,
     /// The dead letters'.
     pub(crate) letters: Limits,
+    /// What is older is dropped, wherever it waits.
+    pub(crate) store_age_ms: Option<Millis>,
 }
 
 impl Bounds {
     fn of(configured: &config::Limits, capacity: Option<u64>) -> Bounds {
         let share = capacity.map(|capacity| capacity / DEFAULT_SHARE);
-        let mut bounds = Bounds { mailbox: configured.mailbox, letters: configured.dead_letters };
+        let store_age_ms = configured.store_age_ms;
+        let of_store = Limits { age_ms: store_age_ms, ..Limits::default() };
+        let mailbox = configured.mailbox.within(&of_store);
+        let mut bounds = Bounds { mailbox, letters: configured.dead_letters, store_age_ms };
         bounds.mailbox.bytes = bounds.mailbox.bytes.or(share);
         bounds.letters.bytes = bounds.letters.bytes.or(share);
         bounds
@@ -157,6 +166,15 @@ fn is_old(since: Millis, age: Millis, now: Millis) -> bool {
 /// An entry that goes: its sequence, and the bytes of its event.
 type Chosen = (u64, u64);
 
+/// Entries that leave their mailbox without its destination.
+#[derive(Clone, Copy)]
+struct Leaving<'a> {
+    chosen: &'a [Chosen],
+    reason: Reason,
+    /// They are too old for the whole store.
+    is_spent: bool,
+}
+
 /// When events were accepted, as far as they were read for one batch or one look. An event that many
 /// mailboxes hold is read once.
 struct Births {
@@ -221,8 +239,8 @@ struct Over {
     too_large: BTreeSet<u64>,
     /// Its first event is too old.
     is_old: bool,
-    /// Bytes that it gives for the store.
-    for_store: u64,
+    /// What it gives for the store.
+    for_store: Surplus,
 }
 
 /// What may still come to a mailbox before it must be looked at.
@@ -267,6 +285,10 @@ pub(super) struct LimitKeeper {
     over: BTreeMap<MailboxId, Over>,
     /// Heads of mailboxes, and when the first event from there on that can be read was accepted.
     heads: BTreeMap<MailboxId, (Position, Millis)>,
+    /// When the first event of each range of dead letters was accepted, as far as it is known; `None`: no
+    /// event of it can be read.
+    letter_births: BTreeMap<u64, Option<Millis>>,
+    queued: Queued,
     /// Where the next look for old events begins.
     look_from: MailboxId,
     /// The time for ages.
@@ -301,6 +323,9 @@ impl LimitKeeper {
             staged: BTreeMap::new(),
             over: BTreeMap::new(),
             heads: BTreeMap::new(),
+            letter_births: BTreeMap::new(),
+            // Counted at the first look.
+            queued: Queued::unknown(),
             look_from: MailboxId(0),
             age,
             told: now,
@@ -327,6 +352,7 @@ impl LimitKeeper {
             self.rooms.clear();
             self.look_at_all(home);
         }
+        self.look_at_queued(home);
     }
 
     pub(super) fn look_at_all(&mut self, home: &Home) {
@@ -347,6 +373,7 @@ impl LimitKeeper {
             let staged = self.staged.entry(mailbox).or_default();
             *staged = (staged.0 + 1, staged.1 + bytes);
         }
+        self.on_entry();
         if !self.rooms.contains_key(&mailbox) {
             self.rooms.insert(mailbox, self.room(home, mailbox));
         }
@@ -398,60 +425,6 @@ impl LimitKeeper {
         })
     }
 
-    /// Where the store is nearly full, and what it should come down to then; none: never.
-    pub(super) fn store_mark(&self) -> Option<(u64, u64)> {
-        let capacity = self.capacity.filter(|_| self.configured.give_way_percent < 100)?;
-        let mark = capacity / 100 * self.configured.give_way_percent;
-        let below = (capacity / 64).max(2 * self.configured.segment_bytes);
-        Some((mark, mark.saturating_sub(below)))
-    }
-
-    /// So many bytes must go for the store: dead letters first, then what the largest mailboxes hold.
-    /// O(mailboxes log mailboxes).
-    pub(super) fn relieve(&mut self, home: &Home, wanted: u64) {
-        let letters = home.dead_letters().map(store_id);
-        let all = self.reader.mailboxes();
-        let of_letters = all.iter().find(|(id, _)| Some(*id) == letters).map_or(0, |(_, stats)| stats.bytes);
-        if let Some(letters) = home.dead_letters().filter(|_| of_letters > 0) {
-            self.over.entry(letters).or_default().for_store = wanted.min(of_letters);
-        }
-        let sizes: Vec<(MailboxId, u64)> = all
-            .into_iter()
-            .map(|(id, stats)| (MailboxId(id.0), stats.bytes))
-            .filter(|(id, _)| Some(store_id(*id)) != letters && !self.is_exempt(home, *id))
-            .collect();
-        for (id, bytes) in share_out(&sizes, wanted.saturating_sub(of_letters)) {
-            self.over.entry(id).or_default().for_store = bytes;
-        }
-    }
-
-    /// Whether a rule is for all that can come to a mailbox: publishers are refused, and it gives
-    /// nothing away.
-    fn is_exempt(&self, home: &Home, id: MailboxId) -> bool {
-        !self.rules.is_empty()
-            && home
-                .filter(id)
-                .and_then(|filter| TopicFilter::parse(filter).ok())
-                .is_some_and(|filter| self.rules.iter().any(|rule| rule.topic.covers(&filter)))
-    }
-
-    /// The oldest entries with so many bytes, but for those that go anyway.
-    fn choose_for_store(&self, id: MailboxId, but: &[Chosen], bytes: u64, max: usize) -> Vec<Chosen> {
-        let mut surplus = Surplus { events: 0, bytes };
-        let mut chosen = Vec::new();
-        self.visit(id, |entry| {
-            if but.binary_search_by_key(&entry.sequence, |chosen| chosen.0).is_ok() {
-                return true;
-            }
-            let is_wanted = chosen.len() < max && surplus.take(entry.bytes);
-            if is_wanted {
-                chosen.push((entry.sequence, entry.bytes));
-            }
-            is_wanted
-        });
-        chosen
-    }
-
     /// Dead letters come back to their mailbox with the batch being built. O(letters).
     pub(super) fn on_requeued(&mut self, home: &Home, letters: MailboxId, back: &Requeued) {
         let (first, last) = back.range;
@@ -490,6 +463,8 @@ impl LimitKeeper {
             self.look_at(home, id);
         }
         self.staged.clear();
+        self.on_batch_over();
+        self.look_at_queued(home);
     }
 
     /// The batch was not written: nothing more is done until another one is.
@@ -499,6 +474,7 @@ impl LimitKeeper {
         self.touched.clear();
         self.too_large.clear();
         self.staged.clear();
+        self.on_batch_over();
     }
 
     fn look_at(&mut self, home: &Home, id: MailboxId) {
@@ -539,11 +515,19 @@ impl LimitKeeper {
 
     /// Whether the first event is too old; false where enough was read to tell.
     fn look_at_age(&mut self, home: &Home, id: MailboxId, births: &mut Births) -> bool {
+        let is_dead_letters = home.dead_letters() == Some(id);
+        if is_dead_letters {
+            match self.has_spent_letters(home, births) {
+                Some(true) => self.over.entry(id).or_default().is_old = true,
+                Some(false) => {}
+                None => return false,
+            }
+        }
         let Some(age) = self.bounds.limits(home, id).age_ms else {
             self.heads.remove(&id);
             return true;
         };
-        let since = match home.dead_letters() == Some(id) {
+        let since = match is_dead_letters {
             true => home.letters().next().map(|(_, letters)| letters.until),
             false => {
                 let had_all = births.are_fresh();
@@ -582,7 +566,8 @@ impl LimitKeeper {
         found
     }
 
-    /// The entries that are too old, but for those that go anyway.
+    /// The entries that are too old for the store, and those that are only too old for their mailbox, but
+    /// for those that go anyway.
     fn choose_old(
         &self,
         home: &Home,
@@ -590,32 +575,56 @@ impl LimitKeeper {
         but: &[Chosen],
         max: usize,
         births: &mut Births,
-    ) -> Vec<Chosen> {
-        let (mut chosen, now) = (Vec::new(), self.age.now());
+    ) -> (Vec<Chosen>, Vec<Chosen>) {
+        let (mut spent, mut old, now) = (Vec::new(), Vec::new(), self.age.now());
         let age = self.bounds.limits(home, id).age_ms.unwrap_or(Millis::MAX);
-        let is_dead_letters = home.dead_letters() == Some(id);
-        let old = home.letters().take_while(|(_, letters)| is_old(letters.until, age, now)).last();
-        let old_through = old.map_or(0, |(_, letters)| letters.last);
+        if home.dead_letters() == Some(id) {
+            return (Vec::new(), self.choose_old_letters(home, id, (age, now), but, max, births));
+        }
         self.visit(id, |entry| {
-            if chosen.len() >= max {
+            if spent.len() + old.len() >= max {
                 return false;
             }
             if but.binary_search_by_key(&entry.sequence, |chosen| chosen.0).is_ok() {
                 return true;
             }
-            let is_old = match is_dead_letters {
-                true => Some(entry.sequence <= old_through),
-                false => match births.of(&self.reader, entry.position) {
-                    Some(birth) => birth.map(|since| is_old(since, age, now)),
-                    None => return false,
-                },
-            };
-            if is_old == Some(true) {
+            let Some(birth) = births.of(&self.reader, entry.position) else { return false };
+            // One that cannot be read stays where it is.
+            let Some(since) = birth else { return true };
+            if !is_old(since, age, now) {
+                return false;
+            }
+            let is_spent = self.bounds.store_age_ms.is_some_and(|age| is_old(since, age, now));
+            if is_spent { &mut spent } else { &mut old }.push((entry.sequence, entry.bytes));
+            true
+        });
+        (spent, old)
+    }
+
+    /// Dead letters that have been there for longer than `age`, and such as are too old for the store.
+    fn choose_old_letters(
+        &self,
+        home: &Home,
+        id: MailboxId,
+        (age, now): (Millis, Millis),
+        but: &[Chosen],
+        max: usize,
+        births: &mut Births,
+    ) -> Vec<Chosen> {
+        let old = home.letters().take_while(|(_, letters)| is_old(letters.until, age, now)).last();
+        let old_through = old.map_or(0, |(_, letters)| letters.last);
+        let is_new = |sequence: u64| but.binary_search_by_key(&sequence, |chosen| chosen.0).is_err();
+        let mut chosen = Vec::new();
+        self.visit(id, |entry| {
+            let is_old = entry.sequence <= old_through && chosen.len() < max;
+            if is_old && is_new(entry.sequence) {
                 chosen.push((entry.sequence, entry.bytes));
             }
-            // One that cannot be read stays where it is.
-            is_old != Some(false)
+            is_old
         });
+        let left = max - chosen.len();
+        let spent = self.choose_spent_letters(home, old_through, left, births);
+        chosen.extend(spent.into_iter().filter(|(sequence, _)| is_new(*sequence)));
         chosen
     }
 
@@ -632,23 +641,26 @@ impl LimitKeeper {
             let chosen = self.choose(home, id, &more.too_large, room.left());
             room.take(chosen.len());
             let had_all = births.are_fresh();
-            let old = match more.is_old {
+            let (spent, old) = match more.is_old {
                 true => self.choose_old(home, id, &chosen, room.left(), &mut births),
-                false => Vec::new(),
+                false => (Vec::new(), Vec::new()),
             };
+            room.take(spent.len());
             room.take(old.len());
             let before = out.len();
-            if more.for_store > 0 {
-                let mut but = [&chosen[..], &old[..]].concat();
+            if more.for_store != Surplus::default() {
+                let mut but = [&chosen[..], &spent[..], &old[..]].concat();
                 but.sort_unstable();
-                let gone: u64 = but.iter().map(|(_, bytes)| bytes).sum();
-                let rest = more.for_store.saturating_sub(gone);
-                let for_store = self.choose_for_store(id, &but, rest, room.left());
+                let for_store = self.choose_for_store(id, &but, more.for_store, room.left());
                 room.take(for_store.len());
-                self.depart(home, id, &for_store, Reason::Store, now, batch, &mut out);
+                let leaving = Leaving { chosen: &for_store, reason: Reason::Store, is_spent: false };
+                self.depart(home, id, leaving, now, batch, &mut out);
             }
-            self.depart(home, id, &chosen, Reason::Full, now, batch, &mut out);
-            self.depart(home, id, &old, Reason::Age, now, batch, &mut out);
+            for (chosen, reason, is_spent) in
+                [(&chosen, Reason::Full, false), (&spent, Reason::Age, true), (&old, Reason::Age, false)]
+            {
+                self.depart(home, id, Leaving { chosen, reason, is_spent }, now, batch, &mut out);
+            }
             let is_put_off = more.is_old && births.reads == 0 && !had_all;
             if out.len() > before {
                 self.planned.push(id);
@@ -715,16 +727,11 @@ impl LimitKeeper {
     }
 
     /// Has entries leave their mailbox, the way that its destination chose.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what leaves, whence, why, when, and where that is written"
-    )]
     fn depart(
         &mut self,
         home: &mut Home,
         id: MailboxId,
-        chosen: &[Chosen],
-        reason: Reason,
+        Leaving { chosen, reason, is_spent }: Leaving<'_>,
         now: Millis,
         batch: &mut Batch,
         out: &mut Vec<GivenWay>,
@@ -736,7 +743,7 @@ impl LimitKeeper {
             // Damage took what was known of it: what it holds is kept.
             None => return,
         };
-        let is_dropped = of == Of::DeadLetters || home.keep(id).when_full == WhenFull::DropOldest;
+        let is_dropped = is_spent || of == Of::DeadLetters || home.keep(id).when_full == WhenFull::DropOldest;
         let letters = home.dead_letters().filter(|_| !is_dropped);
         if letters.is_none() && !is_dropped {
             return; // Until their mailbox can be made.

@@ -454,7 +454,7 @@ impl LogWriter {
                         verdict => PublishPlan::Judged(verdict, SmallVec::new()),
                     };
                 }
-                if let Some((code, reason)) = self.refused_by_rule(event, mailboxes)
+                if let Some((code, reason)) = self.refused(event, mailboxes)
                     && self.home.foresee(epoch, event.sequence) == Verdict::Accept
                 {
                     return PublishPlan::Refused(code, reason);
@@ -469,7 +469,11 @@ impl LogWriter {
         }
     }
 
-    fn refused_by_rule(&mut self, event: &Event, mailboxes: &[Arc<Mailbox>]) -> Option<(Code, String)> {
+    /// Why this event is not taken, if it is not.
+    fn refused(&mut self, event: &Event, mailboxes: &[Arc<Mailbox>]) -> Option<(Code, String)> {
+        if let Some(reason) = self.limits.check_queued(mailboxes.len()) {
+            return Some((Code::StoreFull, reason));
+        }
         if !self.limits.has_rules() {
             return None;
         }
@@ -505,11 +509,18 @@ impl LogWriter {
                 }
                 Ok(ReceivePlan::Nothing)
             }
-            ReceiveItem::Event { sequence, event, mailboxes } => match self.home.receive(sender, *sequence) {
-                Verdict::Accept => Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch))),
-                Verdict::Blocked { by } => Err(ReceiveError::Missing { got: *sequence, expected: by }),
-                _ => Ok(ReceivePlan::Duplicate),
-            },
+            ReceiveItem::Event { sequence, event, mailboxes } => {
+                if let Some(reason) = self.limits.check_queued(mailboxes.len())
+                    && self.home.received_through(sender) < *sequence
+                {
+                    return Err(LogError::Full(reason).into());
+                }
+                match self.home.receive(sender, *sequence) {
+                    Verdict::Accept => Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch))),
+                    Verdict::Blocked { by } => Err(ReceiveError::Missing { got: *sequence, expected: by }),
+                    _ => Ok(ReceivePlan::Duplicate),
+                }
+            }
         }
     }
 
@@ -787,7 +798,6 @@ enum ReceivePlan {
     Nothing,
 }
 
-/// Whether a connection has a channel with the epoch of this counter.
 /// What a durable subscription is now, to be shared with routing.
 fn subscription_output(home: &Home, id: MailboxId, existed: bool) -> Output {
     match home.subscription(id) {
@@ -796,6 +806,7 @@ fn subscription_output(home: &Home, id: MailboxId, existed: bool) -> Output {
     }
 }
 
+/// Whether a connection has a channel with the epoch of this counter.
 fn is_connected(channels: &BTreeMap<u64, Weak<()>>, counter: u64) -> bool {
     channels.get(&counter).is_some_and(|hold| hold.strong_count() > 0)
 }

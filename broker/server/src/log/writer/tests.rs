@@ -15,6 +15,7 @@ use fanal_core::limits::WhenFull;
 
 mod limits;
 mod many;
+mod whole;
 
 /// A log writer whose batches are made by hand.
 struct Scene {
