@@ -144,8 +144,9 @@ fn the_default_file_names_every_key_and_means_the_defaults() {
     let mut expected = Config::new("ewr", "fanal-data");
     expected.peers = vec![PeerConfig { name: "jfk".into(), address: "jfk.example.org:4600".into() }];
     expected.rules = vec![RuleConfig { name: "audit".into(), topic: "audit/#".into() }];
-    expected.limits.store_bytes = Some(100 << 30);
+    (expected.limits.store_bytes, expected.limits.store_events) = (Some(100 << 30), Some(10_000_000));
     let month = 30 * 86_400_000;
+    expected.limits.store_age_ms = Some(3 * month);
     let example = MailboxLimits { bytes: Some(10 << 30), events: Some(1_000_000), age_ms: Some(month) };
     (expected.limits.mailbox, expected.limits.dead_letters) = (example, example);
     assert_eq!(loaded.config, expected);
