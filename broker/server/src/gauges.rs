@@ -157,6 +157,28 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_whose_segment_is_missing_shows_its_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = || fanal_store::Options { segment_bytes: 16 << 10, ..Default::default() };
+        let open = || fanal_store::Store::open(dir.path(), options(), fanal_store::StoreId(1)).unwrap().0;
+        let mut store = open();
+        let mut batch = store.batch();
+        batch.create_mailbox(MailboxId(1));
+        store.commit(batch).unwrap();
+        for sequence in 1..=30 {
+            let mut batch = store.batch();
+            batch.event(&[&[7; 1000]], &[(MailboxId(1), fanal_store::MailboxSequence(sequence))]);
+            store.commit(batch).unwrap();
+        }
+        (0..2).for_each(|_| store.checkpoint(&mut std::iter::empty()).unwrap());
+        drop(store);
+        std::fs::remove_file(dir.path().join("00000001.seg")).unwrap();
+        let reader = open().reader();
+        let head = reader.mailbox(MailboxId(1)).unwrap().head.unwrap();
+        assert_eq!(accepted_at(&reader, head, 5_000), Some(5_000));
+    }
+
+    #[test]
     fn the_oldest_of_several_mailboxes_is_the_lowest_in_the_log() {
         let stats = |head: Option<u64>| MailboxStats {
             events: 2,

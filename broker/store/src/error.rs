@@ -138,6 +138,15 @@ pub enum ReadError {
     /// moved ([`crate::Reader::read_entry`]).
     #[error("position {0} is gone: its segment was reclaimed")]
     Gone(Position),
+    /// Its segment was not there, or not to be used, when the store was opened, and entries point into
+    /// it: what lay there is lost.
+    #[error("the event at offset {offset} of {} is lost: the file is missing or cannot be used; put it back and start again, or `fanal store repair` takes its entries out", path.display())]
+    Lost {
+        /// The segment.
+        path: PathBuf,
+        /// Offset in it.
+        offset: u64,
+    },
     /// What lies there does not match its checksum, or is no event.
     #[error("the event at offset {offset} of {} is damaged", path.display())]
     Damaged {

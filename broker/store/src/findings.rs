@@ -139,6 +139,9 @@ pub(crate) fn note_findings(
     report.entries_misfit = recovered.ledger.misfits;
     report.events_unresolved = recovered.ledger.unresolved;
     let path = |index: u64| disk.root().join(segment_name(index));
+    let table = &recovered.ledger.log().table;
+    let live = recovered.ledger.census.all().filter(|(_, live)| live.entries > 0);
+    table.note_lost(live.map(|(index, _)| index).filter(|index| table.get(*index).is_none()).collect());
     for (index, live) in recovered.ledger.census.all() {
         let is_there = listing.segments.iter().any(|(there, _)| *there == index);
         if !is_there && live.entries > 0 {

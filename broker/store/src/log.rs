@@ -61,7 +61,7 @@ impl Log {
     /// records up to 4 KiB, two for larger ones.
     pub(crate) fn read(&self, position: Position, kind: Sealed) -> Result<Bytes, ReadError> {
         let index = position.segment(self.segment_bytes);
-        let segment = self.table.get(index).ok_or(ReadError::Gone(position))?;
+        let segment = self.table.get(index).ok_or_else(|| self.gone(position))?;
         let offset = position.offset(self.segment_bytes);
         let mut first = [0u8; FIRST_READ];
         let got = self.read_first(&segment, &mut first, offset)?;
@@ -81,6 +81,17 @@ impl Log {
                 }
             }
             _ => Err(damaged()),
+        }
+    }
+
+    fn gone(&self, position: Position) -> ReadError {
+        let index = position.segment(self.segment_bytes);
+        match self.table.is_lost(index) {
+            true => ReadError::Lost {
+                path: self.root.join(segment_name(index)),
+                offset: position.offset(self.segment_bytes),
+            },
+            false => ReadError::Gone(position),
         }
     }
 

@@ -3,8 +3,8 @@
 //! Invariant: a segment leaves the table before its file is used again or removed, and a file is
 //! used again only when nobody but the writer holds the segment.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::disk::File;
 use crate::format::Salt;
@@ -22,12 +22,24 @@ pub(crate) struct Segment {
 #[derive(Default)]
 pub(crate) struct Table {
     map: RwLock<BTreeMap<u64, Arc<Segment>>>,
+    /// Segments that entries point into and that were not there, or not to be used, at the start.
+    lost: OnceLock<BTreeSet<u64>>,
 }
 
 impl Table {
     pub(crate) fn get(&self, index: u64) -> Option<Arc<Segment>> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         map.get(&index).cloned()
+    }
+
+    /// Notes, once, which segments entries point into although they are not there.
+    pub(crate) fn note_lost(&self, lost: BTreeSet<u64>) {
+        // What is not there at the start does not come while the store is open.
+        let _ = self.lost.set(lost);
+    }
+
+    pub(crate) fn is_lost(&self, index: u64) -> bool {
+        self.lost.get().is_some_and(|lost| lost.contains(&index))
     }
 
     pub(crate) fn insert(&self, segment: Arc<Segment>) {

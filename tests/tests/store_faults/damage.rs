@@ -102,6 +102,9 @@ fn cases(data: &Path) -> Vec<(String, Kind, Damage)> {
                 [Damage::Flip, Damage::Half, Damage::Empty].map(|damage| (name.clone(), kind, damage)),
             );
         }
+        if *count == 1 && kind == Kind::Segment {
+            out.push((name.clone(), kind, Damage::Gone));
+        }
     }
     assert_eq!(kinds.len(), 9, "{kinds:?}");
     assert!(kinds[&Kind::Segment] > 2, "{kinds:?}");
@@ -115,6 +118,8 @@ enum Damage {
     /// The second half is gone.
     Half,
     Empty,
+    /// There is no such file any more.
+    Gone,
 }
 
 impl Damage {
@@ -127,6 +132,10 @@ impl Damage {
             Damage::Flip => bytes[middle] ^= 4,
             Damage::Half => bytes.truncate(middle),
             Damage::Empty => bytes.clear(),
+            Damage::Gone => {
+                std::fs::remove_file(path).unwrap();
+                return true;
+            }
         }
         std::fs::write(path, bytes).unwrap();
         true

@@ -161,6 +161,52 @@ fn both_headers_lost_are_made_out_from_the_first_batch() {
 }
 
 #[test]
+fn an_entry_whose_segment_is_missing_or_unusable_is_told_and_blocks_nobody() {
+    let disk = SimulatedDisk::new();
+    let (mut store, _) = open(&disk).unwrap();
+    let mut batch = store.batch();
+    batch.create_mailbox(BOX);
+    store.commit(batch).unwrap();
+    let mut positions = Vec::new();
+    for sequence in 1..=80 {
+        let mut batch = store.batch();
+        batch.event(&[&body(sequence)], &[(BOX, MailboxSequence(sequence))]);
+        positions.extend(store.commit(batch).unwrap().positions);
+    }
+    drop(store);
+    disk.crash(Loss::Cut);
+    let index = positions[40].segment(small().segment_bytes);
+    let name = format!("{index:08}.seg");
+    let gone = |at: &u64| positions[*at as usize - 1].segment(small().segment_bytes) == index;
+    for is_there in [false, true] {
+        let disk = disk.copy();
+        match is_there {
+            true => disk.overwrite(&name, Vec::new()),
+            false => disk.lose_file(&name),
+        }
+        for _ in 0..2 {
+            let (mut store, recovery) = open(&disk).unwrap();
+            assert!(recovery.report.to_string().contains(&name), "{}", recovery.report);
+            let reader = store.reader();
+            let entries = reader.entries(BOX, MailboxSequence(0), usize::MAX);
+            let lost: Vec<_> = entries.iter().filter(|(_, at)| reader.read(*at).is_err()).collect();
+            assert!(lost.len() < 60 && entries.len() > lost.len(), "{} of {}", lost.len(), entries.len());
+            for (sequence, _) in lost {
+                assert!(gone(&sequence.0), "{sequence}");
+                let why = reader.read_entry(BOX, *sequence).unwrap().unwrap_err();
+                let said = why.to_string();
+                assert!(matches!(why, ReadError::Lost { .. }) && said.contains(&name), "{said}");
+            }
+            // What is no more needed is gone all the same, which is no loss.
+            assert!(matches!(reader.read(Position(1)), Err(ReadError::Gone(_))));
+            let mut batch = store.batch();
+            batch.acked(BOX, 1..=2);
+            store.commit(batch).unwrap();
+        }
+    }
+}
+
+#[test]
 fn damaged_metadata_is_told_and_never_an_empty_store() {
     let (disk, _) = written();
     for at in 0..72 {
