@@ -91,9 +91,9 @@ impl Ledger {
         Ledger { makes_out: false, ..self.anew() }
     }
 
-    /// The ledger, making out from now on what it cannot read.
-    pub(crate) fn no_draft(self) -> Ledger {
-        Ledger { makes_out: true, ..self }
+    /// From now on what cannot be read is made out.
+    pub(crate) fn end_draft(&mut self) {
+        self.makes_out = true;
     }
 
     /// Whether a draft has left entries out.

@@ -229,10 +229,11 @@ fn complete(
     files: &[LogFile],
     start: Option<Position>,
     empty: &Ledger,
-    draft: Replay,
+    mut draft: Replay,
 ) -> Result<Replay, OpenError> {
     if !draft.ledger.lacks_entries() {
-        return Ok(Replay { ledger: draft.ledger.no_draft(), ..draft });
+        draft.ledger.end_draft();
+        return Ok(draft);
     }
     let start = draft.complete.last().copied().or(start);
     match read_from(disk, files, start, empty.anew())? {

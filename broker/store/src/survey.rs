@@ -6,7 +6,8 @@
 //!    counts as damaged, nothing ends the survey but a format that this program does not know.
 //! 2. The state is what the last complete checkpoint and all that follows say; where there is none,
 //!    what all intact batches say, and `Replay::is_based` is false.
-//! 3. An event of a damaged batch is taken for what it was only where its own checksum is right, and
+//! 3. A page that only older checkpoints need is not missed: it may have been reclaimed.
+//! 4. An event of a damaged batch is taken for what it was only where its own checksum is right, and
 //!    only into a mailbox that misses just this sequence there ([`crate::salvage`]).
 
 use std::collections::BTreeMap;
@@ -145,8 +146,9 @@ pub(crate) fn survey(disk: &Arc<dyn Disk>, watch: Watch<'_>) -> Result<Survey, O
     let mut walk = Walk::default();
     let options = Options::default();
     let segment_bytes = segments.identity.map_or(options.segment_bytes, |(_, bytes)| bytes);
-    let mut reading = Reading::new(ledger_of(&**disk, &segments.files, segment_bytes, &options));
+    let mut reading = Reading::new(ledger_of(&**disk, &segments.files, segment_bytes, &options).draft());
     read_log(&segments.files, &mut walk, &mut reading, watch);
+    reading.complete(&segments.files);
     reading.salvage.finish(&mut reading.replay.ledger);
     Ok(Survey { segments, walk, reading })
 }
@@ -310,10 +312,50 @@ impl Reading {
         Ok(())
     }
 
+    /// Where entries of pages are lacking that the last complete checkpoint still needs, what follows it
+    /// is read again and they are made out: pages that only older ones need may have been reclaimed.
+    fn complete(&mut self, files: &[LogFile]) {
+        if !self.replay.ledger.lacks_entries() {
+            return self.replay.ledger.end_draft();
+        }
+        let start = self.replay.complete.last().copied().unwrap_or_default();
+        let first = files.partition_point(|file| file.header.index < start.segment(self.segment_bytes));
+        let mut empty = self.replay.ledger.anew();
+        empty.end_draft();
+        let mut again = Again { replay: Replay::new(empty), start };
+        let mut walk = Walk::default();
+        for (at, file) in files.iter().enumerate().skip(first) {
+            again.replay.version = file.header.version;
+            match walk_segment(files, at, &mut walk, &mut again) {
+                Ok(()) => {}
+                Err(never) => match never {},
+            }
+        }
+        self.replay.ledger = again.replay.ledger;
+    }
+
     /// The next sequence of each mailbox as things stand.
     fn tails(&self) -> Vec<(MailboxId, MailboxSequence)> {
         let all = self.replay.ledger.index.all();
         all.into_iter().map(|(id, mailbox)| (id, locked(&mailbox).next())).collect()
+    }
+}
+
+/// A second reading from a batch on.
+struct Again {
+    replay: Replay,
+    start: Position,
+}
+
+impl Sink for Again {
+    type Error = std::convert::Infallible;
+
+    fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Self::Error> {
+        if batch.header.position >= self.start {
+            // What the format does not have was told at the first reading.
+            let _ = self.replay.on_batch(batch);
+        }
+        Ok(())
     }
 }
 

@@ -337,6 +337,12 @@ fn a_start_reads_no_page_that_only_older_checkpoints_need() {
     drop(store);
     disk.crash(Loss::Cut);
     let read_before = disk.bytes_read();
+    let checkup = crate::check_on(Arc::new(disk.clone()), &mut |_| {}).unwrap();
+    let read = disk.bytes_read() - read_before;
+    assert!(checkup.is_undamaged(), "{checkup:?}");
+    assert_eq!(checkup.mailboxes[0].stats.events, held.len() as u64);
+    assert!(read < 5 * on_disk, "a check read {read} bytes of {on_disk}");
+    let read_before = disk.bytes_read();
     let (store, recovery) = open();
     let read = disk.bytes_read() - read_before;
     assert!(recovery.report.is_clean(), "{}", recovery.report);
