@@ -109,8 +109,9 @@ fn raised_json(raised: Raised, is_done: bool) -> Value {
     json!({ "restored": { "done": is_done, "recovery_epoch": raised.after, "recovery_epoch_before": raised.before } })
 }
 
+/// An unproven tail alone is no damage, but a start would leave out what a repair keeps of it.
 fn is_needed(checkup: &Checkup) -> bool {
-    !checkup.is_undamaged()
+    !checkup.is_undamaged() || checkup.mailboxes.iter().any(|mailbox| mailbox.salvaged > 0)
 }
 
 /// What the core makes of the state records.

@@ -16,7 +16,7 @@ use crate::findings::{
 };
 use crate::format::{
     ALIGN, BATCH_HEADER, BatchHeader, DATA_START, FORMAT_VERSION, SegmentHeader, batch_bytes, new_generation,
-    seal_batch,
+    seal_batch, segment_capacity,
 };
 use crate::id::{Position, StoreId};
 use crate::install::install;
@@ -67,7 +67,7 @@ impl Store {
         lock: Box<dyn Send + Sync>,
         found: Found,
     ) -> Result<(Store, Recovery), OpenError> {
-        let Found { listing, mut meta, files, mut recovered, mut report } = found;
+        let Found { listing, mut meta, files, mut recovered, salvaged, mut report } = found;
         let table = recovered.ledger.log().table.clone();
         let news = new_damage(&recovered, meta.segment_bytes);
         report.epoch_raised = !news.is_empty();
@@ -89,7 +89,7 @@ impl Store {
             lock,
         };
         let cut = recovered.walk.tail.first().map_or(recovered.walk.end, |batch| batch.position);
-        let (active, offset) = opening.fresh_segment(cut, &mut recovered, &mut report)?;
+        let (active, offset) = opening.fresh_segment(cut, &mut recovered, salvaged, &mut report)?;
         opening.cut_old_end(cut, &report)?;
         opening.finish(active, offset, recovered, news, report)
     }
@@ -101,6 +101,8 @@ pub(crate) struct Found {
     pub(crate) meta: Meta,
     pub(crate) files: Vec<LogFile>,
     pub(crate) recovered: Recovered,
+    /// What a repair made out of the unproven tail, to be written behind the log.
+    pub(crate) salvaged: Vec<TailBody>,
     pub(crate) report: RecoveryReport,
 }
 
@@ -116,7 +118,7 @@ pub(crate) fn look(disk: &dyn Disk, options: &Options, new_id: StoreId) -> Resul
         false => recover(disk, &files, &ledger)?,
     };
     note_findings(disk, &listing, &files, &mut recovered, &mut report);
-    Ok(Found { listing, meta, files, recovered, report })
+    Ok(Found { listing, meta, files, recovered, salvaged: Vec::new(), report })
 }
 
 /// Makes a backup of a directory of an older format; the version is durable with the metadata.
@@ -165,15 +167,15 @@ impl Opening {
         &mut self,
         cut: Position,
         recovered: &mut Recovered,
+        salvaged: Vec<TailBody>,
         report: &mut RecoveryReport,
     ) -> Result<(Segment, u64), OpenError> {
         let index = self.next_index;
         let begin = Position::new(index, DATA_START, self.meta.segment_bytes);
         let tail = self.read_tail(recovered)?;
         let preface = self.preface(&tail, recovered)?;
-        let preface_bytes: usize = preface.iter().map(|batch| batch_bytes(batch.body.len())).sum();
         if !tail.is_empty() {
-            let moved = Position(begin.0 + preface_bytes as u64);
+            let moved = Position(begin.0 + bytes_of(&preface));
             recovered.ledger.relocate(cut, moved);
             for checkpoint in [&mut recovered.checkpoints.0, &mut recovered.checkpoints.1] {
                 if *checkpoint >= cut {
@@ -196,11 +198,38 @@ impl Opening {
             file_bytes: self.meta.segment_bytes,
         };
         report.batches_rewritten += tail.len() as u64;
-        let payload = self.rewrite(preface.into_iter().chain(tail), &header, recovered)?;
+        let moved = Position(begin.0 + bytes_of(&preface) + bytes_of(&tail));
+        let salvaged = self.take_in(salvaged, moved, recovered)?;
+        let payload = self.rewrite(preface.into_iter().chain(tail).chain(salvaged), &header, recovered)?;
         let (spare, file_bytes) = self.take_spare(payload.len() as u64)?;
         let header = SegmentHeader { file_bytes, ..header };
         let segment = install(&*self.disk, &spare, &header, &payload).map_err(|e| stopped(&e))?;
         Ok((segment, DATA_START + payload.len() as u64))
+    }
+
+    /// Takes in what was salvaged, the first batch of which will lie at `at`: as much as the segment
+    /// has room for.
+    fn take_in(
+        &self,
+        mut salvaged: Vec<TailBody>,
+        mut at: Position,
+        recovered: &mut Recovered,
+    ) -> Result<Vec<TailBody>, OpenError> {
+        let end = DATA_START + segment_capacity(self.meta.segment_bytes);
+        let mut count = 0;
+        for batch in &salvaged {
+            let next = Position(at.0 + batch_bytes(batch.body.len()) as u64);
+            if next.segment(self.meta.segment_bytes) != at.segment(self.meta.segment_bytes)
+                || next.offset(self.meta.segment_bytes) > end
+            {
+                break;
+            }
+            let applied = recovered.ledger.apply_body(&batch.body, at);
+            applied.map_err(|_| self.unreadable("what was salvaged cannot be read"))?;
+            (at, count) = (next, count + 1);
+        }
+        salvaged.truncate(count);
+        Ok(salvaged)
     }
 
     /// The bodies of the tail's batches.
@@ -390,6 +419,11 @@ impl Store {
             }),
         }
     }
+}
+
+/// Bytes that batches take.
+fn bytes_of(batches: &[TailBody]) -> u64 {
+    batches.iter().map(|batch| batch_bytes(batch.body.len()) as u64).sum()
 }
 
 fn stopped(cause: &StopCause) -> OpenError {

@@ -24,8 +24,9 @@ use crate::id::Position;
 use crate::meta::{Loaded, META_NAMES, Meta, MetaCopy, load};
 use crate::open::{Found, look};
 use crate::options::{Housekeeping, Options};
-use crate::recovery::{Recovered, io_error, last_two};
+use crate::recovery::{Recovered, TailBody, io_error, last_two};
 use crate::report::RecoveryReport;
+use crate::salvage::lift;
 use crate::store::Store;
 use crate::survey::{Survey, Watch, survey};
 use crate::upgrade::back_up;
@@ -81,7 +82,8 @@ pub fn repair_on(disk: Arc<dyn Disk>, epoch_min: u64, watch: Watch<'_>) -> Resul
     }
     let moved = move_unusable(&*disk, &read)?;
     drop_unreadable(&mut read);
-    let found = found(&*disk, read, meta);
+    let salvaged = lift_tail(&mut read, meta.segment_bytes);
+    let found = Found { salvaged, ..found(&*disk, read, meta) };
     let options = Options { housekeeping: Housekeeping::Inline, ..Options::default() };
     let (mut store, recovery) = Store::settle(disk.clone(), options.clone(), lock, found)?;
     let written = store.checkpoint(&mut recovery.state.into_iter());
@@ -205,6 +207,15 @@ fn free_name(taken: &[String], name: &str) -> String {
     format!("{QUARANTINE}/{free}")
 }
 
+/// What was made out of the unproven tail, to be written again: the tail itself is cut off.
+fn lift_tail(read: &mut Survey, segment_bytes: u64) -> Vec<TailBody> {
+    let Some(tail) = read.walk.unproven else {
+        return Vec::new();
+    };
+    let at = |offset| Position::new(tail.segment, offset, segment_bytes);
+    lift(&mut read.reading.replay.ledger, &read.reading.salvage, at(tail.from)..at(tail.to))
+}
+
 /// The survey as a start would have found it.
 fn found(disk: &dyn Disk, read: Survey, meta: Meta) -> Found {
     let newest = read.segments.files.iter().rev().find(|file| !file.is_inferred);
@@ -233,6 +244,7 @@ fn found(disk: &dyn Disk, read: Survey, meta: Meta) -> Found {
             fell_back: false,
         },
         files: read.segments.files,
+        salvaged: Vec::new(),
         report,
     }
 }

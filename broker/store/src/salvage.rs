@@ -1,4 +1,4 @@
-//! Events of damaged batches that can still be told for certain.
+//! Events of damaged batches, and of an unproven one at the end, that can still be told for certain.
 //!
 //! A batch that one flipped bit has broken still holds its other events, each with a checksum of its
 //! own. What it says of destinations, lists and definitions alike, has none but the batch's: an event
@@ -13,8 +13,10 @@
 //!    given out before the damage, that no intact batch has used or acked, and that leaves no hole:
 //!    below what came after the damage, or next in order.
 //! 3. What a complete checkpoint behind the damage does not name was acked.
+//! 4. What was taken out of an unproven tail is written again behind the log before that is cut there.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crc32c::{crc32c_append, crc32c_combine};
 
@@ -23,7 +25,8 @@ use crate::id::{MailboxId, MailboxSequence, Position};
 use crate::index::locked;
 use crate::ledger::{Ledger, record_position};
 use crate::reader::Reader;
-use crate::record::{LiveEntry, Record, Records, Scratch, is_intact, read_sealed_head};
+use crate::record::{LiveEntry, Record, Records, Scratch, Sealed, is_intact, put_event, read_sealed_head};
+use crate::recovery::TailBody;
 use crate::sets::SetTable;
 
 /// Entries that damage has taken and that are looked for.
@@ -36,6 +39,8 @@ pub(crate) struct Salvage {
     missing: BTreeMap<MailboxId, u64>,
     /// Entries that were taken in, by [`Salvage::finish`].
     pub(crate) taken: BTreeMap<MailboxId, u64>,
+    /// Of these, how many fill a hole.
+    filled: BTreeMap<MailboxId, u64>,
 }
 
 impl Salvage {
@@ -128,9 +133,10 @@ impl Salvage {
     /// Takes in what fits.
     pub(crate) fn finish(&mut self, ledger: &mut Ledger) {
         for (mailbox, candidates) in std::mem::take(&mut self.candidates) {
-            let taken = take_in(ledger, mailbox, candidates);
-            if taken > 0 {
-                self.taken.insert(mailbox, taken);
+            let Taken { filled, appended } = take_in(ledger, mailbox, candidates);
+            if filled + appended > 0 {
+                self.taken.insert(mailbox, filled + appended);
+                self.filled.insert(mailbox, filled);
             }
         }
     }
@@ -138,7 +144,7 @@ impl Salvage {
     /// Sequences of a mailbox that damage has taken for good: at most so many.
     pub(crate) fn missing_max(&self, mailbox: MailboxId) -> u64 {
         let of = |map: &BTreeMap<MailboxId, u64>| map.get(&mailbox).copied().unwrap_or(0);
-        of(&self.missing).saturating_sub(of(&self.taken))
+        of(&self.missing).saturating_sub(of(&self.filled))
     }
 }
 
@@ -171,24 +177,59 @@ fn is_batch(bytes: &[u8], salt: &Salt) -> bool {
     generation.is_some_and(|word| word == salt.generation.to_le_bytes())
 }
 
-fn take_in(ledger: &mut Ledger, id: MailboxId, candidates: BTreeMap<u64, LiveEntry>) -> u64 {
-    let Some(mailbox) = ledger.index.get(id) else { return 0 };
+/// How many entries were taken in.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// Below what came after the damage.
+    filled: u64,
+    /// Next in order.
+    appended: u64,
+}
+
+fn take_in(ledger: &mut Ledger, id: MailboxId, candidates: BTreeMap<u64, LiveEntry>) -> Taken {
+    let mut taken = Taken::default();
+    let Some(mailbox) = ledger.index.get(id) else { return taken };
     let reader = Reader { log: ledger.log().clone(), index: ledger.index.clone() };
     let entries = reader.live(id, MailboxSequence(0), usize::MAX);
     let mut next = locked(&mailbox).next().0;
     let mut all: BTreeMap<u64, LiveEntry> =
         entries.into_iter().map(|entry| (entry.sequence.0, entry)).collect();
-    let before = all.len();
     for (sequence, entry) in candidates {
         if sequence > next || all.contains_key(&sequence) {
             continue;
         }
+        taken.filled += u64::from(sequence < next);
+        taken.appended += u64::from(sequence == next);
         next = next.max(sequence + 1);
         all.insert(sequence, entry);
     }
-    let taken = (all.len() - before) as u64;
-    if taken > 0 {
+    if taken.filled + taken.appended > 0 {
         ledger.replace(id, MailboxSequence(next), all.into_values());
     }
     taken
+}
+
+/// Takes the entries out again that point beyond the end of the log: batches of one event each, to be
+/// written behind it.
+pub(crate) fn lift(ledger: &mut Ledger, salvage: &Salvage, tail: Range<Position>) -> Vec<TailBody> {
+    let reader = Reader { log: ledger.log().clone(), index: ledger.index.clone() };
+    let mut events: BTreeMap<Position, Vec<(MailboxId, MailboxSequence)>> = BTreeMap::new();
+    for &id in salvage.taken.keys() {
+        let entries = reader.live(id, MailboxSequence(0), usize::MAX);
+        let (beyond, within): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| tail.contains(&entry.position));
+        if let Some(first) = beyond.first() {
+            ledger.replace(id, first.sequence, within);
+        }
+        for entry in beyond {
+            events.entry(entry.position).or_default().push((id, entry.sequence));
+        }
+    }
+    let read = |(position, entries)| Some((reader.log.read(position, Sealed::Event).ok()?, entries));
+    let bodies = events.into_iter().filter_map(read).map(|(event, entries)| {
+        let mut body = Vec::new();
+        put_event(&mut body, 0, &[&event], &entries);
+        TailBody { body, records: 1, flags: 0 }
+    });
+    bodies.collect()
 }

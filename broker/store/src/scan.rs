@@ -46,6 +46,8 @@ pub(crate) trait Sink {
     fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Self::Error>;
     /// A broken region between batches, before what comes behind it.
     fn on_damage(&mut self, _damage: &Damage, _on: &Stretch<'_>) {}
+    /// What lies beyond the end of the log.
+    fn on_unproven(&mut self, _unproven: &Unproven, _on: &Stretch<'_>) {}
 }
 
 /// An intact batch from the mark on.
@@ -147,6 +149,9 @@ impl Walk {
             }
         };
         self.end = Position::new(on.segment, end, on.segment_bytes);
+        if let Some(unproven) = self.unproven.filter(|unproven| unproven.segment == on.segment) {
+            sink.on_unproven(&unproven, on);
+        }
         Ok(())
     }
 

@@ -27,7 +27,7 @@ use crate::patient::{Patient, read_what_can_be};
 use crate::record::{Record, Records, Scratch};
 use crate::recovery::{LogFile, Replay, missing, open_segment};
 use crate::salvage::Salvage;
-use crate::scan::{Damage, Sink, Stretch, Walk};
+use crate::scan::{Damage, Sink, Stretch, Unproven, Walk};
 use crate::varint::Malformed;
 
 /// How far a tool has come.
@@ -334,6 +334,19 @@ impl Reading {
         self.replay.ledger = again.replay.ledger;
     }
 
+    /// Has the salvage look into bytes that are not an intact batch.
+    fn look_for_events(&mut self, from: u64, to: u64, on: &Stretch<'_>) {
+        let tails = self.tails();
+        let at = (from - on.start) as usize;
+        let end = ((to - on.start) as usize).min(on.bytes.len());
+        let Some(bytes) = on.bytes.get(at..end) else { return };
+        let begin = Position::new(on.segment, from, self.segment_bytes);
+        // Sets that these bytes define must not reach what follows.
+        let mut sets = self.scratch.sets.clone();
+        sets.enter(on.segment);
+        self.salvage.on_damage(bytes, begin, from, &on.salt, tails, sets);
+    }
+
     /// The next sequence of each mailbox as things stand.
     fn tails(&self) -> Vec<(MailboxId, MailboxSequence)> {
         let all = self.replay.ledger.index.all();
@@ -376,14 +389,10 @@ impl Sink for Reading {
     }
 
     fn on_damage(&mut self, damage: &Damage, on: &Stretch<'_>) {
-        let tails = self.tails();
-        let at = (damage.from - on.start) as usize;
-        let end = ((damage.to - on.start) as usize).min(on.bytes.len());
-        let Some(bytes) = on.bytes.get(at..end) else { return };
-        let begin = Position::new(damage.segment, damage.from, self.segment_bytes);
-        // Sets that the damage itself defines must not reach what follows.
-        let mut sets = self.scratch.sets.clone();
-        sets.enter(damage.segment);
-        self.salvage.on_damage(bytes, begin, damage.from, &on.salt, tails, sets);
+        self.look_for_events(damage.from, damage.to, on);
+    }
+
+    fn on_unproven(&mut self, unproven: &Unproven, on: &Stretch<'_>) {
+        self.look_for_events(unproven.from, unproven.to, on);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::simulated::{Loss, SimulatedDisk};
+use crate::simulated::{Faults, Loss, SimulatedDisk};
 use crate::{MailboxId, MailboxSequence, Options, Position, Store, StoreId, repair_on};
 
 use super::basic::small;
@@ -23,6 +23,11 @@ fn to(at: u64, ids: std::ops::RangeInclusive<u64>) -> Vec<(MailboxId, MailboxSeq
 }
 
 fn written(set_destinations_min: usize) -> Written {
+    written_before(set_destinations_min, &[b"last"])
+}
+
+/// With state records behind the two events.
+fn written_before(set_destinations_min: usize, states: &[&[u8]]) -> Written {
     let disk = SimulatedDisk::new();
     let options = Options { mailbox_hot_max: 1000, hot_bytes_max: 1 << 20, set_destinations_min, ..small() };
     let (mut store, _) = Store::open_on(Arc::new(disk.clone()), options, StoreId(42)).unwrap();
@@ -41,9 +46,11 @@ fn written(set_destinations_min: usize) -> Written {
     batch.event(&[&[0x71; BYTES]], &to(7, 1..=4));
     batch.event(&[&[0x72; BYTES]], &to(7, 5..=8));
     let positions = store.commit(batch).unwrap().positions;
-    let mut batch = store.batch();
-    batch.state(b"last");
-    store.commit(batch).unwrap();
+    for state in states {
+        let mut batch = store.batch();
+        batch.state(state);
+        store.commit(batch).unwrap();
+    }
     drop(store);
     disk.crash(Loss::Cut);
     let offset = |position: Position| position.offset(small().segment_bytes) as usize;
@@ -110,4 +117,65 @@ fn a_batch_whose_head_alone_is_damaged_gives_all_its_events() {
     // The number of the batch.
     let head = written.events[0] - crate::format::BATCH_HEADER;
     assert_eq!(repaired(&written, |bytes| bytes[head + 16] ^= 2), [vec![1, 2, 3, 4], vec![5, 6, 7, 8]]);
+}
+
+/// The two events lie in the last batch of all, whose first body is damaged: nothing proves it.
+fn with_damaged_tail(set_destinations_min: usize) -> SimulatedDisk {
+    let written = written_before(set_destinations_min, &[]);
+    let mut bytes = written.disk.contents(&written.name).unwrap();
+    let at = written.events[0] + 10;
+    bytes[at..at + BYTES / 2].fill(0);
+    written.disk.overwrite(&written.name, bytes);
+    written.disk
+}
+
+fn entries(store: &Store) -> Vec<(u64, u64, u8)> {
+    let reader = store.reader();
+    let mut found = Vec::new();
+    for (id, _) in reader.mailboxes() {
+        for (sequence, position) in reader.entries(id, MailboxSequence(0), 100) {
+            found.push((id.0, sequence.0, reader.read(position).unwrap()[0]));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_repair_keeps_of_an_unproven_tail_what_is_certain() {
+    for set_destinations_min in [2, 100] {
+        let whole = with_damaged_tail(set_destinations_min);
+        let started = whole.copy();
+        let (store, recovery) = open(&started).unwrap();
+        assert!(recovery.report.unproven.is_some());
+        let before = entries(&store);
+        let wanted: Vec<_> = {
+            let mut all = before.clone();
+            all.extend((5..=8).map(|id| (id, 7, 0x72)));
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(before.len() + 4, wanted.len());
+        // Again after a crash at any operation.
+        for at in 0.. {
+            let disk = whole.copy();
+            disk.set_faults(Faults { crash_at: Some(disk.operations() + at), ..Faults::default() });
+            let done = repair_on(Arc::new(disk.clone()), 5, &mut |_| {});
+            disk.crash(Loss::Torn(at));
+            let repaired = match &done {
+                Ok(repaired) => repaired.clone(),
+                Err(_) => repair_on(Arc::new(disk.clone()), 5, &mut |_| {}).unwrap(),
+            };
+            for _ in 0..2 {
+                assert_eq!(entries(&open(&disk).unwrap().0), wanted, "operation {at}");
+                disk.crash(Loss::Cut);
+            }
+            if done.is_ok() {
+                let salvaged: u64 = repaired.before.mailboxes.iter().map(|mailbox| mailbox.salvaged).sum();
+                assert_eq!((salvaged, repaired.before.unproven.is_some()), (4, true));
+                let is_aside = |path: &std::path::PathBuf| path.to_string_lossy().ends_with("unproven");
+                assert!(repaired.copied.iter().any(is_aside), "{:?}", repaired.copied);
+                break;
+            }
+        }
+    }
 }
