@@ -277,6 +277,8 @@ pub(super) struct LimitKeeper {
     rooms: HashMap<MailboxId, Room>,
     /// Mailboxes to be looked at once the batch being built is durable.
     touched: BTreeSet<MailboxId>,
+    /// Those of them that have other limits, or events of which nobody knows how large they are.
+    renewed: BTreeSet<MailboxId>,
     /// Events of that batch that are more than their mailbox may hold at all.
     too_large: BTreeMap<MailboxId, BTreeSet<u64>>,
     /// Events and bytes that it brings, where there are rules.
@@ -319,6 +321,7 @@ impl LimitKeeper {
             directory,
             rooms: HashMap::new(),
             touched: BTreeSet::new(),
+            renewed: BTreeSet::new(),
             too_large: BTreeMap::new(),
             staged: BTreeMap::new(),
             over: BTreeMap::new(),
@@ -358,7 +361,23 @@ impl LimitKeeper {
     pub(super) fn look_at_all(&mut self, home: &Home) {
         for (id, _) in self.reader.mailboxes() {
             self.look_at(home, MailboxId(id.0));
+            self.find_too_large(home, MailboxId(id.0));
         }
+    }
+
+    /// Looks in a mailbox that holds too much for events that are more than it may hold at all: after a
+    /// start, or with other limits, nobody remembers them. O(its entries).
+    fn find_too_large(&mut self, home: &Home, id: MailboxId) {
+        let limits = self.bounds.limits(home, id);
+        if limits.bytes.is_none() || !self.over.contains_key(&id) {
+            return;
+        }
+        let mut found = Vec::new();
+        self.visit(id, |entry| {
+            found.extend(limits.is_too_large(entry.bytes).then_some(entry.sequence));
+            true
+        });
+        self.over.entry(id).or_default().too_large.extend(found);
     }
 
     /// Whether a mailbox is known to hold too much, and something can be done about it now.
@@ -436,13 +455,20 @@ impl LimitKeeper {
             }
             is_meant
         });
-        self.on_changed(back.to);
+        // Letters that came with the batch itself are not there to be seen yet.
+        self.on_other_limits(back.to);
         came.into_iter().for_each(|(sequence, bytes)| self.on_enqueued(home, back.to, sequence, bytes));
     }
 
-    /// Entries, or other limits, come to a mailbox with the batch being built.
+    /// Entries come to a mailbox with the batch being built, or it goes.
     pub(super) fn on_changed(&mut self, mailbox: MailboxId) {
         self.touched.insert(mailbox);
+    }
+
+    /// A mailbox has other limits with the batch being built.
+    pub(super) fn on_other_limits(&mut self, mailbox: MailboxId) {
+        self.touched.insert(mailbox);
+        self.renewed.insert(mailbox);
     }
 
     /// The batch is durable: looks at what it touched. O(mailboxes touched).
@@ -462,6 +488,9 @@ impl LimitKeeper {
         for id in std::mem::take(&mut self.touched) {
             self.look_at(home, id);
         }
+        for id in std::mem::take(&mut self.renewed) {
+            self.find_too_large(home, id);
+        }
         self.staged.clear();
         self.on_batch_over();
         self.look_at_queued(home);
@@ -472,6 +501,7 @@ impl LimitKeeper {
         self.is_held_up = true;
         self.planned.clear();
         self.touched.clear();
+        self.renewed.clear();
         self.too_large.clear();
         self.staged.clear();
         self.on_batch_over();
@@ -681,10 +711,11 @@ impl LimitKeeper {
         let mut chosen = Vec::new();
         for &sequence in too_large {
             let entry = self.reader.entries_within(store_id(id), MailboxSequence(sequence), 1, u64::MAX);
-            chosen.extend(
-                entry.first().filter(|(at, ..)| at.0 == sequence).map(|&(at, _, n)| (at.0, n.into())),
-            );
+            // The limits may be others than those for which it was too large.
+            let is_meant = |(at, bytes): &Chosen| *at == sequence && limits.is_too_large(*bytes);
+            chosen.extend(entry.first().map(|&(at, _, n)| (at.0, n.into())).filter(is_meant));
         }
+        let too_large: BTreeSet<u64> = chosen.iter().map(|(sequence, _)| *sequence).collect();
         let alone: u64 = chosen.iter().map(|(_, bytes)| bytes).sum();
         let rest = (stats.events - chosen.len() as u64, stats.bytes.saturating_sub(alone));
         let mut surplus = limits.surplus(rest.0, rest.1).unwrap_or_default();

@@ -584,7 +584,7 @@ impl LogWriter {
             }
             Command::UpdateSubscription(wanted) => {
                 let id = home.update_subscription(wanted.clone())?;
-                self.limits.on_changed(id);
+                self.limits.on_other_limits(id);
                 subscription_output(home, id, true)
             }
             Command::RemoveSubscription { principal, name } => {

@@ -114,6 +114,35 @@ fn an_event_above_the_whole_limit_goes_alone() {
     assert_eq!(scene.ledger(), (4, 4));
 }
 
+/// Found by the simulator.
+#[test]
+fn an_event_above_the_whole_limit_goes_alone_after_new_limits_and_a_start_too() {
+    let mut scene = Scene::new();
+    let orders = scene.subscribe("orders");
+    [100, 6_000, 100].into_iter().for_each(|bytes| scene.post(&[&orders], bytes));
+    let keep = KeepPatch { bytes: Some(5_000), ..KeepPatch::default() };
+    let update = |keep| {
+        let ask = Ask { filter: "#".into(), ..Ask::default() };
+        let wanted = Wanted { principal: principal(), name: "orders".into(), ask, keep };
+        command(Command::UpdateSubscription(wanted)).0
+    };
+    scene.writer.process(vec![update(keep)]);
+    scene.settle();
+    assert_eq!((scene.sequences(orders.id), scene.dead()), (vec![1, 3], vec![2]));
+    // With the batch that brings it comes a limit for which it is not too large.
+    let event = scene.publish_of(&[&orders], 6_000);
+    scene.writer.process(vec![event, update(KeepPatch { bytes: Some(7_000), ..KeepPatch::default() })]);
+    scene.settle();
+    assert_eq!((scene.sequences(orders.id), scene.dead()), (vec![1, 3, 4], vec![2]));
+    // And the last batch of a life one for which it is.
+    scene.writer.process(vec![update(KeepPatch { bytes: Some(5_000), ..KeepPatch::default() })]);
+    let Scene { disk, writer, .. } = scene;
+    drop(writer);
+    let mut scene = Scene::on(disk, config::Limits::default());
+    scene.settle();
+    assert_eq!((scene.sequences(orders.id), scene.dead()), (vec![1, 3], vec![2, 4]));
+}
+
 #[test]
 fn what_was_in_memory_for_a_subscriber_is_not_sent_after_it_gave_way() {
     let mut scene = Scene::new();
