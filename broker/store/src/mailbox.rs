@@ -202,8 +202,8 @@ impl Mailbox {
             bytes += u64::from(entry.bytes);
             gone(Held::Entry(entry));
         };
-        let mut pages = Vec::new();
-        let mut at = self.older.partition_point(|chunk| chunk.last_sequence() < first);
+        let begin = self.older.partition_point(|chunk| chunk.last_sequence() < first);
+        let (mut done, mut at) = (begin..begin, begin);
         while let Some(chunk) = self.older.get_mut(at).filter(|chunk| chunk.first_sequence() <= last) {
             let is_done = match chunk {
                 Chunk::Hot(slots) => {
@@ -212,11 +212,15 @@ impl Mailbox {
                 }
                 Chunk::Cold(page) => page.first >= first && page.last <= last,
             };
+            // Only the outer ones may stay: what is done lies together.
             match is_done {
-                true => pages.extend(self.older.remove(at)),
-                false => at += 1,
+                true => done.end = at + 1,
+                false if done.is_empty() => done = at + 1..at + 1,
+                false => {}
             }
+            at += 1;
         }
+        let pages: Vec<_> = self.older.drain(done).collect();
         self.slots.remove(first, last, &mut entry_gone);
         for chunk in &pages {
             if let Chunk::Cold(page) = chunk {
@@ -425,5 +429,49 @@ impl Surplus<'_> {
         if is_worth_it && self.pages.len() < self.wanted.pages {
             self.pages.push(run);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const PAGES: u64 = 200_000;
+
+    /// Pages of ten entries each, and before each two of them one entry in memory.
+    fn large() -> Mailbox {
+        let mut mailbox = Mailbox::new(MailboxSequence(u64::MAX));
+        for page in 1..=PAGES {
+            let (first, last) = (page * 20, page * 20 + 9);
+            if page % 2 == 0 {
+                let (sequence, position) = (MailboxSequence(first - 5), Position(7));
+                assert!(mailbox.restore(LiveEntry { sequence, position, bytes: 1 }));
+            }
+            assert!(mailbox.restore_page(Page { first, last, live: 10, bytes: 10, ..Page::default() }));
+        }
+        mailbox
+    }
+
+    #[test]
+    fn a_huge_part_of_a_directory_is_taken_out_at_once() {
+        let mut mailbox = large();
+        let before = mailbox.stats().events;
+        let begun = Instant::now();
+        let (mut entries, mut pages) = (0, 0);
+        let quarter = PAGES / 4;
+        mailbox.remove(quarter * 20, quarter * 60 - 1, &mut |gone| match gone {
+            Held::Entry(_) => entries += 1,
+            Held::Page(_) => pages += 1,
+        });
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert_eq!((entries, pages), (quarter, 2 * quarter));
+        assert_eq!(mailbox.stats().events, before - entries - 10 * pages);
+        assert_eq!(mailbox.pages(0, u64::MAX, true).len() as u64, PAGES - pages);
+        // An entry in memory at each end of what goes stays.
+        let mut gone = 0;
+        mailbox.remove(20, 2 * 20 - 6, &mut |_| gone += 1);
+        assert_eq!((gone, mailbox.stats().first), (1, MailboxSequence(35)));
     }
 }
