@@ -219,18 +219,16 @@ impl Log {
         page: &Page,
         missing: Missing,
     ) -> Result<Vec<LiveEntry>, ReadError> {
-        let mut search = Search {
-            sources: self.sources(mailbox, page, missing)?,
-            segment_bytes: self.segment_bytes,
-            found: BTreeMap::new(),
-            scratch: Scratch::default(),
-        };
+        let sources = self.sources(mailbox, page, missing)?;
+        // By their sequences now.
+        let mut found = BTreeMap::new();
         for share in &page.shares {
             if let Some(segment) = self.table.get(share.segment) {
-                self.search(&segment, &mut search, missing)?;
+                self.search(&segment, missing, |position, record, scratch| {
+                    find_entries(&sources, position, record, scratch, &mut found);
+                })?;
             }
         }
-        let mut found = search.found;
         for unread in page.unread() {
             found.entry(unread.sequence.0).or_insert(unread);
         }
@@ -240,26 +238,32 @@ impl Log {
     /// Where the entries of a page may have come from: events name the mailboxes that they went to
     /// at first, and transfers say what became of that.
     fn sources(&self, mailbox: MailboxId, page: &Page, missing: Missing) -> Result<Vec<Source>, ReadError> {
-        let mut transfers = Transfers { segment_bytes: self.segment_bytes, ..Transfers::default() };
-        for index in self.table.below(u64::MAX) {
-            if let Some(segment) = self.table.get(index) {
-                self.search(&segment, &mut transfers, missing)?;
-            }
-        }
         let mut sources = vec![Source { mailbox, first: page.first, last: page.last, more: 0 }];
         // Backwards in time: what came by a transfer may have gone there by an earlier one.
-        for transfer in transfers.found.iter().rev() {
-            let before: Vec<_> = sources.iter().filter_map(|source| source.before(transfer)).collect();
-            sources.extend(before);
+        for index in self.table.below(u64::MAX).into_iter().rev() {
+            let Some(segment) = self.table.get(index) else {
+                continue;
+            };
+            let mut transfers = Vec::new();
+            self.search(&segment, missing, |_, record, _| {
+                if let Record::Transfer(transfer) = record {
+                    transfers.push(*transfer);
+                }
+            })?;
+            for transfer in transfers.iter().rev() {
+                let before: Vec<_> = sources.iter().filter_map(|source| source.before(transfer)).collect();
+                sources.extend(before);
+            }
         }
         Ok(sources)
     }
 
-    fn search<S: Sink<Error = Malformed>>(
+    /// Shows `see` the records of the intact batches of a segment.
+    fn search(
         &self,
         segment: &Segment,
-        search: &mut S,
         missing: Missing,
+        see: impl FnMut(Position, &Record<'_>, &Scratch),
     ) -> Result<(), ReadError> {
         let mut bytes = vec![0u8; segment.bytes.saturating_sub(DATA_START) as usize];
         let got = match missing {
@@ -276,7 +280,8 @@ impl Log {
             segment_bytes: self.segment_bytes,
         };
         // A record of an unknown kind ends the search there: what was found is kept.
-        let _ = Walk::default().stretch(&stretch, search);
+        let mut search = Search { segment_bytes: self.segment_bytes, scratch: Scratch::default(), see };
+        let _ = Walk::default().stretch(&stretch, &mut search);
         Ok(())
     }
 }
@@ -306,39 +311,14 @@ impl Source {
     }
 }
 
-/// Looks for transfers.
-#[derive(Default)]
-struct Transfers {
+/// Shows each record with its position and its lists.
+struct Search<F> {
     segment_bytes: u64,
-    found: Vec<Transfer>,
     scratch: Scratch,
+    see: F,
 }
 
-impl Sink for Transfers {
-    type Error = Malformed;
-
-    fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Malformed> {
-        self.scratch.sets.enter(batch.header.position.segment(self.segment_bytes));
-        let mut records = Records::new(batch.body);
-        while let Some((_, record)) = records.next(&mut self.scratch)? {
-            if let Record::Transfer(transfer) = record {
-                self.found.push(transfer);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Looks for the events of entries.
-struct Search {
-    sources: Vec<Source>,
-    segment_bytes: u64,
-    /// By their sequences now.
-    found: BTreeMap<u64, LiveEntry>,
-    scratch: Scratch,
-}
-
-impl Sink for Search {
+impl<F: FnMut(Position, &Record<'_>, &Scratch)> Sink for Search<F> {
     type Error = Malformed;
 
     fn on_batch(&mut self, batch: &BatchView<'_>) -> Result<(), Malformed> {
@@ -346,21 +326,32 @@ impl Sink for Search {
         self.scratch.sets.enter(position.segment(self.segment_bytes));
         let mut records = Records::new(batch.body);
         while let Some((at, record)) = records.next(&mut self.scratch)? {
-            let (Record::Event { body } | Record::Moved { body }) = record else {
-                continue;
-            };
-            let (position, bytes) = (record_position(position, at), body.len() as u32);
-            for (mailbox, sequence) in &self.scratch.entries {
-                let is_in = |source: &&Source| {
-                    source.mailbox == *mailbox && (source.first..=source.last).contains(&sequence.0)
-                };
-                for source in self.sources.iter().filter(is_in) {
-                    let sequence = MailboxSequence(sequence.0.wrapping_add(source.more));
-                    self.found.insert(sequence.0, LiveEntry { sequence, position, bytes });
-                }
-            }
+            (self.see)(record_position(position, at), &record, &self.scratch);
         }
         Ok(())
+    }
+}
+
+/// Adds the entries of an event that come from `sources`.
+fn find_entries(
+    sources: &[Source],
+    position: Position,
+    record: &Record<'_>,
+    scratch: &Scratch,
+    found: &mut BTreeMap<u64, LiveEntry>,
+) {
+    let (Record::Event { body } | Record::Moved { body }) = record else {
+        return;
+    };
+    let bytes = body.len() as u32;
+    for (mailbox, sequence) in &scratch.entries {
+        let is_in = |source: &&Source| {
+            source.mailbox == *mailbox && (source.first..=source.last).contains(&sequence.0)
+        };
+        for source in sources.iter().filter(is_in) {
+            let sequence = MailboxSequence(sequence.0.wrapping_add(source.more));
+            found.insert(sequence.0, LiveEntry { sequence, position, bytes });
+        }
     }
 }
 
