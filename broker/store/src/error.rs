@@ -166,3 +166,13 @@ pub enum ReadError {
         source: io::Error,
     },
 }
+
+impl ReadError {
+    /// Which file the disk did not give, and what it said; `else_path` where no read was refused.
+    pub(crate) fn into_refusal(self, else_path: PathBuf) -> (PathBuf, io::Error) {
+        match self {
+            ReadError::Io { path, source, .. } => (path, source),
+            other => (else_path, io::Error::other(other)),
+        }
+    }
+}

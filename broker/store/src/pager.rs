@@ -206,9 +206,7 @@ impl Store {
         };
         match self.ledger.log().page(id, &page) {
             Ok(entries) => batch.page(id, &entries),
-            Err(error @ ReadError::Io { .. }) => {
-                return Err(self.fail("read a page of", std::io::Error::other(error)));
-            }
+            Err(error @ ReadError::Io { .. }) => return Err(self.fail_to_read(error)),
             // Damaged: it is made out when it is needed.
             Err(_) => {}
         }

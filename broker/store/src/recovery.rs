@@ -344,7 +344,10 @@ fn read_file(
                 file.header.version
             ),
         },
-        ApplyError::Unread(why) => unread(disk, &file.name, std::io::Error::other(why)),
+        ApplyError::Unread(why) => {
+            let (path, source) = why.into_refusal(disk.root().join(&file.name));
+            OpenError::Unread { path, source }
+        }
     })
 }
 

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::census::Live;
 use crate::checkpoint;
 use crate::disk::Disk;
-use crate::error::{CommitError, OpenError, StopCause};
+use crate::error::{CommitError, OpenError, ReadError, StopCause};
 use crate::format::{
     BATCH_HEADER, BatchHeader, DATA_START, SegmentHeader, batch_bytes, new_generation, seal_batch,
     segment_capacity,
@@ -353,6 +353,12 @@ impl Store {
         self.stop(Arc::new(StopCause { path, operation, source }))
     }
 
+    /// A page of entries is not given by the disk.
+    pub(crate) fn fail_to_read(&mut self, why: ReadError) -> CommitError {
+        let (path, source) = why.into_refusal(self.path(&segment_name(self.active.index)));
+        self.stop(Arc::new(StopCause { path, operation: "read a page of", source }))
+    }
+
     fn own_fault(&mut self, operation: &'static str) -> CommitError {
         self.fail(operation, std::io::Error::from(std::io::ErrorKind::InvalidData))
     }
@@ -388,7 +394,7 @@ impl Store {
         let applied = self.ledger.apply_body(body, position);
         let removed = applied.map_err(|why| match why {
             ApplyError::Malformed => self.own_fault("apply"),
-            ApplyError::Unread(why) => self.fail("read a page of", std::io::Error::other(why)),
+            ApplyError::Unread(why) => self.fail_to_read(why),
         })?;
         let place = |mark: &crate::record::EventMark| record_position(position, mark.at as usize);
         let positions = batch.events.iter().map(place).collect();

@@ -227,7 +227,12 @@ fn a_disk_that_does_not_give_a_page_is_no_reason_to_give_entries_up() {
     disk.set_faults(Faults::default());
     assert!(entries.iter().all(|(_, position)| matches!(reader.read(*position), Err(ReadError::Io { .. }))));
     disk.set_faults(Faults { fail_reads: true, ..Faults::default() });
-    assert!(matches!(ack(&mut store, page.first..=page.first), Err(CommitError::Stopped { .. })));
+    let stopped = ack(&mut store, page.first..=page.first).unwrap_err();
+    assert!(matches!(stopped, CommitError::Stopped { .. }));
+    // It names the file that cannot be read, once, and what to do.
+    let (said, at) = (stopped.to_string(), page.places().last().unwrap());
+    let name = format!("{:08}.seg", at.segment(small().segment_bytes));
+    assert!(said.contains(&name) && said.matches("cannot").count() == 1, "{said}");
     let (store, recovery) = reopen(&disk, store);
     assert!(recovery.report.is_undamaged(), "{}", recovery.report);
     let left: Vec<u64> = (1..=60).filter(|at| *at != page.first).collect();
