@@ -127,7 +127,7 @@ impl Shared {
     /// Why new work is refused at the moment, if it is.
     pub(crate) fn unavailable(&self) -> Option<String> {
         if let Some(reason) = self.health.stopped() {
-            return Some(format!("the store has stopped: {reason}; restart the broker"));
+            return Some(reason.to_owned());
         }
         self.draining.load(Ordering::Relaxed).then(|| "the broker is shutting down".to_owned())
     }

@@ -154,7 +154,8 @@ pub(crate) enum LogError {
     Refused(#[from] HomeRefusal),
     #[error("the store is full: {0}")]
     Full(String),
-    #[error("the store has stopped: {0}; restart the broker")]
+    /// Why, and what to do.
+    #[error("{0}")]
     Stopped(String),
 }
 

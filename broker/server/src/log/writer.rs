@@ -250,7 +250,7 @@ impl LogWriter {
         #[cfg(feature = "mutants")]
         if mutant::answers_first(&requests) {
             self.finish(requests, plan, &Committed::default());
-            return self.commit(batch).map_or_else(|error| self.stop(Vec::new(), &error.to_string()), drop);
+            return self.commit(batch).map_or_else(|error| self.stop(Vec::new(), &error), drop);
         }
         match self.commit(batch) {
             Ok(committed) => {
@@ -271,7 +271,7 @@ impl LogWriter {
                 }
                 Err(requests) => self.process_without_events(requests, &error.to_string(), Code::TooLarge),
             },
-            Err(error) => self.stop(requests, &error.to_string()),
+            Err(error) => self.stop(requests, &error),
         }
     }
 
@@ -301,7 +301,7 @@ impl LogWriter {
         let (batch, plan) = self.build(&requests, Admission::NoEvents { reason, code });
         match self.commit(batch) {
             Ok(committed) => self.finish(requests, plan, &committed),
-            Err(error @ CommitError::Stopped { .. }) => self.stop(requests, &error.to_string()),
+            Err(error @ CommitError::Stopped { .. }) => self.stop(requests, &error),
             Err(CommitError::Full { .. }) => self.process_acks_only(requests, FULL_REASON, code),
             Err(error) => self.process_acks_only(requests, &error.to_string(), code),
         }
@@ -316,19 +316,20 @@ impl LogWriter {
         let (batch, plan) = self.build(&acks, Admission::All);
         match self.commit(batch) {
             Ok(committed) => self.finish(acks, plan, &committed),
-            Err(error @ CommitError::Stopped { .. }) => self.stop(acks, &error.to_string()),
+            Err(error @ CommitError::Stopped { .. }) => self.stop(acks, &error),
             Err(error) => tracing::warn!(%error, "acks cannot be written: their events come again later"),
         }
     }
 
-    fn stop(&mut self, requests: Vec<LogRequest>, reason: &str) {
-        tracing::error!(
-            reason,
-            "the store has stopped: nothing is acked any more; free or mend the disk and restart"
-        );
-        self.health.stop(reason);
+    fn stop(&mut self, requests: Vec<LogRequest>, error: &CommitError) {
+        let reason = match error {
+            CommitError::Stopped { .. } => error.to_string(),
+            other => format!("the store has stopped: {other}; restart the broker"),
+        };
+        tracing::error!(reason, "nothing is acked any more");
+        self.health.stop(&reason);
         self.metrics.store_stopped.set(1.0);
-        self.refuse_all(requests, &LogError::Stopped(reason.to_owned()), Code::Unavailable);
+        self.refuse_all(requests, &LogError::Stopped(reason), Code::Unavailable);
     }
 
     fn commit(&mut self, batch: Batch) -> Result<Committed, CommitError> {
@@ -362,7 +363,7 @@ impl LogWriter {
         let snapshot = self.home.snapshot();
         match self.store.checkpoint(&mut snapshot.into_iter()) {
             Ok(()) => {}
-            Err(error @ CommitError::Stopped { .. }) => self.stop(Vec::new(), &error.to_string()),
+            Err(error @ CommitError::Stopped { .. }) => self.stop(Vec::new(), &error),
             Err(error) => {
                 tracing::warn!(%error, "no checkpoint could be written; start-up will take longer")
             }
@@ -724,7 +725,7 @@ impl Drop for LogWriter {
     fn drop(&mut self) {
         // However the thread ended, nobody may wait for it.
         if std::thread::panicking() {
-            self.health.stop("the log writer has panicked");
+            self.health.stop("the log writer has panicked; restart the broker");
         }
         self.queue.end("the log writer has ended".into());
     }

@@ -255,6 +255,9 @@ fn a_store_that_stops_shows_it_and_refuses() {
     let publish = scene.publish(&[&orders]);
     scene.writer.process(vec![publish]);
     assert_eq!(scene.value("fanal_store_stopped"), 1);
+    let said = LogError::Stopped(scene.writer.health.stopped().unwrap().to_owned()).to_string();
+    assert_eq!(said.matches("the store has stopped").count(), 1, "{said}");
+    assert!(said.contains("check the disk"), "{said}");
     assert_eq!(scene.value("fanal_publish_refused_total{code=\"503\"}"), 1);
     assert_eq!(scene.value("fanal_events_published_total{class=\"at_least_once\"}"), 0);
     assert_eq!(scene.ledger(), (0, 0));
