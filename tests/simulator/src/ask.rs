@@ -137,7 +137,8 @@ impl Wish {
     }
 }
 
-fn topic_fits(filter: &str, topic: &str) -> bool {
+/// Whether a filter fits a topic.
+pub(crate) fn topic_fits(filter: &str, topic: &str) -> bool {
     let filter: Vec<&str> = filter.split('/').collect();
     let topic: Vec<&str> = topic.split('/').collect();
     levels_fit(&filter, &topic)

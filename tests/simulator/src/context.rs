@@ -7,6 +7,7 @@ use std::collections::BinaryHeap;
 
 use bytes::Bytes;
 
+use crate::books::Now;
 use crate::count::{Count, Counts};
 use crate::mutant::Mutant;
 use crate::net::{ConnId, Lane, Net};
@@ -67,6 +68,8 @@ pub(crate) enum BrokerTimer {
     Settle,
     /// An interest receipt may be due.
     Waits,
+    /// Ages and idle epochs are looked at.
+    Tick,
 }
 
 /// What a client waits for.
@@ -168,6 +171,11 @@ impl Context {
         let Reverse(due) = self.agenda.pop()?;
         self.now_us = due.at_us;
         Some(due.what)
+    }
+
+    /// The time, for the books.
+    pub(crate) fn now(&self) -> Now {
+        Now { us: self.now_us, rate: self.plan.rate }
     }
 
     /// Counts.

@@ -136,6 +136,46 @@ counts! {
     TailCut,
     /// A recovery wrote intact batches beyond the durable mark anew.
     TailRewritten,
+    /// A start after which the batch that was being written was there.
+    DoubtKept,
+    /// A start after which the batch that was being written was not there.
+    DoubtGone,
+    /// Pages of mailbox entries were written.
+    PageWritten,
+    /// What lived in old segments was moved.
+    Moved,
+    /// A segment was taken back.
+    Reclaimed,
+    /// An event went by a set of destinations that was logged before.
+    EventBySet,
+    /// An event went from a full mailbox to the dead letters.
+    DeadLettered,
+    /// A full mailbox dropped its oldest event.
+    DroppedOldest,
+    /// The mailbox of a peer gave way.
+    PeerGaveWay,
+    /// The dead letters gave way.
+    LettersGaveWay,
+    /// An event gave way for its age.
+    GaveWayForAge,
+    /// A store was nearly full.
+    StoreShort,
+    /// An event gave way for the store.
+    GaveWayForStore,
+    /// An operator put a dead letter back.
+    Requeued,
+    /// An operator dropped a dead letter.
+    LettersDropped,
+    /// Putting back was refused: the subscription was gone.
+    RequeueRefused,
+    /// A rule refused a publish.
+    RefusedByRule,
+    /// A subscription got other limits.
+    LimitsUpdated,
+    /// An epoch that nobody used was forgotten.
+    EpochForgotten,
+    /// An operator repaired a store.
+    Repaired,
     /// An entry expired.
     Expired,
     /// A live event expired in a buffer.

@@ -7,10 +7,13 @@
 //! 3. The oracle ([`oracle`]) and its matcher (`ask`) use nothing of what they judge.
 
 mod ask;
+mod books;
 mod broker;
 mod client;
+mod config;
 mod context;
 pub mod count;
+mod mailbox;
 pub mod mutant;
 mod net;
 pub mod oracle;

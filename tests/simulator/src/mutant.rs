@@ -27,6 +27,24 @@ pub enum Mutant {
     ForgetBeforeHopAck,
     /// An interest receipt names every peer at once.
     ReceiptBeforeInterest,
+    /// What a mailbox holds has no limit.
+    NeverGiveWay,
+    /// A full mailbox drops its newest.
+    DropNewest,
+    /// What gives way is neither kept nor counted.
+    LoseSilently,
+    /// What is told to be in the dead letters is not there.
+    LoseLetters,
+    /// What should go to the dead letters is dropped.
+    DropUnasked,
+    /// What is put back from the dead letters comes nowhere.
+    LoseRequeued,
+    /// A publisher is refused because a mailbox is full.
+    RefuseWhenFull,
+    /// Ages follow the wall clock wherever it jumps.
+    AgeByWallClock,
+    /// Publish epochs are forgotten before a week is over.
+    ForgetEpochsEarly,
 }
 
 impl Mutant {
@@ -44,5 +62,14 @@ impl Mutant {
         Mutant::HideGap,
         Mutant::ForgetBeforeHopAck,
         Mutant::ReceiptBeforeInterest,
+        Mutant::NeverGiveWay,
+        Mutant::DropNewest,
+        Mutant::LoseSilently,
+        Mutant::LoseLetters,
+        Mutant::DropUnasked,
+        Mutant::LoseRequeued,
+        Mutant::RefuseWhenFull,
+        Mutant::AgeByWallClock,
+        Mutant::ForgetEpochsEarly,
     ];
 }

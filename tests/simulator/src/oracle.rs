@@ -7,6 +7,9 @@
 //! 3. First deliveries come in order per (publisher, subscription, class).
 //! 4. A delivery whose ack was confirmed before the attachment does not come again.
 //! 5. What came over a link comes from the publisher's home (one hop).
+//! 6. A publisher is refused with 507 only where a disk or store is full or a rule says so, and with 410
+//!    only after a week without use, or where the store is another one.
+//! 7. What mailboxes hold, and what becomes of it: [`crate::books`].
 //!
 //! Checked at the end: every event whose receipt was seen reached every durable subscription that
 //! asked for it, and every live one but for gaps that were told.
@@ -17,6 +20,7 @@ use fanal_protocol::control::{GAP_AT_MOST, GAP_EXACT, Gap};
 use fanal_protocol::{Class, Epoch};
 
 use crate::ask::{Facts, Wish};
+use crate::books::{Books, Now};
 
 /// Number of an event, in the order of their making.
 pub type EventNo = usize;
@@ -25,6 +29,10 @@ pub type InstanceNo = usize;
 
 /// How long a home may take to learn that a peer's store was replaced.
 const STALE_US: u64 = 20_000_000;
+/// How late something may come that was sent.
+const LATE_US: u64 = 10_000_000;
+/// After so long without use an epoch may be forgotten: a week.
+const IDLE_MS: u64 = 7 * 86_400_000;
 
 /// What a publisher knows of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +80,8 @@ pub struct Instance {
     /// The subscriber and the subscription's number there, for messages.
     pub label: String,
     home: usize,
-    is_durable: bool,
+    /// Principal and name, of a durable one.
+    durable: Option<(String, String)>,
     spans: Vec<Span>,
     /// Nothing is owed any more.
     is_over: bool,
@@ -122,6 +131,10 @@ pub struct Oracle {
     instances: Vec<Instance>,
     flushed: BTreeSet<(Epoch, u64)>,
     replaced_us: BTreeMap<usize, u64>,
+    repaired_us: BTreeMap<usize, u64>,
+    full_until_us: BTreeMap<usize, u64>,
+    /// What mailboxes must hold.
+    pub(crate) books: Books,
     violation: Option<Violation>,
 }
 
@@ -237,7 +250,7 @@ impl Oracle {
         &mut self,
         label: String,
         home: usize,
-        is_durable: bool,
+        durable: Option<(String, String)>,
         wish: Wish,
         now_us: u64,
     ) -> InstanceNo {
@@ -245,7 +258,7 @@ impl Oracle {
         self.instances.push(Instance {
             label,
             home,
-            is_durable,
+            durable,
             spans: vec![span],
             is_over: false,
             is_confirmed: false,
@@ -261,7 +274,7 @@ impl Oracle {
     /// An interest receipt for the present wish.
     pub fn on_subscribed(&mut self, instance: InstanceNo, resumed: bool, brokers: &[usize], now_us: u64) {
         let state = &mut self.instances[instance];
-        if state.is_durable && state.is_confirmed && !resumed && !state.is_over {
+        if state.durable.is_some() && state.is_confirmed && !resumed && !state.is_over {
             let what = format!("{} existed, and was made anew", state.label);
             let about = state.label.clone();
             return self.break_(about, what);
@@ -315,6 +328,7 @@ impl Oracle {
     /// A store was replaced by an empty one.
     pub fn on_replaced(&mut self, broker: usize, now_us: u64) {
         self.replaced_us.insert(broker, now_us);
+        self.books.on_replaced(broker);
         for state in &mut self.instances {
             state.is_over |= state.home == broker;
             for span in &mut state.spans {
@@ -323,6 +337,40 @@ impl Oracle {
         }
         for event in &mut self.events {
             event.is_void |= event.home == broker && event.began_us.is_some();
+        }
+    }
+
+    /// A store was repaired: its recovery epoch is another one.
+    pub(crate) fn on_repaired(&mut self, broker: usize, now_us: u64) {
+        self.repaired_us.insert(broker, now_us);
+        self.books.on_repaired(broker);
+    }
+
+    /// The disk of a broker is full, and nobody need hear of it after this time.
+    pub(crate) fn on_full(&mut self, broker: usize, until_us: u64) {
+        let until = self.full_until_us.entry(broker).or_default();
+        *until = until_us.max(*until);
+    }
+
+    /// A publisher was refused for a full store (507); `is_allowed`: its store has an end of its own,
+    /// or a rule is for the topic.
+    pub(crate) fn on_store_full(&mut self, event: EventNo, is_allowed: bool, now_us: u64) {
+        let home = self.events[event].home;
+        let is_full = self.full_until_us.get(&home).is_some_and(|until| now_us <= *until);
+        if !is_full && !is_allowed {
+            self.break_(format!("e{event}"), format!("event {event} was refused though b{home} has room"));
+        }
+    }
+
+    /// A publish epoch that was heard of at `heard_us` is not known any more (410).
+    pub(crate) fn on_gone(&mut self, publisher: usize, home: usize, opened_us: u64, heard_us: u64, now: Now) {
+        let is_new_store = [&self.replaced_us, &self.repaired_us]
+            .iter()
+            .any(|when| when.get(&home).is_some_and(|at| *at + STALE_US >= opened_us));
+        let idle_ms = self.books.time_told_ms(home, now.us.saturating_sub(heard_us) + LATE_US, now);
+        if !is_new_store && idle_ms < IDLE_MS {
+            let what = format!("an epoch of p{publisher} is gone after {idle_ms} ms at most");
+            self.break_(format!("p{publisher}"), what);
         }
     }
 
@@ -381,6 +429,15 @@ impl Oracle {
         if !state.spans.iter().filter(overlaps).any(|span| span.wish.matches(&published.facts)) {
             return Err(format!("event {event} was not asked for: {:?}", published.facts));
         }
+        let mut is_again = false;
+        if let (Some(sequence), Some((principal, name)), false) =
+            (came.mailbox_sequence, &state.durable, state.is_over)
+        {
+            match self.books.entry(state.home, (principal, name), sequence) {
+                Some((known, again)) if known == event => is_again = again,
+                other => return Err(format!("event {event} came as number {sequence}, which is {other:?}")),
+            }
+        }
         if let Some(sequence) = came.mailbox_sequence.filter(|_| !state.is_over) {
             match state.by_sequence.get(&sequence) {
                 Some(known) if *known != event => {
@@ -400,8 +457,12 @@ impl Oracle {
                 None => drop(state.by_sequence.insert(sequence, event)),
             }
         }
-        if state.by_event.insert(event, now_us).is_some() && !state.is_over {
-            return Err(format!("event {event} came twice, under two sequences"));
+        let is_known = state.by_event.insert(event, now_us).is_some();
+        if is_known && came.mailbox_sequence.is_none() && !state.is_over {
+            return Err(format!("event {event} came twice"));
+        }
+        if is_again {
+            return Ok(true); // from the dead letters, or over a link again: it is behind its successors
         }
         if published.ttl_us.is_some() && has_jumped {
             return Ok(true); // a clock set back before a restart may revive it
@@ -419,7 +480,7 @@ impl Oracle {
 
     /// What is still owed, if anything: (subscription, event).
     pub fn owed(&self) -> Option<(String, EventNo)> {
-        for state in self.instances.iter().filter(|state| state.is_durable && !state.is_over) {
+        for state in self.instances.iter().filter(|state| state.durable.is_some() && !state.is_over) {
             let missing =
                 |event: &EventNo| !state.by_event.contains_key(event) && self.is_owed(state, *event);
             if let Some(event) = (0..self.events.len()).find(missing) {
@@ -437,7 +498,12 @@ impl Oracle {
         let Some(began_us) = published.began_us else { return false };
         if published.is_void
             || published.ttl_us.is_some()
-            || (state.is_durable && published.class == Class::BestEffort)
+            || (state.durable.is_some() && published.class == Class::BestEffort)
+        {
+            return false;
+        }
+        if let Some((principal, name)) = &state.durable
+            && self.books.gave_way(published.home, state.home, (principal, name), event)
         {
             return false;
         }

@@ -1,5 +1,8 @@
 //! What one world is like: drawn from its seed, so that each seed leans another way.
 
+use fanal_core::limits::Limits;
+
+use crate::books::{Bounds, Choice};
 use crate::random::Random;
 
 /// The faults that may be drawn.
@@ -27,11 +30,17 @@ pub(crate) enum Fault {
     Vanish,
     /// A second link is dialled beside a working one.
     SecondLink,
+    /// An operator puts dead letters back.
+    Requeue,
+    /// An operator drops dead letters.
+    DropLetters,
+    /// A broker is stopped, its store repaired, and started again.
+    Repair,
 }
 
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Fault; 11] = [
+    pub(crate) const ALL: [Fault; 14] = [
         Fault::CutClient,
         Fault::CutLink,
         Fault::Stall,
@@ -43,6 +52,9 @@ impl Fault {
         Fault::ClockJump,
         Fault::Vanish,
         Fault::SecondLink,
+        Fault::Requeue,
+        Fault::DropLetters,
+        Fault::Repair,
     ];
 }
 
@@ -81,10 +93,26 @@ pub(crate) struct Plan {
     pub window: usize,
     /// Entries up to which a broker's interest is exact.
     pub interest: usize,
+    /// Most bytes of an event's payload.
+    pub padding: u64,
+    /// Milliseconds of the brokers' clocks in one of simulated time.
+    pub rate: u64,
+    /// Durable subscriptions with limits of their own, per mille.
+    pub limited: u64,
+    /// What all mailboxes of a broker may hold.
+    pub bounds: Bounds,
+    /// Bytes of a store on disk.
+    pub store_bytes: Option<u64>,
+    /// Topics on which a full mailbox refuses publishers.
+    pub rule: Option<&'static str>,
+    /// Entries in a page, and memory for the entries of all mailboxes.
+    pub pages: (usize, usize),
+    /// Destinations from which on a set is logged.
+    pub set_min: usize,
 }
 
 /// How long after the faults everything must have healed.
-pub(crate) const HEAL_US: u64 = 120_000_000;
+const HEAL_US: u64 = 120_000_000;
 
 impl Plan {
     /// A plan by chance.
@@ -98,11 +126,14 @@ impl Plan {
         let replaced = Fault::DiskReplaced as usize;
         faults[replaced] = if random.chance(250) { faults[replaced].min(2) } else { 0 };
         let brokers = 1 + random.weighted(&[2, 4, 3, 2]);
+        let rate = if random.chance(60) { 100_000 } else { 1 };
+        let rule = random.chance(150).then(|| *random.pick(&["a/#", "#", "+/b", "b"]));
+        let store_bytes = random.chance(200).then(|| random.between(8, 20) * crate::broker::SEGMENT_BYTES);
         Plan {
             brokers,
             publishers: 1 + random.below(3) as usize,
             subscribers: 1 + random.below(4) as usize,
-            events: *random.pick(&[10, 30, 60, 150]),
+            events: *random.pick(&[10, 30, 60, 150, 150, 400]),
             faults_us: random.between(5_000_000, 20_000_000),
             mischief_us: random.between(300_000, 3_000_000),
             faults,
@@ -115,6 +146,51 @@ impl Plan {
             live_bytes: *random.pick(&[900, 4_000, 1 << 20]),
             window: random.between(1, 20) as usize,
             interest: *random.pick(&[1, 2, 3, 5, fanal_core::interest::ENTRIES_MAX]),
+            padding: *random.pick(&[200, 200, 480]),
+            rate,
+            limited: *random.pick(&[0, 400, 400, 900]),
+            bounds: draw_bounds(random, rate, store_bytes, rule.is_some()),
+            store_bytes,
+            rule,
+            pages: *random.pick(&[(4, 60), (4, 400), (8, 2_000), (1024, 64 << 20)]),
+            set_min: *random.pick(&[2, 2, 8]),
         }
     }
+
+    /// How long after the faults everything must have healed: where a rule refuses publishers, what
+    /// they have goes through a small mailbox.
+    pub(crate) fn heal_us(&self) -> u64 {
+        HEAL_US * if self.rule.is_some() { 8 } else { 1 }
+    }
+
+    /// What a subscription chooses about its mailbox.
+    pub(crate) fn draw_choice(&self, random: &mut Random) -> Choice {
+        if !random.chance(self.limited) {
+            return Choice::default();
+        }
+        Choice { limits: draw_limits(random, self.rate), drops: random.chance(450) }
+    }
+}
+
+fn draw_limits(random: &mut Random, rate: u64) -> Limits {
+    Limits {
+        events: random.chance(600).then(|| *random.pick(&[1, 2, 3, 5, 10, 30])),
+        bytes: random.chance(400).then(|| *random.pick(&[150, 400, 1_000, 3_000])),
+        age_ms: random.chance(250).then(|| *random.pick(&[300, 2_000, 6_000]) * rate),
+    }
+}
+
+/// What an operator sets; of a store that has an end, a tenth for each mailbox unless he says more.
+fn draw_bounds(random: &mut Random, rate: u64, store_bytes: Option<u64>, is_ruled: bool) -> Bounds {
+    let share = store_bytes.map(|bytes| bytes / 10);
+    let mut draw = |chance| if random.chance(chance) { draw_limits(random, rate) } else { Limits::default() };
+    let (mut mailbox, mut letters) = (draw(200), draw(400));
+    if let Some(share) = share {
+        // With the share alone, a store of few mailboxes is never short.
+        mailbox.bytes.get_or_insert(share * 6);
+        letters.bytes.get_or_insert(share * 3);
+    }
+    let store_events = random.chance(100).then(|| *random.pick(&[10, 40, 150]));
+    let store_age_ms = random.chance(80).then(|| *random.pick(&[1_000, 5_000]) * rate);
+    Bounds { mailbox, letters, store_events, store_age_ms, is_ruled }
 }

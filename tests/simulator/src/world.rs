@@ -1,7 +1,7 @@
 //! A world: brokers, clients, faults, and the question whether all has healed.
 //!
 //! Invariants: one thing happens at a time; faults stop at the plan's time, and within
-//! [`HEAL_US`] after that nothing may be owed, queued, unlinked or drifted.
+//! [`crate::plan::Plan::heal_us`] after that nothing may be owed, queued, unlinked or drifted.
 
 use fanal_store::simulated::{Faults, Loss};
 
@@ -12,10 +12,13 @@ use crate::context::{Context, Happening};
 use crate::count::Count;
 use crate::mutant::Mutant;
 use crate::net::{ConnId, Lane, Party};
-use crate::plan::{Fault, HEAL_US};
+use crate::plan::Fault;
 
 /// Time between two looks at whether all has healed.
 const LOOK_US: u64 = 250_000;
+
+/// How often the operator puts all dead letters back at the end.
+const PUT_BACK_MAX: u32 = 2;
 
 /// By then everybody has learnt of connections that ended.
 const REST_US: u64 = 4_000_000;
@@ -29,6 +32,8 @@ pub(crate) struct World {
     subscribers: Vec<Subscriber>,
     calm_us: u64,
     is_healed: bool,
+    /// How often the operator has put all dead letters back since the faults ended.
+    put_back: u32,
     /// Things that have happened.
     pub happenings: u64,
 }
@@ -44,6 +49,7 @@ impl World {
             let dials = (0..count).filter(|peer| *peer != number && (lower(*peer) || ctx.random.chance(500)));
             let dials = dials.collect();
             brokers.push(Broker::new(number, dials));
+            ctx.oracle.books.bound(number, ctx.plan.bounds);
             let delay = ctx.random.below(300_000);
             ctx.after(delay, Happening::Start { broker: number });
         }
@@ -63,7 +69,16 @@ impl World {
         ctx.after(first, Happening::Mischief);
         ctx.after(ctx.plan.faults_us, Happening::FaultsOff);
         ctx.note(format_args!("{:?}", ctx.plan.clone()));
-        World { ctx, brokers, publishers, subscribers, calm_us: 0, is_healed: false, happenings: 0 }
+        World {
+            ctx,
+            brokers,
+            publishers,
+            subscribers,
+            calm_us: 0,
+            is_healed: false,
+            put_back: 0,
+            happenings: 0,
+        }
     }
 
     /// Runs until all has healed, something is broken, or so many things have happened.
@@ -220,6 +235,7 @@ impl World {
         }
         let delay = self.ctx.random.below(2 * self.ctx.plan.mischief_us);
         self.ctx.after(delay, Happening::Mischief);
+        self.check_limits();
         if self.ctx.plan.faults.iter().sum::<u64>() == 0 {
             return;
         }
@@ -244,6 +260,15 @@ impl World {
             Fault::ClockJump => self.jump(broker),
             Fault::Vanish => self.vanish(),
             Fault::SecondLink => self.dial_beside(broker),
+            Fault::Requeue | Fault::DropLetters => {
+                if let Some(node) = &mut self.brokers[broker].node {
+                    node.on_operator(&mut self.ctx, fault == Fault::DropLetters);
+                }
+            }
+            Fault::Repair => {
+                self.brokers[broker].is_to_repair = true;
+                self.die(broker);
+            }
         }
     }
 
@@ -296,6 +321,7 @@ impl World {
         let capacity = state.disk.bytes_used() + self.ctx.random.below(20_000);
         state.disk.set_faults(Faults { capacity: Some(capacity), ..Faults::default() });
         let delay = self.ctx.random.between(500_000, 15_000_000);
+        self.ctx.oracle.on_full(broker, self.ctx.now_us + delay + 15_000_000);
         self.ctx.after(delay, Happening::RoomAgain { broker });
     }
 
@@ -314,7 +340,8 @@ impl World {
     }
 
     fn jump(&mut self, broker: usize) {
-        let off = self.ctx.random.between(100, 100_000) as i64;
+        let far = *self.ctx.random.pick(&[100_000, 100_000, 10_000_000, 2_000_000_000]);
+        let off = self.ctx.random.between(100, far) as i64;
         let ahead = self.ctx.random.chance(500);
         self.ctx.count(if ahead { Count::ClockAhead } else { Count::ClockBack });
         self.ctx.has_jumped = true;
@@ -360,16 +387,39 @@ impl World {
     fn look(&mut self) {
         let is_early = self.ctx.now_us < self.calm_us + REST_US;
         let unrest = self.unrest();
+        self.check_limits();
         if unrest.is_none() && !is_early {
+            if self.put_back < PUT_BACK_MAX {
+                self.put_all_back();
+                return self.ctx.after(LOOK_US, Happening::Look);
+            }
             self.is_healed = true;
             return;
         }
         let unrest = unrest.unwrap_or_default();
-        if self.ctx.now_us > self.calm_us + HEAL_US {
+        if self.ctx.now_us > self.calm_us + self.ctx.plan.heal_us() {
             let about = unrest.split(' ').next().unwrap_or_default().trim_end_matches([':', ',']).to_owned();
             return self.ctx.oracle.break_(about, format!("not healed: {unrest}"));
         }
         self.ctx.after(LOOK_US, Happening::Look);
+    }
+
+    /// What was dead-lettered is there, and comes to whom it was for.
+    fn put_all_back(&mut self) {
+        self.put_back += 1;
+        for broker in &mut self.brokers {
+            if let Some(node) = &mut broker.node {
+                node.put_all_back(&mut self.ctx);
+            }
+        }
+    }
+
+    fn check_limits(&mut self) {
+        for broker in &self.brokers {
+            if let Some(node) = &broker.node {
+                node.check_limits(&mut self.ctx);
+            }
+        }
     }
 
     /// What is not at rest yet.
@@ -410,6 +460,7 @@ impl World {
         for broker in &self.brokers {
             if let Some(node) = &broker.node {
                 node.check_ledger(&mut self.ctx);
+                node.count_store(&mut self.ctx);
             }
         }
         for instance in self.subscribers.iter().flat_map(Subscriber::lives).collect::<Vec<_>>() {

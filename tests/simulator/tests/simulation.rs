@@ -8,7 +8,7 @@ use fanal_simulator::mutant::Mutant;
 use fanal_simulator::{Run, report, run};
 
 /// Seeds of a short run, and of one with FANAL_LONG=1.
-const SEEDS: (u64, u64) = (600, 20_000);
+const SEEDS: (u64, u64) = (600, 50_000);
 /// Seeds within which each mistake must be caught.
 const MUTANT_SEEDS: u64 = 300;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanal_core::ask::{interest_entry, parse_ask};
 use fanal_core::home::{Ask, HomeRefusal, KeepPatch, Principal, Wanted};
+use fanal_core::limits::WhenFull;
 use fanal_core::route::Scope;
 use fanal_core::{Credit, Event, MailboxId};
 use fanal_protocol::control::{
@@ -124,7 +125,7 @@ impl Node {
             Control::Hello(_) => self.welcome(ctx, conn),
             Control::OpenPublish(open) => {
                 let command =
-                    Command::OpenPublish { principal: session.principal.clone(), resume: open.resume };
+                    Command::OpenPublish { principal: session.principal.clone(), resume: open.resume, conn };
                 self.ask_log(ctx, conn, command, open.into());
             }
             Control::ClosePublish(close) => {
@@ -155,8 +156,13 @@ impl Node {
                     return self.refuse(ctx, conn, request.request, Code::FilterRefused);
                 };
                 let principal = session.principal.clone();
-                let wanted =
-                    Wanted { principal, name: request.durable.clone(), ask, keep: KeepPatch::default() };
+                let keep = KeepPatch {
+                    bytes: request.max_bytes,
+                    events: request.max_events,
+                    age_ms: request.max_age_ms,
+                    when_full: request.when_full.as_deref().and_then(WhenFull::parse),
+                };
+                let wanted = Wanted { principal, name: request.durable.clone(), ask, keep };
                 self.ask_log(ctx, conn, Command::UpdateSubscription(wanted), request.into());
             }
             other => {
@@ -187,7 +193,7 @@ impl Node {
             body_bytes_max: BODY_BYTES_MAX as u64,
             agent: "fanal/simulated".into(),
             strict: true,
-            limits: false,
+            limits: true,
         };
         self.tell(ctx, conn, welcome);
     }
@@ -268,7 +274,12 @@ impl Node {
             return self.refuse(ctx, conn, request.channel, Code::FilterRefused);
         };
         if let Some(name) = request.durable.clone() {
-            let keep = KeepPatch::default();
+            let keep = KeepPatch {
+                bytes: request.max_bytes,
+                events: request.max_events,
+                age_ms: request.max_age_ms,
+                when_full: request.when_full.as_deref().and_then(WhenFull::parse),
+            };
             let wanted = Wanted { principal: session.principal.clone(), name, ask, keep };
             return self.ask_log(ctx, conn, Command::PutSubscription(wanted), request.into());
         }

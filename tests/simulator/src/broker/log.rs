@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use fanal_core::home::{Effect, HomeRefusal, Principal, Sender, Wanted};
+use fanal_core::home::{Effect, HomeRefusal, KeepPatch, Principal, Selection, Sender, Wanted};
+use fanal_core::limits::WhenFull;
 use fanal_core::{Event, Home, MailboxId, Verdict};
 use fanal_protocol::control::{Acked, Exception, HopAck, InterestEntry};
 use fanal_protocol::receipt::ReceiptRuns;
@@ -14,8 +15,10 @@ use fanal_protocol::stream::Origin;
 use fanal_protocol::{Code, Epoch};
 use fanal_store::{Batch, CommitError, Committed, MailboxSequence, RemovalIndex, Store};
 
+use super::keep::{Departing, Keeping, stored_bytes};
 use super::route::Near;
 use super::{AUTHORITY, Node, broker_name, is_flushed};
+use crate::books::{Choice, Owner, Step, Stored};
 use crate::context::{BrokerTimer, Context};
 use crate::count::Count;
 use crate::mutant::Mutant;
@@ -58,7 +61,7 @@ pub(crate) enum DoneReason {
 /// A control operation on the durable state.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
-    OpenPublish { principal: Principal, resume: Option<Epoch> },
+    OpenPublish { principal: Principal, resume: Option<Epoch>, conn: ConnId },
     ClosePublish { epoch: Epoch },
     PutSubscription(Wanted),
     UpdateSubscription(Wanted),
@@ -66,21 +69,39 @@ pub(crate) enum Command {
     EnsurePeer { peer: usize },
     ChangeInterest { mailbox: MailboxId, add: Vec<InterestEntry>, remove: Vec<InterestEntry> },
     ReceivedThrough { sender: Sender },
+    RequeueLetters(Selection),
+    DropLetters(Selection),
 }
 
 /// What a command gave.
 #[derive(Debug, Clone)]
 pub(crate) enum Output {
-    Epoch { epoch: Epoch, next: u64 },
-    Mailbox { id: MailboxId, existed: bool },
+    Epoch {
+        epoch: Epoch,
+        next: u64,
+    },
+    Mailbox {
+        id: MailboxId,
+        existed: bool,
+    },
     Through(u64),
+    /// Of dead letters.
+    Count(u64),
     Done,
 }
 
-/// A batch, and what it takes out of mailboxes.
-struct Built {
-    batch: Batch,
+/// A batch, what it takes out of mailboxes, and all that it does, for the books.
+pub(crate) struct Built {
+    pub(crate) batch: Batch,
     removals: Vec<Removal>,
+    pub(crate) departing: Departing,
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Built {
+    pub(crate) fn new(batch: Batch) -> Built {
+        Built { batch, removals: Vec::new(), departing: Departing::default(), steps: Vec::new() }
+    }
 }
 
 type Removal = (MailboxId, DoneReason, RemovalIndex);
@@ -96,6 +117,7 @@ pub(crate) enum LogError {
 /// What waits for a command's answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Then {
+    Operator,
     Session { conn: ConnId, frame: Box<fanal_protocol::Control> },
     Marked { conn: ConnId },
     PeerMade { conn: ConnId },
@@ -123,9 +145,10 @@ pub(crate) enum ReceiveError {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ledger {
     at_start: u64,
-    routed: u64,
-    acked: u64,
+    pub(crate) routed: u64,
+    pub(crate) acked: u64,
     expired: u64,
+    pub(crate) gave_way: u64,
 }
 
 impl Ledger {
@@ -135,7 +158,7 @@ impl Ledger {
     }
 
     fn queued(&self) -> u64 {
-        (self.at_start + self.routed).wrapping_sub(self.acked + self.expired)
+        (self.at_start + self.routed).wrapping_sub(self.acked + self.expired + self.gave_way)
     }
 }
 
@@ -145,7 +168,7 @@ pub(crate) struct Log {
     pub(crate) home: Home,
     queue: VecDeque<Request>,
     /// Judged (and, but for a mistake, committed): to be told.
-    held: Option<(Vec<Request>, Vec<Plan>)>,
+    held: Option<(Vec<Request>, Vec<Plan>, Followed)>,
     /// Told, and to be committed: a mistake.
     late: Option<Built>,
     is_scheduled: bool,
@@ -153,31 +176,40 @@ pub(crate) struct Log {
     /// Of the batch whose writing failed.
     pub(crate) in_doubt: Vec<(Epoch, u64)>,
     pub(crate) ledger: BTreeMap<MailboxId, Ledger>,
+    pub(crate) keeping: Keeping,
 }
 
-enum Plan {
+/// What left mailboxes with a batch, to be told with the rest.
+pub(crate) type Followed = (Departing, Committed);
+
+pub(crate) enum Plan {
     Publish(Vec<PublishPlan>),
     Receive(Vec<ReceivePlan>, u64, Option<ReceiveError>),
     Done,
     Command(Result<Output, LogError>),
 }
 
-type Entries = Vec<Option<u64>>;
+pub(crate) type Entries = Vec<Option<u64>>;
 
-enum PublishPlan {
+pub(crate) enum PublishPlan {
     Judged(Verdict, Entries),
     Refused(Code),
     Skip,
 }
 
-enum ReceivePlan {
+pub(crate) enum ReceivePlan {
     Entries(Entries),
     Nothing,
 }
 
 impl Log {
     /// The log of a store that was opened.
-    pub(crate) fn new(store: Store, home: Home, ledger: BTreeMap<MailboxId, Ledger>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        home: Home,
+        ledger: BTreeMap<MailboxId, Ledger>,
+        keeping: Keeping,
+    ) -> Self {
         Log {
             store,
             home,
@@ -188,6 +220,7 @@ impl Log {
             is_stopped: false,
             in_doubt: Vec::new(),
             ledger,
+            keeping,
         }
     }
 
@@ -209,8 +242,9 @@ impl Node {
         self.submit(ctx, Request::Command { command, then });
     }
 
-    fn schedule_commit(&mut self, ctx: &mut Context) {
-        if !self.log.is_scheduled && self.log.held.is_none() && !self.log.queue.is_empty() {
+    pub(crate) fn schedule_commit(&mut self, ctx: &mut Context) {
+        let has_work = !self.log.queue.is_empty() || self.log.keeping.has_work();
+        if !self.log.is_scheduled && self.log.held.is_none() && has_work && !self.is_dying {
             self.log.is_scheduled = true;
             let delay = ctx.random.below(ctx.plan.commit_us_max);
             self.timer(ctx, delay, BrokerTimer::Commit);
@@ -234,11 +268,14 @@ impl Node {
         if self.log.is_stopped {
             return self.refuse_all(ctx, requests);
         }
+        if self.make_dead_letters(ctx).is_err() {
+            return self.stop(ctx, requests);
+        }
         let (batch, plan) = self.build(ctx, &requests, true);
         if ctx.is_mutant(Mutant::AckBeforeFlush) {
-            self.finish(ctx, requests, plan);
+            self.finish(ctx, requests, plan, Followed::default());
             self.log.late = Some(batch);
-            self.log.held = Some((Vec::new(), Vec::new()));
+            self.log.held = Some(Default::default());
         } else {
             self.commit_or_retry(ctx, batch, requests, plan);
         }
@@ -252,7 +289,7 @@ impl Node {
 
     fn commit_or_retry(&mut self, ctx: &mut Context, batch: Built, requests: Vec<Request>, plan: Vec<Plan>) {
         match self.commit(ctx, batch, &requests, &plan) {
-            Ok(()) => self.log.held = Some((requests, plan)),
+            Ok(followed) => self.log.held = Some((requests, plan, followed)),
             Err(CommitError::Full { .. }) => self.commit_without_events(ctx, requests),
             Err(CommitError::Stopped { .. }) => self.stop(ctx, requests),
             Err(error) => ctx.oracle.break_(format!("b{}", self.number), error.to_string()),
@@ -262,7 +299,7 @@ impl Node {
     fn commit_without_events(&mut self, ctx: &mut Context, requests: Vec<Request>) {
         let (batch, plan) = self.build(ctx, &requests, false);
         match self.commit(ctx, batch, &requests, &plan) {
-            Ok(()) => self.log.held = Some((requests, plan)),
+            Ok(followed) => self.log.held = Some((requests, plan, followed)),
             Err(CommitError::Stopped { .. }) => self.stop(ctx, requests),
             Err(_) => self.commit_acks(ctx, requests),
         }
@@ -274,18 +311,18 @@ impl Node {
             requests.into_iter().partition(|request| matches!(request, Request::Done { .. }));
         let (batch, plan) = self.build(ctx, &acks, true);
         match self.commit(ctx, batch, &acks, &plan) {
-            Ok(()) => {
+            Ok(followed) => {
                 let refused =
                     others.iter().map(|request| refused(request, &LogError::Full)).collect::<Vec<_>>();
                 let (mut requests, mut plan) = (acks, plan);
                 requests.extend(others);
                 plan.extend(refused);
-                self.log.held = Some((requests, plan));
+                self.log.held = Some((requests, plan, followed));
             }
             Err(CommitError::Stopped { .. }) => self.stop(ctx, acks.into_iter().chain(others).collect()),
             Err(_) => {
                 let plan = others.iter().map(|request| refused(request, &LogError::Full)).collect();
-                self.log.held = Some((others, plan));
+                self.log.held = Some((others, plan, Followed::default()));
             }
         }
     }
@@ -299,56 +336,81 @@ impl Node {
 
     fn refuse_all(&mut self, ctx: &mut Context, requests: Vec<Request>) {
         let plan = requests.iter().map(|request| refused(request, &LogError::Stopped)).collect();
-        self.finish(ctx, requests, plan);
+        self.finish(ctx, requests, plan, Followed::default());
     }
 
-    fn commit(
+    /// Makes a batch durable, and says so to the books.
+    pub(crate) fn commit(
         &mut self,
         ctx: &mut Context,
-        Built { batch, removals }: Built,
+        built: Built,
         requests: &[Request],
         plan: &[Plan],
-    ) -> Result<(), CommitError> {
+    ) -> Result<Followed, CommitError> {
+        let Built { batch, removals, departing, steps } = built;
         match self.log.store.commit(batch) {
             Ok(committed) => {
-                self.log.home.commit();
-                self.count_done(&removals, &committed);
-                if is_flushed(&self.disk) {
+                self.on_committed(ctx, &removals, &steps, &committed);
+                // Where the disk ended what the store did after the batch, the next start tells.
+                if is_flushed(&self.disk) || self.log.store.stats().is_stopped {
                     accepted(requests, plan)
                         .for_each(|(epoch, sequence)| ctx.oracle.on_flushed(epoch, sequence));
                 }
-                Ok(())
+                Ok((departing, committed))
             }
             Err(error) => {
                 self.note(ctx, format_args!("commit failed: {error}"));
                 if matches!(error, CommitError::Stopped { .. }) {
                     self.log.in_doubt = accepted(requests, plan).collect();
+                    ctx.oracle.books.on_doubt(self.number, ctx.now(), steps);
                 }
                 self.log.home.rollback();
+                self.log.keeping.on_rolled_back();
                 Err(error)
             }
         }
     }
 
+    fn on_committed(
+        &mut self,
+        ctx: &mut Context,
+        removals: &[Removal],
+        steps: &[Step],
+        committed: &Committed,
+    ) {
+        self.log.home.commit();
+        self.log.keeping.on_committed(&self.log.home);
+        self.count_done(removals, committed);
+        let checked = ctx.oracle.books.on_committed(self.number, ctx.now(), steps, &committed.removed);
+        if let Err(what) = checked {
+            ctx.oracle.break_(format!("b{}", self.number), format!("b{}: {what}", self.number));
+        }
+    }
+
     /// The log writer tells what it wrote.
     pub(crate) fn on_release(&mut self, ctx: &mut Context) {
-        let Some((requests, plan)) = self.log.held.take() else { return };
-        if let Some(Built { batch, removals }) = self.log.late.take() {
-            if let Ok(committed) = self.log.store.commit(batch) {
-                self.count_done(&removals, &committed);
-            }
-            self.log.home.commit();
+        let Some((requests, plan, mut followed)) = self.log.held.take() else { return };
+        if let Some(Built { batch, removals, departing, steps }) = self.log.late.take()
+            && let Ok(committed) = self.log.store.commit(batch)
+        {
+            self.on_committed(ctx, &removals, &steps, &committed);
+            followed = (departing, committed);
         }
-        self.finish(ctx, requests, plan);
+        self.finish(ctx, requests, plan, followed);
         if !self.log.is_stopped && self.log.store.checkpoint_due() {
-            let snapshot = self.log.home.snapshot();
-            match self.log.store.checkpoint(&mut snapshot.into_iter()) {
-                Ok(()) => ctx.count(Count::Checkpoint),
-                Err(CommitError::Stopped { .. }) => self.stop(ctx, Vec::new()),
-                Err(_) => {}
-            }
+            self.checkpoint(ctx);
         }
+        self.relieve(ctx);
         self.schedule_commit(ctx);
+    }
+
+    pub(crate) fn checkpoint(&mut self, ctx: &mut Context) {
+        let snapshot = self.log.home.snapshot();
+        match self.log.store.checkpoint(&mut snapshot.into_iter()) {
+            Ok(()) => ctx.count(Count::Checkpoint),
+            Err(CommitError::Stopped { .. }) => self.stop(ctx, Vec::new()),
+            Err(_) => {}
+        }
     }
 
     /// The store says what each removal took out.
@@ -366,31 +428,35 @@ impl Node {
     // ---- judging ----
 
     fn build(&mut self, ctx: &Context, requests: &[Request], takes_events: bool) -> (Built, Vec<Plan>) {
-        let mut built = Built { batch: self.log.store.batch(), removals: Vec::new() };
+        let mut built = Built::new(self.log.store.batch());
+        self.give_way(ctx, &mut built);
         let plan = requests.iter().map(|request| self.judge(ctx, request, takes_events, &mut built));
         let plan = plan.collect();
-        let Built { mut batch, removals } = built;
+        self.add_effects(&mut built);
+        (built, plan)
+    }
+
+    /// What makes the changes of the home durable.
+    pub(crate) fn add_effects(&mut self, built: &mut Built) {
         for effect in self.log.home.drain_effects() {
             match effect {
-                Effect::CreateMailbox(id) => batch.create_mailbox(store_id(id)),
+                Effect::CreateMailbox(id) => built.batch.create_mailbox(store_id(id)),
                 // The row of a mailbox goes with it.
-                Effect::RemoveMailbox(id) => _ = batch.remove_mailbox(store_id(id)),
-                Effect::State(record) => batch.state(&record),
+                Effect::RemoveMailbox(id) => _ = built.batch.remove_mailbox(store_id(id)),
+                Effect::State(record) => built.batch.state(&record),
             }
         }
-        (Built { batch, removals }, plan)
     }
 
     fn judge(&mut self, ctx: &Context, request: &Request, takes_events: bool, built: &mut Built) -> Plan {
-        let batch = &mut built.batch;
         match request {
             Request::Publish { origin, items, .. } => Plan::Publish(
-                items.iter().map(|item| self.judge_publish(ctx, origin, item, takes_events, batch)).collect(),
+                items.iter().map(|item| self.judge_publish(ctx, origin, item, takes_events, built)).collect(),
             ),
             Request::Receive { .. } if !takes_events => {
                 Plan::Receive(Vec::new(), 0, Some(ReceiveError::Full))
             }
-            Request::Receive { sender, items, .. } => self.judge_link(ctx, sender, items, batch),
+            Request::Receive { sender, items, .. } => self.judge_link(ctx, sender, items, built),
             Request::Done { .. } if ctx.is_mutant(Mutant::ForgetAck) => Plan::Done,
             Request::Done { mailbox, ranges, reason, .. } => {
                 self.done(*mailbox, ranges, *reason, built);
@@ -399,7 +465,10 @@ impl Node {
             Request::Command { command, .. } if !takes_events && self.makes_mailbox(command) => {
                 Plan::Command(Err(LogError::Full))
             }
-            Request::Command { command, .. } => Plan::Command(self.carry_out(command)),
+            Request::Command { command, .. } => {
+                let letters = self.carry_out_letters(ctx, command, built);
+                Plan::Command(letters.unwrap_or_else(|| self.carry_out_and_say(command, &mut built.steps)))
+            }
         }
     }
 
@@ -409,7 +478,7 @@ impl Node {
         origin: &Origin,
         item: &PublishItem,
         takes_events: bool,
-        batch: &mut Batch,
+        built: &mut Built,
     ) -> PublishPlan {
         match item {
             PublishItem::Skip { from, through } => {
@@ -423,12 +492,17 @@ impl Node {
                 }
             }
             PublishItem::Event { event, mailboxes, .. } => {
+                if let Some(code) = self.refusal(ctx, event, mailboxes)
+                    && self.log.home.foresee(origin.epoch, event.sequence) == Verdict::Accept
+                {
+                    return PublishPlan::Refused(code);
+                }
                 let mut verdict = self.log.home.publish(origin.epoch, event.sequence);
                 if verdict == Verdict::Duplicate && ctx.is_mutant(Mutant::AppendDuplicate) {
                     verdict = Verdict::Accept;
                 }
                 let entries = match verdict {
-                    Verdict::Accept => self.append(event, mailboxes, batch),
+                    Verdict::Accept => self.append(ctx, event, mailboxes, built),
                     _ => Vec::new(),
                 };
                 PublishPlan::Judged(verdict, entries)
@@ -436,16 +510,27 @@ impl Node {
         }
     }
 
+    fn refusal(&mut self, ctx: &Context, event: &Event, mailboxes: &[MailboxId]) -> Option<Code> {
+        let is_full = |id: &MailboxId| {
+            let held = self.reader.mailbox(store_id(*id)).map_or(0, |stats| stats.events);
+            self.log.home.keep(*id).limits.events.is_some_and(|limit| held >= limit)
+        };
+        if ctx.is_mutant(Mutant::RefuseWhenFull) && mailboxes.iter().any(is_full) {
+            return Some(Code::StoreFull);
+        }
+        self.refused_by_limits(event, mailboxes)
+    }
+
     fn judge_link(
         &mut self,
         ctx: &Context,
         sender: &Sender,
         items: &[ReceiveItem],
-        batch: &mut Batch,
+        built: &mut Built,
     ) -> Plan {
         let (mut plans, mut error) = (Vec::with_capacity(items.len()), None);
         for item in items {
-            match self.judge_receive(ctx, sender, item, batch) {
+            match self.judge_receive(ctx, sender, item, built) {
                 Ok(plan) => plans.push(plan),
                 Err(missing) => {
                     error = Some(missing);
@@ -461,7 +546,7 @@ impl Node {
         ctx: &Context,
         sender: &Sender,
         item: &ReceiveItem,
-        batch: &mut Batch,
+        built: &mut Built,
     ) -> Result<ReceivePlan, ReceiveError> {
         match item {
             ReceiveItem::Hole { from, through } => {
@@ -474,11 +559,14 @@ impl Node {
                 })
             }
             ReceiveItem::Event { sequence, event, mailboxes } => {
+                if self.log.home.received_through(sender) < *sequence && self.has_too_many(mailboxes) {
+                    return Err(ReceiveError::Full);
+                }
                 match self.log.home.receive(sender, *sequence) {
-                    Verdict::Accept => Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch))),
+                    Verdict::Accept => Ok(ReceivePlan::Entries(self.append(ctx, event, mailboxes, built))),
                     Verdict::Blocked { by } => Err(ReceiveError::Missing { got: *sequence, expected: by }),
                     _ if ctx.is_mutant(Mutant::ResendUnmarked) => {
-                        Ok(ReceivePlan::Entries(self.append(event, mailboxes, batch)))
+                        Ok(ReceivePlan::Entries(self.append(ctx, event, mailboxes, built)))
                     }
                     _ => Ok(ReceivePlan::Nothing),
                 }
@@ -486,7 +574,13 @@ impl Node {
         }
     }
 
-    fn append(&mut self, event: &Event, mailboxes: &[MailboxId], batch: &mut Batch) -> Entries {
+    fn append(
+        &mut self,
+        ctx: &Context,
+        event: &Event,
+        mailboxes: &[MailboxId],
+        built: &mut Built,
+    ) -> Entries {
         let entries: Entries = mailboxes.iter().map(|id| self.log.home.enqueue(*id)).collect();
         let stored: Vec<_> = mailboxes
             .iter()
@@ -496,7 +590,13 @@ impl Node {
         if !stored.is_empty() {
             let mut head = Vec::new();
             event.encode_head(&mut head);
-            batch.event(&[&head, &event.body], &stored);
+            built.batch.event(&[&head, &event.body], &stored);
+            let bytes = stored_bytes(event);
+            for (mailbox, sequence) in &stored {
+                let id = MailboxId(mailbox.0);
+                self.log.keeping.on_enqueued(&self.log.home, id, sequence.0, bytes);
+                built.steps.extend(appended(ctx, event, bytes, mailbox.0, sequence.0));
+            }
         }
         entries
     }
@@ -505,8 +605,11 @@ impl Node {
         let Some(tail) = self.log.home.tail(mailbox) else { return };
         let last = tail.saturating_sub(1);
         for &(from, through) in ranges {
-            let removal = built.batch.acked(store_id(mailbox), from..=through.min(last));
-            built.removals.extend(removal.map(|index| (mailbox, reason, index)));
+            let range = (from, through.min(last));
+            let Some(removal) = built.batch.acked(store_id(mailbox), range.0..=range.1) else { continue };
+            built.removals.push((mailbox, reason, removal));
+            let (mailbox, is_expired) = (mailbox.0, reason == DoneReason::Expired);
+            built.steps.push(Step::Done { mailbox, range, is_expired, count: removal.0 });
         }
     }
 
@@ -520,14 +623,49 @@ impl Node {
         }
     }
 
-    fn carry_out(&mut self, command: &Command) -> Result<Output, LogError> {
-        let home = &mut self.log.home;
-        Ok(match command {
-            Command::OpenPublish { principal, resume: None } => {
-                Output::Epoch { epoch: home.open_epoch(principal), next: 1 }
+    /// Carries a command out, and tells the books what it does to mailboxes.
+    fn carry_out_and_say(&mut self, command: &Command, steps: &mut Vec<Step>) -> Result<Output, LogError> {
+        let is_new = self.makes_mailbox(command);
+        let output = self.carry_out(command)?;
+        let Output::Mailbox { id, .. } = output else { return Ok(output) };
+        let mailbox = id.0;
+        let choice = |wanted: &Wanted| choice(&wanted.keep);
+        match command {
+            Command::PutSubscription(wanted) if is_new => {
+                let owner = Owner::Subscription(wanted.principal.name.clone(), wanted.name.clone());
+                steps.push(Step::Make { mailbox, owner, choice: choice(wanted) });
             }
-            Command::OpenPublish { principal, resume: Some(epoch) } => {
+            Command::UpdateSubscription(wanted) => {
+                self.log.keeping.on_other_limits(id);
+                steps.push(Step::Choose { mailbox, choice: choice(wanted) });
+            }
+            Command::RemoveSubscription { .. } => {
+                self.log.keeping.on_changed(id);
+                steps.push(Step::Remove { mailbox });
+            }
+            Command::EnsurePeer { peer } if is_new => {
+                steps.push(Step::Make { mailbox, owner: Owner::Peer(*peer), choice: Choice::default() });
+            }
+            _ => {}
+        }
+        Ok(output)
+    }
+
+    fn carry_out(&mut self, command: &Command) -> Result<Output, LogError> {
+        let (home, channels) = (&mut self.log.home, &mut self.log.keeping.channels);
+        let sessions = &self.sessions;
+        Ok(match command {
+            Command::OpenPublish { principal, resume: None, conn } => {
+                let is_connected =
+                    |counter: u64| channels.get(&counter).is_some_and(|conn| sessions.contains_key(conn));
+                home.make_room_for_epoch(principal, is_connected).map_err(LogError::Refused)?;
+                let epoch = home.open_epoch(principal);
+                channels.insert(epoch.counter, *conn);
+                Output::Epoch { epoch, next: 1 }
+            }
+            Command::OpenPublish { principal, resume: Some(epoch), conn } => {
                 let next = home.resume_epoch(principal, *epoch).map_err(LogError::Refused)?;
+                channels.insert(epoch.counter, *conn);
                 Output::Epoch { epoch: *epoch, next }
             }
             Command::ClosePublish { epoch } => {
@@ -554,12 +692,20 @@ impl Node {
                 Output::Done
             }
             Command::ReceivedThrough { sender } => Output::Through(home.received_through(sender)),
+            Command::RequeueLetters(_) | Command::DropLetters(_) => Output::Done,
         })
     }
 
     // ---- telling ----
 
-    fn finish(&mut self, ctx: &mut Context, requests: Vec<Request>, plan: Vec<Plan>) {
+    fn finish(
+        &mut self,
+        ctx: &mut Context,
+        requests: Vec<Request>,
+        plan: Vec<Plan>,
+        (departing, committed): Followed,
+    ) {
+        self.tell_departed(ctx, departing, &committed);
         let mut entries: BTreeMap<MailboxId, Vec<(u64, Arc<Event>)>> = BTreeMap::new();
         let mut live = Vec::new();
         let mut later = Vec::new();
@@ -640,10 +786,19 @@ impl Node {
         answer: Result<Output, LogError>,
     ) {
         match then {
+            Then::Operator => self.on_operator_answer(ctx, answer),
             Then::Session { conn, frame } => self.on_session_answer(ctx, conn, *frame, command, answer),
             Then::Marked { conn } => self.on_marked(ctx, conn, answer),
             Then::PeerMade { conn } => self.on_peer_made(ctx, conn, answer),
             Then::InterestChanged { conn } => self.on_interest_changed(ctx, conn, answer.is_ok()),
+        }
+    }
+
+    fn on_operator_answer(&mut self, ctx: &mut Context, answer: Result<Output, LogError>) {
+        match answer {
+            Ok(Output::Count(events)) => self.note(ctx, format_args!("operator: {events} dead letters")),
+            Err(LogError::Refused(_)) => ctx.count(Count::RequeueRefused),
+            _ => {}
         }
     }
 
@@ -652,6 +807,10 @@ impl Node {
         if !self.log.is_idle() || self.log.is_stopped {
             return;
         }
+        let queued = self.reader.mailboxes().into_iter().map(|(id, stats)| (id.0, stats.events)).collect();
+        let checked = ctx.oracle.books.check_ledger(self.number, &queued);
+        self.must(ctx, checked);
+        self.check_home(ctx);
         for (id, stats) in self.reader.mailboxes() {
             let row = self.log.ledger.get(&MailboxId(id.0)).copied().unwrap_or_default();
             if row.queued() != stats.events {
@@ -663,6 +822,25 @@ impl Node {
             }
         }
     }
+}
+
+/// What a mailbox gets, for the books.
+fn appended(ctx: &Context, event: &Event, bytes: u64, mailbox: u64, sequence: u64) -> Option<Step> {
+    let number = crate::client::event_number(&event.body)?;
+    let home = ctx.oracle.event(number).home;
+    let stored = Stored { event: number, home, bytes };
+    Some(Step::Append { mailbox, sequence, stored })
+}
+
+/// What a request says of a mailbox: this simulator's clients always say all of it.
+fn choice(said: &KeepPatch) -> Choice {
+    let limit = |said: Option<u64>| said.filter(|limit| *limit > 0);
+    let limits = fanal_core::limits::Limits {
+        bytes: limit(said.bytes),
+        events: limit(said.events),
+        age_ms: limit(said.age_ms),
+    };
+    Choice { limits, drops: said.when_full == Some(WhenFull::DropOldest) }
 }
 
 /// About the bytes of a request in the log.

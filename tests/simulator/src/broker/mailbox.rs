@@ -72,6 +72,16 @@ impl Mailbox {
         }
     }
 
+    /// Entries have left without their destination: what is in memory of them is not sent any more.
+    pub(crate) fn on_given_way(&mut self, (first, last): (u64, u64)) {
+        let is_gone = |sequence: u64| (first..=last).contains(&sequence);
+        self.hot.retain(|(sequence, _)| !is_gone(*sequence));
+        self.hot_bytes = self.hot.iter().map(|(_, event)| event.body.len()).sum();
+        if is_gone(self.delivery.next()) {
+            self.delivery.skip_to(last + 1);
+        }
+    }
+
     fn forget_hot(&mut self) {
         self.hot.clear();
         self.hot_bytes = 0;

@@ -8,12 +8,12 @@
 //!
 //! Deliberate mistakes ([`crate::mutant::Mutant`]) are made here and nowhere else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use fanal_core::ask::{interest_entry, parse_ask};
 use fanal_core::event::Millis;
-use fanal_core::home::{Ask, Principal};
+use fanal_core::home::{Ask, Destination, Principal, Selection};
 use fanal_core::interest::OwnInterest;
 use fanal_core::{Home, MailboxId};
 use fanal_matching::{EntryId, Index, Selector};
@@ -30,6 +30,7 @@ use crate::net::{ConnId, Lane, Party};
 pub(crate) mod deliver;
 pub(crate) mod edge;
 pub(crate) mod interest;
+pub(crate) mod keep;
 pub(crate) mod link;
 pub(crate) mod log;
 pub(crate) mod mailbox;
@@ -46,7 +47,7 @@ pub(crate) const AUTHORITY: Fingerprint = Fingerprint([7; 32]);
 /// Largest body that a broker takes, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 600;
 /// Size of a segment.
-const SEGMENT_BYTES: u64 = 16 << 10;
+pub(crate) const SEGMENT_BYTES: u64 = 16 << 10;
 /// Wall clocks start here, in milliseconds since the Unix epoch.
 const CLOCK_START_MS: u64 = 1_800_000_000_000;
 
@@ -73,6 +74,8 @@ pub(crate) struct Broker {
     pub dials: Vec<usize>,
     /// What the batch held that was being written when it ended: there or not.
     pub in_doubt: Vec<(Epoch, u64)>,
+    /// An operator repairs its store before the next start.
+    pub is_to_repair: bool,
 }
 
 /// A durable subscription as routing knows it.
@@ -108,7 +111,9 @@ pub(crate) struct Node {
     pub(crate) peers: BTreeMap<usize, Peer>,
     pub(crate) links: BTreeMap<ConnId, Link>,
     pub(crate) clock_off_ms: i64,
+    /// What it said last, and how far it was ahead of the time that passed at most.
     pub(crate) clock_last_ms: Millis,
+    pub(crate) clock_ahead_ms: Millis,
     pub(crate) next_live: u64,
     /// The disk's doing: the broker dies.
     pub(crate) is_dying: bool,
@@ -127,6 +132,7 @@ impl Broker {
             is_armed: false,
             dials,
             in_doubt: Vec::new(),
+            is_to_repair: false,
         }
     }
 
@@ -140,8 +146,16 @@ impl Broker {
             segment_bytes: SEGMENT_BYTES,
             checkpoint_after_bytes: 24 << 10,
             housekeeping: Housekeeping::Inline,
+            bytes_max: ctx.plan.store_bytes,
+            page_entries: ctx.plan.pages.0,
+            mailbox_hot_max: 3 * ctx.plan.pages.0,
+            hot_bytes_max: ctx.plan.pages.1,
+            set_destinations_min: ctx.plan.set_min,
             ..Options::default()
         };
+        if !is_new && !self.repair(ctx) {
+            return false;
+        }
         let id = fanal_store::StoreId(u128::from(ctx.random.draw()) << 64 | u128::from(ctx.random.draw()));
         let opened = Store::open_on(Arc::new(self.disk.clone()), options, id);
         let (store, recovery) = match opened {
@@ -162,10 +176,12 @@ impl Broker {
         if ctx.is_mutant(Mutant::SkipFlush) {
             self.disk.set_faults(Faults { skip_file_flush: true, ..Faults::default() });
         }
-        match Node::new(self, store, &recovery, peers) {
+        match Node::new(ctx, self, store, &recovery, peers) {
             Ok(mut node) => {
                 node.mutant = ctx.mutant;
                 node.restore(ctx, &recovery);
+                node.check_start(ctx);
+                node.on_tick(ctx);
                 self.node = Some(Box::new(node));
             }
             Err(error) => {
@@ -178,6 +194,31 @@ impl Broker {
             ctx.after(delay, Happening::Broker { broker: self.number, life: self.life, timer });
         }
         true
+    }
+
+    /// As an operator repairs a store; false: it could not be done.
+    fn repair(&mut self, ctx: &mut Context) -> bool {
+        if !std::mem::take(&mut self.is_to_repair) {
+            return true;
+        }
+        match fanal_store::repair_on(Arc::new(self.disk.clone()), 0, &mut |_| {}) {
+            Ok(repaired) => {
+                ctx.count(Count::Repaired);
+                ctx.note(format_args!(
+                    "b{} repaired, recovery epoch {}",
+                    self.number, repaired.recovery_epoch
+                ));
+                ctx.oracle.on_repaired(self.number, ctx.now_us);
+                true
+            }
+            Err(error) => {
+                ctx.note(format_args!("b{} repair failed: {error}", self.number));
+                // The disk failed on the way: what it did before may have raised the epoch.
+                ctx.oracle.on_repaired(self.number, ctx.now_us);
+                self.is_to_repair = true;
+                false
+            }
+        }
     }
 
     fn check_recovery(&self, ctx: &mut Context, recovery: &Recovery, is_new: bool) {
@@ -204,6 +245,7 @@ impl Broker {
         self.life += 1;
         self.is_armed = false;
         let Some(node) = self.node.take() else { return };
+        node.count_store(ctx);
         self.in_doubt.extend_from_slice(&node.log.in_doubt);
         let conns: Vec<ConnId> = node.sessions.keys().chain(node.links.keys()).copied().collect();
         for conn in conns {
@@ -217,7 +259,13 @@ impl Broker {
 }
 
 impl Node {
-    fn new(broker: &Broker, store: Store, recovery: &Recovery, peers: &[usize]) -> Result<Node, String> {
+    fn new(
+        ctx: &Context,
+        broker: &Broker,
+        store: Store,
+        recovery: &Recovery,
+        peers: &[usize],
+    ) -> Result<Node, String> {
         let id = StoreId(store.id().0.to_be_bytes());
         let tails = recovery.mailboxes.iter().map(|(id, stats)| (MailboxId(id.0), stats.next.0));
         let home = Home::recover(id, store.recovery_epoch(), &recovery.state, tails)
@@ -230,12 +278,13 @@ impl Node {
         let ledger =
             recovery.mailboxes.iter().map(|(id, stats)| (MailboxId(id.0), Ledger::starting(stats.events)));
         let live_bytes = usize::MAX;
+        let keeping = keep::Keeping::new(ctx, store.reader(), &home, wall_ms(ctx, broker.clock_off_ms));
         let mut node = Node {
             number: broker.number,
             life: broker.life,
             disk: broker.disk.clone(),
             reader: store.reader(),
-            log: Log::new(store, home, ledger.collect()),
+            log: Log::new(store, home, ledger.collect(), keeping),
             incarnation,
             index: Index::new(),
             mutant: None,
@@ -250,6 +299,7 @@ impl Node {
             links: BTreeMap::new(),
             clock_off_ms: broker.clock_off_ms,
             clock_last_ms: 0,
+            clock_ahead_ms: 0,
             next_live: 1,
             is_dying: false,
         };
@@ -310,7 +360,9 @@ impl Node {
         if !self.log.is_idle() {
             return Some("is writing".into());
         }
-        if let Some((id, stats)) = self.reader.mailboxes().into_iter().find(|(_, stats)| stats.events > 0) {
+        let letters = self.log.home.dead_letters().map(log::store_id);
+        let holds = |(id, stats): &(_, fanal_store::MailboxStats)| stats.events > 0 && Some(*id) != letters;
+        if let Some((id, stats)) = self.reader.mailboxes().into_iter().find(holds) {
             let mailbox = self.mailbox(MailboxId(id.0));
             let state = mailbox.map(|mailbox| (&mailbox.delivery, mailbox.holder));
             return Some(format!("mailbox {id} holds {}, {state:?}", stats.events));
@@ -332,6 +384,112 @@ impl Node {
         held.is_some_and(|held| held.version() == Some(digest.version) && held.agrees_with(&digest))
     }
 
+    /// What the books say must be so.
+    pub(crate) fn must(&self, ctx: &mut Context, checked: Result<(), String>) {
+        if let Err(what) = checked {
+            ctx.oracle.break_(format!("b{}", self.number), format!("b{}: {what}", self.number));
+        }
+    }
+
+    /// Whether the store holds what was there when the broker ended.
+    fn check_start(&self, ctx: &mut Context) {
+        let mut found = crate::books::Found::new();
+        for (id, stats) in self.reader.mailboxes() {
+            let first = fanal_store::MailboxSequence(0);
+            let mut events = Vec::new();
+            for (sequence, position) in self.reader.entries(id, first, usize::MAX) {
+                let event =
+                    self.reader.read(position).ok().and_then(|bytes| fanal_core::Event::decode(&bytes).ok());
+                let number = event.and_then(|event| crate::client::event_number(&event.body));
+                events.push((sequence.0, number.unwrap_or(usize::MAX)));
+            }
+            found.insert(id.0, (stats.next.0, events));
+        }
+        let started = ctx.oracle.books.on_start(self.number, &found);
+        match started {
+            Ok(Some(is_kept)) => ctx.count(if is_kept { Count::DoubtKept } else { Count::DoubtGone }),
+            Ok(None) => {}
+            Err(what) => self.must(ctx, Err(what)),
+        }
+        self.check_home(ctx);
+    }
+
+    /// Whether the home knows what mailboxes lost, and whose the dead letters are.
+    pub(crate) fn check_home(&self, ctx: &mut Context) {
+        let home = &self.log.home;
+        for id in home.mailboxes() {
+            let checked = ctx.oracle.books.check_losses((self.number, id.0), &home.losses(id));
+            self.must(ctx, checked);
+        }
+        let mut known = BTreeMap::new();
+        for (first, range) in home.letters() {
+            let from = home.mailbox_of(&range.destination).map(|id| id.0);
+            known.extend((first..=range.last).map(|number| (number, (from, range.reason))));
+        }
+        let checked = ctx.oracle.books.check_letters(self.number, &known);
+        self.must(ctx, checked);
+    }
+
+    /// Whether every mailbox is within its limits, where nothing is under way here.
+    pub(crate) fn check_limits(&self, ctx: &mut Context) {
+        let can_write = !self.log.keeping.is_held_up && !self.log.is_stopped && !self.is_dying;
+        let checked = ctx.oracle.books.check_above(self.number, ctx.now(), can_write);
+        self.must(ctx, checked);
+        let is_idle = self.log.is_idle() && !self.log.keeping.has_work() && !self.log.keeping.is_held_up;
+        if is_idle && !self.log.is_stopped && !self.is_dying {
+            let has_jumped = ctx.has_jumped;
+            let checked = ctx.oracle.books.check_limits(self.number, ctx.now(), has_jumped);
+            self.must(ctx, checked);
+        }
+    }
+
+    /// An operator puts dead letters back, or drops them.
+    pub(crate) fn on_operator(&mut self, ctx: &mut Context, drops: bool) {
+        let wanted = self.draw_selection(ctx);
+        let command =
+            if drops { log::Command::DropLetters(wanted) } else { log::Command::RequeueLetters(wanted) };
+        self.command(ctx, command, log::Then::Operator);
+    }
+
+    fn draw_selection(&self, ctx: &mut Context) -> Selection {
+        let ranges: Vec<_> = self.log.home.letters().map(|(first, range)| (first, range.clone())).collect();
+        let mut wanted = Selection::default();
+        if ranges.is_empty() || ctx.random.chance(250) {
+            return wanted;
+        }
+        let (first, range) = ctx.random.pick(&ranges).clone();
+        match ctx.random.below(3) {
+            0 => wanted.destination = Some((*range.destination).clone()),
+            1 => wanted.reason = Some(range.reason),
+            _ => wanted.numbers = vec![(first + ctx.random.below(2), range.last)],
+        }
+        wanted
+    }
+
+    /// After the faults: every destination that is still there gets its dead letters back.
+    pub(crate) fn put_all_back(&mut self, ctx: &mut Context) {
+        let home = &self.log.home;
+        let destinations = home.letters().map(|(_, range)| (*range.destination).clone());
+        let destinations: BTreeSet<Destination> =
+            destinations.filter(|to| home.mailbox_of(to).is_some()).collect();
+        for destination in destinations {
+            let wanted = Selection { destination: Some(destination), ..Selection::default() };
+            self.command(ctx, log::Command::RequeueLetters(wanted), log::Then::Operator);
+        }
+    }
+
+    /// What the store did in this life, for the counters.
+    pub(crate) fn count_store(&self, ctx: &mut Context) {
+        let stats = self.log.store.stats();
+        let done = [
+            (stats.pages, Count::PageWritten),
+            (stats.bytes_moved, Count::Moved),
+            (stats.reclaimed, Count::Reclaimed),
+            (stats.events_by_set, Count::EventBySet),
+        ];
+        done.into_iter().filter(|(times, _)| *times > 0).for_each(|(_, what)| ctx.count(what));
+    }
+
     /// Which side of a connection this broker is.
     pub(crate) fn side(&self, ctx: &Context, conn: ConnId) -> usize {
         usize::from(ctx.net.end(conn, 0) != Party::Broker(self.number))
@@ -342,10 +500,12 @@ impl Node {
         ctx.after(delay_us, Happening::Broker { broker: self.number, life: self.life, timer });
     }
 
-    /// The wall clock, never less than what it said before.
+    /// The wall clock; where it is set back, it goes on from where it was.
     pub(crate) fn clock_ms(&mut self, ctx: &Context) -> Millis {
-        let wall = (CLOCK_START_MS + ctx.now_us / 1000).saturating_add_signed(self.clock_off_ms);
-        self.clock_last_ms = self.clock_last_ms.max(wall);
+        let elapsed = ctx.now_us * ctx.plan.rate / 1000;
+        let ahead = wall_ms(ctx, self.clock_off_ms).saturating_sub(elapsed);
+        self.clock_ahead_ms = self.clock_ahead_ms.max(ahead);
+        self.clock_last_ms = elapsed + self.clock_ahead_ms;
         self.clock_last_ms
     }
 
@@ -405,6 +565,7 @@ impl Node {
             BrokerTimer::Digest(conn) => self.send_digest(ctx, conn),
             BrokerTimer::Settle => self.settle_interest(ctx),
             BrokerTimer::Waits => self.look_at_waits(ctx),
+            BrokerTimer::Tick => self.on_tick(ctx),
         }
     }
 
@@ -421,6 +582,11 @@ impl Node {
         self.durables.insert(id, Durable { mailbox: Mailbox::new(id, tail), entry, ask, version });
         version
     }
+}
+
+/// What a broker's wall clock says.
+fn wall_ms(ctx: &Context, off_ms: i64) -> Millis {
+    (CLOCK_START_MS + ctx.now_us * ctx.plan.rate / 1000).saturating_add_signed(off_ms)
 }
 
 /// Owner of a subscription, or a publisher, or a peer.

@@ -52,6 +52,9 @@ pub(crate) struct Publisher {
     unsent: VecDeque<(u64, EventNo)>,
     left: u64,
     heard_us: u64,
+    /// When its epoch was opened, and heard of last.
+    opened_us: u64,
+    used_us: u64,
 }
 
 impl Publisher {
@@ -80,6 +83,8 @@ impl Publisher {
             unsent: VecDeque::new(),
             left: ctx.plan.events,
             heard_us: 0,
+            opened_us: 0,
+            used_us: 0,
         }
     }
 
@@ -164,7 +169,9 @@ impl Publisher {
         for (_, event) in self.unsent.drain(..) {
             ctx.oracle.on_unknown(event);
         }
-        let delay = ctx.random.between(1_000, 800_000);
+        // A week is soon over where clocks are fast.
+        let stays_away = ctx.plan.rate > 1 && ctx.random.chance(400);
+        let delay = ctx.random.between(1_000, if stays_away { 15_000_000 } else { 800_000 });
         self.timer(ctx, delay, ClientTimer::Connect);
     }
 
@@ -196,7 +203,7 @@ impl Publisher {
             true => Class::BestEffort,
             false => Class::AtLeastOnce,
         };
-        let padding = ctx.random.below(200) as usize;
+        let padding = ctx.random.below(ctx.plan.padding) as usize;
         let is_bad = class == Class::AtLeastOnce && ctx.random.chance(ctx.plan.bad);
         let event = ctx.oracle.make(self.number, self.home, class, facts.clone(), ttl_us);
         let mut body = super::body(event, &facts, padding);
@@ -247,7 +254,7 @@ impl Publisher {
             class,
             topic: TopicRef::Alias(alias),
             sequence,
-            ttl_ms: ctx.oracle.event(event).ttl_us.map(|ttl| ttl / 1000),
+            ttl_ms: ctx.oracle.event(event).ttl_us.map(|ttl| ttl / 1000 * ctx.plan.rate),
             wants_receipt: class == Class::BestEffort,
         };
         header.encode(body, &mut Vec::new(), out);
@@ -326,6 +333,8 @@ impl Publisher {
                 Ok(Control::Receipts(receipts)) => self.on_receipts(ctx, &receipts),
                 Ok(Control::Refused(refused)) if refused.code == 410 => {
                     ctx.count(Count::EpochGone);
+                    let (opened, used) = (self.opened_us, self.used_us);
+                    ctx.oracle.on_gone(self.number, self.home, opened, used, ctx.now());
                     self.on_gone(ctx);
                     let mut out = Vec::new();
                     Control::from(OpenPublish { channel: CHANNEL, resume: None }).encode(&mut out);
@@ -350,7 +359,9 @@ impl Publisher {
         } else {
             (self.first, self.cursor, self.written, self.answered) = (next, next, next - 1, next - 1);
             self.best_effort = 0;
+            self.opened_us = ctx.now_us;
         }
+        self.used_us = ctx.now_us;
         self.epoch = Some(epoch);
         self.is_open = true;
         self.write(ctx);
@@ -392,6 +403,7 @@ impl Publisher {
     }
 
     fn on_receipts(&mut self, ctx: &mut Context, receipts: &Receipts) {
+        self.used_us = ctx.now_us;
         for (sequence, code, _) in each(receipts) {
             count_receipt(ctx, code);
             ctx.note(format_args!("p{} {sequence} has {code}", self.number));
@@ -435,7 +447,10 @@ impl Publisher {
         let Some((flying, ..)) = self.flying.get_mut(at as usize) else { return };
         match *flying {
             Flying::Accepted => return,
-            Flying::Live(_) if code == 503 || code == 507 || code == 429 => {
+            Flying::Live(event) if code == 503 || code == 507 || code == 429 => {
+                if code == 507 {
+                    on_full(ctx, event);
+                }
                 self.holds = true;
                 if let Some(conn) = self.conn {
                     self.timer(ctx, retry_ms.unwrap_or(50) * 1000, ClientTimer::Write(conn));
@@ -465,6 +480,18 @@ impl Publisher {
         }
         self.cursor = self.cursor.max(self.first);
     }
+}
+
+/// A store is full, or a rule refuses what would come to a full mailbox.
+fn on_full(ctx: &mut Context, event: EventNo) {
+    let topic = ctx.oracle.event(event).facts.topic;
+    let has_rule = ctx.plan.rule.is_some_and(|rule| crate::ask::topic_fits(rule, topic));
+    if has_rule {
+        ctx.count(Count::RefusedByRule);
+    }
+    let has_end = ctx.plan.store_bytes.is_some() || ctx.plan.bounds.store_events.is_some();
+    let is_allowed = has_rule || has_end;
+    ctx.oracle.on_store_full(event, is_allowed, ctx.now_us);
 }
 
 fn is_live(flying: Flying) -> bool {

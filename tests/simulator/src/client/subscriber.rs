@@ -14,6 +14,7 @@ use fanal_protocol::stream::EventStreamReader;
 use fanal_protocol::{Class, Control, PROTOCOL_VERSION, frame};
 
 use crate::ask::Wish;
+use crate::books::Choice;
 use crate::context::{ClientTimer, Context, Happening};
 use crate::count::Count;
 use crate::net::{ConnId, Lane, Party};
@@ -31,7 +32,7 @@ enum Stage {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Change {
-    Update(Wish),
+    Update(Wish, Choice),
     Remove,
 }
 
@@ -40,6 +41,7 @@ struct Sub {
     label: String,
     durable: Option<String>,
     wish: Wish,
+    choice: Choice,
     instance: Option<InstanceNo>,
     stage: Stage,
     channel: u32,
@@ -233,9 +235,9 @@ impl Subscriber {
         }
         (sub.stage, sub.channel, sub.asked_us, sub.got) = (Stage::Asked, channel, ctx.now_us, (0, 0));
         if sub.instance.is_none() {
-            let is_durable = sub.durable.is_some();
+            let durable = sub.durable.clone().map(|name| (format!("s{}", self.number), name));
             let label = sub.label.clone();
-            let instance = ctx.oracle.subscribe(label, home, is_durable, sub.wish.clone(), ctx.now_us);
+            let instance = ctx.oracle.subscribe(label, home, durable, sub.wish.clone(), ctx.now_us);
             sub.instance = Some(instance);
         }
         let wait = if ctx.random.chance(200) { "home" } else { "peers" };
@@ -252,7 +254,7 @@ impl Subscriber {
         ctx.note(format_args!("{} asks for {change:?}", sub.label));
         let frame: Control = match &change {
             Change::Remove => RemoveSubscription { request: number, durable }.into(),
-            Change::Update(wish) => {
+            Change::Update(wish, choice) => {
                 let (predicate, strict) = wish.predicates();
                 UpdateSubscription {
                     request: number,
@@ -261,7 +263,10 @@ impl Subscriber {
                     predicate,
                     except: wish.except.iter().map(|text| (*text).to_owned()).collect(),
                     strict,
-                    ..Default::default()
+                    max_bytes: Some(choice.limits.bytes.unwrap_or(0)),
+                    max_events: Some(choice.limits.events.unwrap_or(0)),
+                    max_age_ms: Some(choice.limits.age_ms.unwrap_or(0)),
+                    when_full: Some(word(choice)),
                 }
                 .into()
             }
@@ -322,10 +327,14 @@ impl Subscriber {
 
     fn update(&mut self, ctx: &mut Context, at: usize) {
         let wish = Wish::draw(&mut ctx.random);
+        let choice = match ctx.random.chance(400) {
+            true => ctx.plan.clone().draw_choice(&mut ctx.random),
+            false => self.subs[at].choice,
+        };
         let sub = &mut self.subs[at];
         if let (Some(_), Some(instance)) = (&sub.durable, sub.instance) {
             ctx.oracle.wish_changes(instance, wish.clone(), ctx.now_us);
-            self.ask_change(ctx, at, Change::Update(wish));
+            self.ask_change(ctx, at, Change::Update(wish, choice));
         }
     }
 
@@ -495,8 +504,12 @@ impl Subscriber {
             return;
         };
         match self.subs[at].change.take() {
-            Some((Change::Update(wish), _)) => {
+            Some((Change::Update(wish, choice), _)) => {
                 ctx.count(Count::Updated);
+                if choice != self.subs[at].choice {
+                    ctx.count(Count::LimitsUpdated);
+                }
+                self.subs[at].choice = choice;
                 if let Some(instance) = self.subs[at].instance {
                     ctx.oracle.wish_changed(instance, ctx.now_us);
                 }
@@ -657,6 +670,7 @@ impl Sub {
             label: format!("s{subscriber}.{number}"),
             durable: (!is_live).then(|| format!("d{number}")),
             wish: Wish::draw(&mut ctx.random),
+            choice: if is_live { Choice::default() } else { ctx.plan.clone().draw_choice(&mut ctx.random) },
             instance: None,
             stage: Stage::Idle,
             channel: 0,
@@ -684,6 +698,14 @@ fn request(sub: &Sub, wish: &Wish, channel: u32, wait: &str) -> Subscribe {
         wait_ms: Some(2_000),
         credit_events: sub.window,
         credit_bytes: sub.window * 150,
-        ..Default::default()
+        max_bytes: sub.choice.limits.bytes,
+        max_events: sub.choice.limits.events,
+        max_age_ms: sub.choice.limits.age_ms,
+        when_full: (sub.choice != Choice::default()).then(|| word(&sub.choice)),
     }
+}
+
+/// What becomes of what is too much, in the word for it.
+fn word(choice: &Choice) -> String {
+    if choice.drops { "drop_oldest" } else { "dead_letter" }.into()
 }
