@@ -68,6 +68,7 @@ impl Store {
         found: Found,
     ) -> Result<(Store, Recovery), OpenError> {
         let Found { listing, mut meta, files, mut recovered, salvaged, mut report } = found;
+        let options = options.for_segments(meta.segment_bytes);
         let table = recovered.ledger.log().table.clone();
         let news = new_damage(&recovered, meta.segment_bytes);
         report.epoch_raised = !news.is_empty();

@@ -1,5 +1,7 @@
 //! What a caller may choose about a store.
 
+use crate::format::segment_capacity;
+
 /// Choices for [`crate::Store::open`]. Out-of-range values are brought into range.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -20,7 +22,8 @@ pub struct Options {
     /// Memory for the sets of one segment, 16 bytes a destination; what does not fit is logged with
     /// each event. Default 16 MiB.
     pub set_bytes_max: usize,
-    /// Mailbox entries that a page holds (4 to 65,536). Default 1,024.
+    /// Mailbox entries that a page holds (4 to 65,536, and no more than surely fit into a segment of the
+    /// store). Default 1,024.
     pub page_entries: usize,
     /// A mailbox with more entries in memory has all but the first and the newest put into pages
     /// (at least three pages). Default 4,096.
@@ -45,6 +48,8 @@ pub enum Housekeeping {
 }
 
 const PAGE: u64 = 4096;
+/// More bytes than an entry ever takes in a page.
+const PAGE_ENTRY_BYTES_MAX: usize = 32;
 
 impl Options {
     /// These options with every value in its range.
@@ -53,9 +58,19 @@ impl Options {
         self.segment_bytes = bytes - bytes % PAGE;
         self.reserve_segments = self.reserve_segments.clamp(1, 64);
         self.checkpoint_after_bytes = self.checkpoint_after_bytes.max(PAGE);
-        self.page_entries = self.page_entries.clamp(4, 1 << 16);
+        let bytes = self.segment_bytes;
+        self = self.for_segments(bytes);
         self.mailbox_hot_max = self.mailbox_hot_max.max(3 * self.page_entries);
         self.set_destinations_min = self.set_destinations_min.max(2);
+        self
+    }
+}
+
+impl Options {
+    /// These options with pages that fit into segments of that size, which a store keeps.
+    pub(crate) fn for_segments(mut self, segment_bytes: u64) -> Options {
+        let fitting = segment_capacity(segment_bytes) as usize / PAGE_ENTRY_BYTES_MAX;
+        self.page_entries = self.page_entries.clamp(4, fitting.clamp(4, 1 << 16));
         self
     }
 }

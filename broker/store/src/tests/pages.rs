@@ -388,6 +388,31 @@ fn copies_that_are_moved_lie_far_apart_too() {
 }
 
 #[test]
+fn a_page_fits_into_a_segment_whatever_the_options_say() {
+    let disk = Arc::new(SimulatedDisk::new());
+    // The store keeps its small segments.
+    Store::open_on(disk.clone(), Options { segment_bytes: 16 << 10, ..Options::default() }, StoreId(1))
+        .unwrap();
+    let options =
+        Options { page_entries: 1 << 16, mailbox_hot_max: 0, hot_bytes_max: 6000 * 20, ..Options::default() };
+    let (mut store, _) = Store::open_on(disk, options, StoreId(1)).unwrap();
+    create(&mut store, BOX);
+    for at in 0..100 {
+        let mut batch = store.batch();
+        // Of all sizes and in any order, so that each entry takes many bytes.
+        (0..100).for_each(|more| {
+            let sequence = at * 100 + more + 1;
+            batch.event(
+                &[&vec![7; (sequence * sequence % 31) as usize]],
+                &[(BOX, MailboxSequence(sequence * 3))],
+            );
+        });
+        store.commit(batch).unwrap();
+    }
+    assert!(store.stats().entries_hot <= 6000 && pages(&store).len() > 10, "{:?}", store.stats());
+}
+
+#[test]
 fn one_commit_does_not_pay_for_the_pages_of_all_mailboxes() {
     let disk = Arc::new(SimulatedDisk::new());
     let options = Options { hot_bytes_max: 64 << 20, ..segments_of(16 << 20, 1024) };
