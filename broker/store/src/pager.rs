@@ -5,8 +5,14 @@
 //! twice, the second time read back from the log, once that has gone on far enough: what a disk loses
 //! lies close together.
 //!
-//! Invariant: a page record changes where entries are kept, never which there are. That the disk is
-//! full is no error here: no events come then, and memory does not grow.
+//! Invariants:
+//! 1. A page record changes where entries are kept, never which there are.
+//! 2. What waits for its second copy was written in the last 64 KiB of the log, or by the last commit.
+//! 3. That the disk is full is no error: no pages are written then. Memory grows by what is acked or
+//!    moved in parts of pages meanwhile, 20 bytes an entry and never beyond what is queued: no events
+//!    come, and the reserve is for acks.
+//! 4. Runs of fewer than a 32nd of a page between two pages stay in memory: at most 640 bytes beside
+//!    each page of 1,024.
 
 use crate::batch::Batch;
 use crate::error::{CommitError, ReadError};
@@ -39,6 +45,8 @@ pub(crate) struct Pager {
     victims: Vec<MailboxId>,
     /// Entries in memory when there was nothing more to be given up.
     stuck_at: u64,
+    /// The last pages found no room.
+    is_short: bool,
 }
 
 impl Batch {
@@ -55,9 +63,10 @@ impl Store {
     /// Puts what is too much in memory into pages, as far as a commit that has brought so many
     /// entries should pay for. A failure shows at the next commit: what was committed before is durable.
     pub(crate) fn relieve(&mut self, brought: u64) {
-        if self.fullness.is_full {
+        if self.fullness.is_full || (self.pager.is_short && self.is_short()) {
             return;
         }
+        self.pager.is_short = false;
         // Full: later. Stopped: noted.
         let mut left = COMMIT_BYTES + COMMIT_BYTES_AN_ENTRY * brought as usize;
         let _ = self.copy_pages(&mut left).and_then(|()| self.write_pages(&mut left));
@@ -77,7 +86,13 @@ impl Store {
 
     fn append_pages(&mut self, batch: Batch) -> Result<(), CommitError> {
         let pages = batch.events.len() as u64;
-        let Appended { bytes, .. } = self.append(batch, 0)?;
+        let appended = self.append(batch, 0);
+        if matches!(appended, Err(CommitError::Full { .. })) {
+            // Not for events, which may still fit; who was to give up entries is found again later.
+            self.fullness.is_full = false;
+            self.pager = Pager { is_short: true, ..Pager::default() };
+        }
+        let Appended { bytes, .. } = appended?;
         self.counters.pages += pages;
         self.checkpoints.bytes_since += bytes;
         Ok(())

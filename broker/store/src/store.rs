@@ -243,7 +243,7 @@ impl Store {
     }
 
     /// Whether the next segment for events finds no space.
-    fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.fullness.is_full || self.keeper.is_short_of(self.reserve() + 1)
     }
 

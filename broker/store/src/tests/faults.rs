@@ -79,6 +79,34 @@ fn a_full_disk_heals_when_space_comes_back_and_nothing_was_lost() {
 }
 
 #[test]
+fn pages_that_find_no_room_do_not_make_a_store_full() {
+    for bytes in 0..40 {
+        let disk = SimulatedDisk::new();
+        let (mut store, _) = open(&disk).unwrap();
+        let mut batch = store.batch();
+        batch.create_mailbox(BOX);
+        store.commit(batch).unwrap();
+        let mut next = 1;
+        let mut publish = |store: &mut Store| {
+            let mut batch = store.batch();
+            batch.event(&[&vec![next as u8; bytes]], &[(BOX, MailboxSequence(next))]);
+            next += 1;
+            store.commit(batch).map(|_| ())
+        };
+        let capacity = disk.bytes_used() + 2 * small().segment_bytes;
+        disk.set_faults(Faults { capacity: Some(capacity), ..Faults::default() });
+        while publish(&mut store).is_ok() {
+            assert!(!store.stats().is_full, "an event of {bytes} bytes was just taken");
+        }
+        assert!(store.stats().is_full);
+        // Space comes back: pages are written again.
+        disk.set_faults(Faults::default());
+        (0..40).for_each(|_| publish(&mut store).unwrap());
+        assert!(store.stats().entries_hot <= 20 && !store.stats().is_full, "{:?}", store.stats());
+    }
+}
+
+#[test]
 fn a_full_store_opens() {
     let (disk, store, next) = filled();
     drop(store);
