@@ -140,7 +140,7 @@ fn accepted_at(reader: &Reader, position: Position, now: Millis) -> Option<Milli
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::config::Limits;
 
@@ -192,7 +192,8 @@ mod tests {
         assert_eq!((sum.events, sum.bytes, sum.head), (8, 40, Some(Position(20))));
     }
 
-    fn shared(dir: &std::path::Path, limits: Limits) -> (fanal_store::Store, Arc<Shared>) {
+    /// What the parts of a broker share, beside a store of its own and without a log writer.
+    pub(crate) fn shared(dir: &std::path::Path, limits: Limits) -> (fanal_store::Store, Arc<Shared>) {
         let options = fanal_store::Options::default();
         let (store, _) =
             fanal_store::Store::open(&dir.join("store"), options, fanal_store::StoreId(7)).unwrap();

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::session::{Channel, Session, SessionInfo, Subscribed};
 use super::{deliver, letters, publish, subscribe};
-use crate::log::request::{AckConfirm, DoneReason, PublishChannel};
+use crate::log::request::{AckConfirm, Confirm, DoneReason, PublishChannel};
 use crate::log::{Command, LogRequest, Output};
 use crate::shared::Shared;
 use crate::wire::{ControlReader, Ending};
@@ -254,7 +254,7 @@ async fn handle_ack(shared: &Arc<Shared>, session: &Arc<Session>, ack: Ack) -> R
         mailbox: Arc::clone(&attached.mailbox),
         ranges,
         reason: DoneReason::Acked,
-        confirm: Some(confirm),
+        confirm: Some(Confirm::Acked(confirm)),
     };
     session.outbox.wait_for_room().await;
     match shared.log.submit(request, bytes).await {

@@ -1,7 +1,8 @@
 //! The two writers of a client connection: live and durable deliveries.
 //!
 //! Invariants: many frames per write; one subscription's events of one class always go over one
-//! stream; nothing is written after its deadline; a cold mailbox is read off the async threads.
+//! stream; nothing is written after its deadline, and what follows on an expired event only once that
+//! is gone for good; a cold mailbox is read off the async threads.
 
 use std::sync::{Arc, PoisonError};
 
@@ -14,10 +15,11 @@ use fanal_protocol::control::{Gap, STREAM_DURABLE, STREAM_LIVE};
 use fanal_protocol::stream::EventStreamWriter;
 use fanal_store::{MailboxSequence, ReadError, Reader};
 use quinn::{Connection, SendStream};
+use tokio::sync::oneshot;
 
 use crate::live::{LiveQueue, TakeLimits};
 use crate::log::LogRequest;
-use crate::log::request::DoneReason;
+use crate::log::request::{Confirm, DoneReason};
 use crate::mailbox::{Attached, Cold, Entry, Source, Taken};
 use crate::ready::{Ready, ReadyList};
 use crate::shared::Shared;
@@ -276,8 +278,20 @@ pub(crate) async fn take_turn(
     if is_refunded && let Some(live_side) = attached.mailbox.live_side.load_full() {
         live_side.wake(); // it shares the credit
     }
-    done(shared, attached, expired, DoneReason::Expired).await?;
+    expire(shared, attached, expired).await?;
     Ok(Some(Turn { entries }))
+}
+
+/// Has entries whose time is over removed, and waits for that: a broker that is started again with a
+/// clock that was set back must not find them before what was sent after them.
+async fn expire(shared: &Arc<Shared>, attached: &Attached, ranges: Vec<(u64, u64)>) -> Result<(), Ending> {
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let (waiting, gone) = oneshot::channel();
+    submit_done(shared, attached, ranges, DoneReason::Expired, Some(Confirm::Waiting(waiting))).await?;
+    let unwritten = |_| Ending::refused(Code::Unavailable, "what has expired cannot be removed now");
+    gone.await.map_err(unwritten)
 }
 
 /// Entries are done with for another reason than an ack.
@@ -290,9 +304,19 @@ pub(crate) async fn done(
     if ranges.is_empty() {
         return Ok(());
     }
+    submit_done(shared, attached, ranges, reason, None).await
+}
+
+async fn submit_done(
+    shared: &Arc<Shared>,
+    attached: &Attached,
+    ranges: Vec<(u64, u64)>,
+    reason: DoneReason,
+    confirm: Option<Confirm>,
+) -> Result<(), Ending> {
     let bytes = 64 + ranges.len() * 16;
     let mailbox = Arc::clone(&attached.mailbox);
-    let request = LogRequest::Done { mailbox, ranges, reason, confirm: None };
+    let request = LogRequest::Done { mailbox, ranges, reason, confirm };
     shared.log.submit(request, bytes).await.map_err(Ending::gone)
 }
 
@@ -363,4 +387,87 @@ fn read_events(reader: &Reader, mailbox: MailboxId, taken: &[Entry]) -> Result<V
         out.push(TurnEntry { sequence, attempt, outcome });
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fanal_core::home::Subscription;
+    use fanal_protocol::stream::Origin;
+    use fanal_protocol::{Class, Epoch, Fingerprint, PublisherId};
+
+    use super::*;
+    use crate::gauges::tests::shared;
+    use crate::log::queue::Taken as Requests;
+    use crate::mailbox::{Holder, Mailbox, MailboxKind};
+
+    fn event(sequence: u64, deadline: Option<Millis>) -> Arc<Event> {
+        let publisher = PublisherId { name: "till".into(), authority: Fingerprint([9; 32]) };
+        Arc::new(Event {
+            topic: "t".into(),
+            origin: Arc::new(Origin { publisher, epoch: Epoch::default() }),
+            sequence,
+            class: Class::AtLeastOnce,
+            accepted_at: 1,
+            deadline,
+            body: Bytes::from_static(&[0x80]),
+        })
+    }
+
+    fn attach(shared: &Arc<Shared>) -> (Arc<Mailbox>, Arc<Attached>) {
+        let subscription = Subscription {
+            principal: PublisherId::default(),
+            name: "orders".into(),
+            ask: Default::default(),
+            keep: Default::default(),
+        };
+        let kind = MailboxKind::Durable(Arc::new(subscription));
+        let mailbox = shared.directory.add(MailboxId(1), kind, 1, Arc::clone(&shared.reader));
+        let credit = Arc::new(std::sync::Mutex::new(fanal_core::Credit::unlimited()));
+        let (attached, _) = mailbox.attach(1, credit, &Arc::default(), Holder::default(), 1);
+        (mailbox, attached)
+    }
+
+    /// The next request that the log writer finds: the removal of what has expired.
+    async fn removal(shared: &Arc<Shared>) -> Confirm {
+        let log = Arc::clone(&shared.log);
+        let take = move || log.take(usize::MAX, Duration::from_secs(20));
+        let Requests::Requests(requests, _) = tokio::task::spawn_blocking(take).await.unwrap() else {
+            panic!("the queue has ended")
+        };
+        match requests.into_iter().next().expect("a request") {
+            LogRequest::Done { ranges, reason, confirm: Some(confirm), .. } => {
+                assert_eq!((ranges, reason), (vec![(1, 1)], DoneReason::Expired));
+                confirm
+            }
+            _ => panic!("something else"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_on_an_expired_event_waits_until_that_is_gone_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_store, shared) = shared(dir.path(), Default::default());
+        for is_written in [true, false] {
+            let (mailbox, attached) = attach(&shared);
+            mailbox.on_flushed(&[(1, event(1, Some(2))), (2, event(2, None))]);
+            let mut turn = Box::pin(take_turn(&shared, &attached));
+            let confirm = tokio::select! {
+                _ = &mut turn => panic!("nothing is known of the removal"),
+                confirm = removal(&shared) => confirm,
+            };
+            if let Confirm::Waiting(waiting) = confirm
+                && is_written
+            {
+                waiting.send(()).unwrap();
+            }
+            let turn = turn.await;
+            assert_eq!(turn.is_ok(), is_written, "what could not be removed is still there");
+            if let Ok(Some(turn)) = turn {
+                let sent = turn.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Event(_)));
+                assert_eq!(sent.map(|entry| entry.sequence).collect::<Vec<_>>(), [2]);
+            }
+        }
+    }
 }

@@ -16,7 +16,9 @@ use fanal_protocol::{Class, Code};
 use tokio::sync::oneshot;
 
 use super::limits::GivenWay;
-use super::request::{AckConfirm, DoneReason, LinkInbound, LogError, Output, PublishChannel, ReceiveError};
+use super::request::{
+    AckConfirm, Confirm, DoneReason, LinkInbound, LogError, Output, PublishChannel, ReceiveError,
+};
 use crate::live::LiveQueue;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
@@ -54,7 +56,7 @@ struct DoneEntries {
     mailbox: Arc<Mailbox>,
     ranges: Vec<(u64, u64)>,
     reason: DoneReason,
-    confirm: Option<AckConfirm>,
+    confirm: Option<Confirm>,
     entries: u64,
 }
 
@@ -158,7 +160,7 @@ impl Completions {
         mailbox: Arc<Mailbox>,
         ranges: Vec<(u64, u64)>,
         reason: DoneReason,
-        confirm: Option<AckConfirm>,
+        confirm: Option<Confirm>,
         entries: u64,
     ) {
         self.done.push(DoneEntries { mailbox, ranges, reason, confirm, entries });
@@ -197,8 +199,13 @@ impl Completions {
                 DoneReason::Damaged => ledger.dropped_damaged.increment(entries),
                 DoneReason::TooLarge => ledger.dropped_too_large.increment(entries),
             }
-            if let Some(AckConfirm { outbox, channel }) = confirm {
-                outbox.push(Acked { channel, ranges });
+            match confirm {
+                Some(Confirm::Acked(AckConfirm { outbox, channel })) => {
+                    outbox.push(Acked { channel, ranges });
+                }
+                // Who waited and went away needs no answer.
+                Some(Confirm::Waiting(waiting)) => drop(waiting.send(())),
+                None => {}
             }
         }
         // What came before a missing sequence was recorded too, though it is not answered.

@@ -57,6 +57,14 @@ pub(crate) struct AckConfirm {
     pub(crate) channel: u32,
 }
 
+/// Who is told once entries are gone for good.
+pub(crate) enum Confirm {
+    /// A client, of its acks.
+    Acked(AckConfirm),
+    /// Who goes on only then.
+    Waiting(oneshot::Sender<()>),
+}
+
 /// Why entries are done with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DoneReason {
@@ -191,7 +199,7 @@ pub(crate) enum LogRequest {
         mailbox: Arc<Mailbox>,
         ranges: Vec<(u64, u64)>,
         reason: DoneReason,
-        confirm: Option<AckConfirm>,
+        confirm: Option<Confirm>,
     },
     Command {
         command: Command,
