@@ -13,7 +13,9 @@
 //!    given out before the damage, that no intact batch has used or acked, and that leaves no hole:
 //!    below what came after the damage, or next in order.
 //! 3. What a complete checkpoint behind the damage does not name was acked.
-//! 4. What was taken out of an unproven tail is written again behind the log before that is cut there.
+//! 4. Of an event that was moved it is certain likewise where it lies, and that helps an entry that has
+//!    lost it.
+//! 5. What was taken out of an unproven tail is written again behind the log before that is cut there.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -41,6 +43,8 @@ pub(crate) struct Salvage {
     pub(crate) taken: BTreeMap<MailboxId, u64>,
     /// Of these, how many fill a hole.
     filled: BTreeMap<MailboxId, u64>,
+    /// Where events were moved to by damaged batches.
+    moved: BTreeMap<Position, Vec<(MailboxId, MailboxSequence)>>,
 }
 
 impl Salvage {
@@ -78,12 +82,16 @@ impl Salvage {
         }
         let mut records = Records::new(body);
         while let Ok(Some((at, record))) = records.next(scratch) {
-            let Record::Event { body: event } = record else { continue };
+            let (Record::Event { body: event } | Record::Moved { body: event }) = record else { continue };
             let lies_at = offset + (BATCH_HEADER + at) as u64;
             let head = read_sealed_head(&body[at..]);
-            if head.is_ok_and(|head| is_intact(event, head.checksum, lies_at, salt)) {
-                let position = record_position(batch, at);
-                self.remember(&scratch.entries, position, event.len());
+            if !head.is_ok_and(|head| is_intact(event, head.checksum, lies_at, salt)) {
+                continue;
+            }
+            let position = record_position(batch, at);
+            match record {
+                Record::Moved { .. } => _ = self.moved.insert(position, scratch.entries.clone()),
+                _ => self.remember(&scratch.entries, position, event.len()),
             }
         }
     }
@@ -130,15 +138,27 @@ impl Salvage {
         *self = Salvage::default();
     }
 
-    /// Takes in what fits.
+    /// Takes in what fits, and finds what was moved where it lies now.
     pub(crate) fn finish(&mut self, ledger: &mut Ledger) {
+        for (position, entries) in std::mem::take(&mut self.moved) {
+            for (mailbox, sequence) in entries {
+                if is_lost(ledger, mailbox, sequence) && find(ledger, mailbox, sequence, position) {
+                    *self.taken.entry(mailbox).or_default() += 1;
+                }
+            }
+        }
         for (mailbox, candidates) in std::mem::take(&mut self.candidates) {
             let Taken { filled, appended } = take_in(ledger, mailbox, candidates);
             if filled + appended > 0 {
-                self.taken.insert(mailbox, filled + appended);
+                *self.taken.entry(mailbox).or_default() += filled + appended;
                 self.filled.insert(mailbox, filled);
             }
         }
+    }
+
+    /// Forgets what was moved beyond the end of the log: that end is cut off.
+    pub(crate) fn forget_moved_from(&mut self, end: Position) {
+        self.moved.split_off(&end);
     }
 
     /// Sequences of a mailbox that damage has taken for good: at most so many.
@@ -175,6 +195,21 @@ fn is_confirmed(body: &[u8], body_offset: u64, checksum: u32, salt: &Salt) -> bo
 fn is_batch(bytes: &[u8], salt: &Salt) -> bool {
     let generation = bytes.get(8..16).filter(|_| bytes.len() >= BATCH_HEADER);
     generation.is_some_and(|word| word == salt.generation.to_le_bytes())
+}
+
+/// Whether an entry is there and its event cannot be read from where it is supposed to lie.
+fn is_lost(ledger: &Ledger, mailbox: MailboxId, sequence: MailboxSequence) -> bool {
+    let reader = Reader { log: ledger.log().clone(), index: ledger.index.clone() };
+    reader.read_entry(mailbox, sequence).is_some_and(|read| read.is_err())
+}
+
+/// Has an entry point to where its event was moved; whether it does.
+fn find(ledger: &mut Ledger, mailbox: MailboxId, sequence: MailboxSequence, position: Position) -> bool {
+    let mut scratch = Scratch::default();
+    scratch.entries.push((mailbox, sequence));
+    // Where its page cannot be read it stays lost.
+    let _ = ledger.apply(&Record::Moved { body: &[] }, &scratch, position);
+    !is_lost(ledger, mailbox, sequence)
 }
 
 /// How many entries were taken in.

@@ -394,5 +394,6 @@ impl Sink for Reading {
 
     fn on_unproven(&mut self, unproven: &Unproven, on: &Stretch<'_>) {
         self.look_for_events(unproven.from, unproven.to, on);
+        self.salvage.forget_moved_from(Position::new(on.segment, unproven.from, self.segment_bytes));
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::simulated::{Faults, Loss, SimulatedDisk};
-use crate::{CommitError, MailboxId, MailboxSequence, Options, ReadError, Store, StoreId};
+use crate::{
+    CommitError, MailboxId, MailboxSequence, Options, Position, ReadError, Store, StoreId, repair_on,
+};
 
 use super::basic::small;
 use super::model::{Dice, Model, open, run};
@@ -107,9 +109,14 @@ fn with_mailboxes(disk: &SimulatedDisk, options: Options) -> Store {
 
 /// One event, acked at once but in the stuck mailboxes.
 fn pass(store: &mut Store, sequence: u64) -> Result<(), CommitError> {
+    pass_every(store, sequence, STUCK_EVERY)
+}
+
+/// As [`pass`], with one event in `every` for the stuck mailboxes.
+fn pass_every(store: &mut Store, sequence: u64, every: u64) -> Result<(), CommitError> {
     let number = MailboxSequence(sequence);
     let mut batch = store.batch();
-    match sequence.is_multiple_of(STUCK_EVERY) {
+    match sequence.is_multiple_of(every) {
         true => batch.event(&[&body(sequence)], &[(BOX, number), (STUCK, number), (ALSO_STUCK, number)]),
         false => batch.event(&[&body(sequence)], &[(BOX, number)]),
     };
@@ -243,6 +250,45 @@ fn a_flipped_bit_in_what_was_moved_costs_one_batch() {
         // Where the segment that it was moved out of is still there, the move alone is lost.
         assert!(lost.contains(&entries[index].0.0) || now[index].1 != position);
         assert!(lost.iter().all(is_said));
+    }
+}
+
+#[test]
+fn a_repair_makes_out_what_lies_beside_damage_in_what_was_moved() {
+    let disk = SimulatedDisk::new();
+    let options = Options { mailbox_hot_max: 1000, hot_bytes_max: 1 << 20, ..small() };
+    let mut store = with_mailboxes(&disk, options);
+    // Until several were moved since the last checkpoint, out of a segment that is gone.
+    let mut sequence = 0;
+    let entries = loop {
+        sequence += 1;
+        pass_every(&mut store, sequence, 8).unwrap();
+        let entries = store.reader().entries(STUCK, MailboxSequence(0), usize::MAX);
+        let now = |at: usize| entries.get(at).map_or(Position(0), |(_, position)| *position);
+        if now(0) > store.checkpoints.last && now(1) > now(0) && now(1).0 < now(0).0 + 1000 && now(0) > now(9)
+        {
+            break entries;
+        }
+        assert!(sequence < 6000, "never so");
+    };
+    pass_every(&mut store, sequence + 1, 8).unwrap();
+    let entries = [entries, store.reader().entries(STUCK, MailboxSequence(sequence + 1), 1)].concat();
+    drop(store);
+    disk.crash(Loss::Cut);
+    let (victim, position) = entries[0];
+    let name = format!("{:08}.seg", position.segment(small().segment_bytes));
+    let mut bytes = disk.contents(&name).unwrap();
+    bytes[position.offset(small().segment_bytes) as usize + 20] ^= 1;
+    disk.overwrite(&name, bytes);
+    let repaired = repair_on(Arc::new(disk.clone()), 5, &mut |_| {}).unwrap();
+    let (store, _) = open(&disk).unwrap();
+    let reader = store.reader();
+    for mailbox in [STUCK, ALSO_STUCK] {
+        let kept = reader.entries(mailbox, MailboxSequence(0), usize::MAX);
+        assert!(kept.iter().all(|(at, position)| reader.read(*position).unwrap()[..] == body(at.0)[..]));
+        let kept: Vec<_> = kept.into_iter().map(|(at, _)| at).collect();
+        let wanted: Vec<_> = entries.iter().map(|(at, _)| *at).filter(|at| *at != victim).collect();
+        assert_eq!(kept, wanted, "{:?}", repaired.before.mailboxes);
     }
 }
 
