@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fanal_client::{Code, Delivery};
 use tokio::sync::watch;
 
+use super::limited::Left;
+
 /// A publisher and the number of its event, from 0.
 pub(crate) type Event = (usize, u64);
 
@@ -38,11 +40,15 @@ pub(crate) fn payload((publisher, number): Event) -> Vec<u8> {
 }
 
 fn event_of(delivery: &Delivery) -> Option<Event> {
-    let payload_bytes = delivery.payload();
+    event_in(&delivery.payload())
+}
+
+/// The event that has this payload.
+pub(crate) fn event_in(payload_bytes: &[u8]) -> Option<Event> {
     let mut words = payload_bytes.split(|byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok()?.parse::<u64>().ok();
     let event = (usize::try_from(word()?).ok()?, word()?);
-    (payload(event) == payload_bytes[..]).then_some(event)
+    (payload(event) == payload_bytes).then_some(event)
 }
 
 /// A durable subscription as its users have seen it.
@@ -75,6 +81,8 @@ struct State {
     duplicates: u64,
     subscriptions: BTreeMap<String, Subscription>,
     removed: BTreeSet<String>,
+    /// What gave way in those with limits.
+    left: BTreeMap<String, Left>,
     /// What a live subscription was given.
     live: BTreeSet<Event>,
     violations: Vec<String>,
@@ -225,6 +233,11 @@ impl Facts {
         }
     }
 
+    /// What gave way in a subscription with limits.
+    pub(crate) fn on_left(&self, name: &str, left: Left) {
+        self.state().left.insert(name.into(), left);
+    }
+
     /// Everything that the attachment acked is confirmed.
     pub(crate) fn on_confirmed(&self, name: &str, attachment: &mut Attachment) {
         if let Some(subscription) = self.state().subscriptions.get_mut(name) {
@@ -239,7 +252,13 @@ impl Facts {
             return Err(violation.clone());
         }
         for (name, subscription) in &state.subscriptions {
-            state.check_subscription(subscription).map_err(|what| format!("{name}: {what}"))?;
+            let checked = match state.left.get(name) {
+                Some(left) => {
+                    left.check(&subscription.seen, state.promised(subscription).map(|(event, _)| event))
+                }
+                None => state.check_subscription(subscription),
+            };
+            checked.map_err(|what| format!("{name}: {what}"))?;
         }
         let acked: usize = state.acked.iter().map(BTreeSet::len).sum();
         let seen: usize = state.subscriptions.values().map(|it| it.seen.len()).sum();
@@ -288,21 +307,28 @@ impl State {
             }
         }
         let seen: BTreeSet<Event> = subscription.seen.values().copied().collect();
-        let promised = |event: &Event| {
-            subscription.wants.takes(*event)
-                && event.1 >= subscription.since.get(event.0).copied().unwrap_or(0)
-        };
-        let acked = self.acked.iter().enumerate();
-        let acked = acked.flat_map(|(publisher, numbers)| numbers.iter().map(move |n| (publisher, *n)));
-        let told = acked
-            .map(|event| (event, "its receipt"))
-            .chain(self.live.iter().map(|e| (*e, "a live delivery")));
-        let lost: Vec<_> = told.filter(|(event, _)| promised(event) && !seen.contains(event)).collect();
+        let lost: Vec<_> = self.promised(subscription).filter(|(event, _)| !seen.contains(event)).collect();
         match lost.first() {
             Some((event, why)) => {
                 Err(format!("{} events are lost; {event:?}, though {why} was seen", lost.len()))
             }
             None => Ok(()),
         }
+    }
+
+    /// Events that a subscription was promised, and by what.
+    fn promised<'a>(
+        &'a self,
+        subscription: &'a Subscription,
+    ) -> impl Iterator<Item = (Event, &'static str)> + 'a {
+        let acked = self.acked.iter().enumerate();
+        let acked = acked.flat_map(|(publisher, numbers)| numbers.iter().map(move |n| (publisher, *n)));
+        let told = acked
+            .map(|event| (event, "its receipt"))
+            .chain(self.live.iter().map(|event| (*event, "a live delivery")));
+        told.filter(|(event, _)| {
+            subscription.wants.takes(*event)
+                && event.1 >= subscription.since.get(event.0).copied().unwrap_or(0)
+        })
     }
 }

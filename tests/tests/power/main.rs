@@ -9,6 +9,7 @@
 
 mod facts;
 mod first_start;
+mod limited;
 mod link;
 mod load;
 mod round;

@@ -10,6 +10,7 @@ use fanal_tests::wait::{BOUND, until, within};
 use tokio::task::JoinHandle;
 
 use super::facts::{Event, Facts, Wants};
+use super::limited::LIMITED;
 use super::load::{Acks, connect, keep_books, publish, publish_one, read_until, subscribe, watch};
 
 const PUBLISHERS: usize = 32;
@@ -125,6 +126,11 @@ impl Round {
         for (name, wants) in SUBSCRIPTIONS.into_iter().filter(|(name, _)| !(self.is_flowing && stays(name))) {
             drop(attach(&client, name, wants).await?);
             self.facts.on_subscribed(name, wants);
+        }
+        // Dead letters stay.
+        for limited in LIMITED.iter().filter(|limited| limited.drops || !self.is_flowing) {
+            limited.make(&client).await.map_err(|error| format!("{}: {error}", limited.name))?;
+            self.facts.on_subscribed(limited.name, Wants::All);
         }
         let lives_on = attach(&client, "lives-on", Wants::All).await?;
         self.stay(read("lives-on", lives_on, Acks::All(50), &self.facts));
@@ -245,7 +251,7 @@ impl Round {
         // It may have been cut short, which is no error.
         let _ = books.await;
         self.facts.first_violation().map_or(Ok(()), Err)?;
-        self.drain(&client).await?;
+        self.drain(broker, &client).await?;
         let (cuts, segments) = (CUTS, self.youngest_segment());
         Ok(format!("{}; {cuts} cuts, {segments} segments", self.facts.check()?))
     }
@@ -269,11 +275,15 @@ impl Round {
         }
     }
 
-    async fn drain(&self, client: &Client) -> Result<(), String> {
+    async fn drain(&self, broker: &Broker, client: &Client) -> Result<(), String> {
         let end = publish_one(client, LAST, &self.facts).await;
         // Every other subscription asks for even numbers only.
         let end = if end.1.is_multiple_of(2) { end } else { publish_one(client, LAST, &self.facts).await };
-        for (name, wants) in self.facts.subscriptions() {
+        let made = self.facts.subscriptions();
+        for limited in LIMITED.iter().filter(|limited| made.iter().any(|(name, _)| name == limited.name)) {
+            self.facts.on_left(limited.name, limited.look(broker, client).await?);
+        }
+        for (name, wants) in made {
             let subscription = resume(client, &name, wants).await?;
             let drained = read_until(subscription, &name, Acks::All(500), |event| event == end, &self.facts);
             within(&format!("the end of {name}"), drained).await;
