@@ -1,10 +1,11 @@
 //! The client: a connection to one home, kept up until it is closed.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use fanal_protocol::Control;
 use fanal_protocol::control::{Query, RemoveSubscription, UpdateSubscription, Welcome};
+use fanal_protocol::{ClientId, Control};
 use tokio::sync::oneshot;
 
 use crate::connection;
@@ -98,6 +99,8 @@ impl Client {
     pub fn builder(credentials: &Credentials) -> ClientBuilder {
         let options = Options {
             agent: concat!("fanal-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            client: ClientId(rand::random()),
+            connections: Arc::new(AtomicU64::new(1)),
             timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(10),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use fanal_protocol::control::{Close, Detach, Welcome};
-use fanal_protocol::{Code, Control, PublisherId};
+use fanal_protocol::{ClientId, Code, Control, PublisherId};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::error::{Refused, RequestError, SubscriptionError};
@@ -25,6 +25,10 @@ use crate::sync::{Signal, lock};
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) agent: String,
+    /// The same in each connection, so that a home carries nothing out of an earlier one any more.
+    pub(crate) client: ClientId,
+    /// Number of the next connection.
+    pub(crate) connections: Arc<AtomicU64>,
     pub(crate) timeout: Duration,
     pub(crate) publish_timeout: Duration,
     pub(crate) close_timeout: Duration,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::WireError;
 use crate::event::StreamFrame;
 use crate::frame::put_prefix;
-use crate::identity::{Epoch, Fingerprint, Incarnation};
+use crate::identity::{ClientId, Epoch, Fingerprint, Incarnation};
 use crate::msgpack::NESTING_MAX;
 use crate::numbered;
 
@@ -130,6 +130,10 @@ frames! {
         1 versions: Vec<u32>,
         /// Name and version of the software.
         2 agent: String,
+        /// Which client it is: the same in all of its connections.
+        3 client: ClientId,
+        /// Rises with each connection of the client: a later one ends what is left of an earlier one.
+        4 connection: u64,
     }
     /// The home's answer to [`struct@Hello`].
     2 Welcome {
@@ -587,7 +591,8 @@ mod tests {
 
     #[test]
     fn frames_read_back_as_written() {
-        round_trip(Hello { versions: vec![1], agent: "test".into() }.into());
+        let client = ClientId([7; 16]);
+        round_trip(Hello { versions: vec![1], agent: "test".into(), client, connection: 3 }.into());
         round_trip(
             PublishOpened {
                 channel: 4,

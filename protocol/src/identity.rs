@@ -61,6 +61,10 @@ byte_id!(
     StoreId, 16
 );
 byte_id!(
+    /// One client in all of its connections, made at random with it; zeros: it does not say.
+    ClientId, 16
+);
+byte_id!(
     /// SHA-256 of a certificate authority's certificate in DER.
     Fingerprint, 32
 );

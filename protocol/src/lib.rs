@@ -33,7 +33,7 @@ pub use code::Code;
 pub use control::Control;
 pub use error::WireError;
 pub use event::{Class, EventHeader, PublishHeader};
-pub use identity::{Epoch, Fingerprint, Incarnation, PublisherId, Role, StoreId};
+pub use identity::{ClientId, Epoch, Fingerprint, Incarnation, PublisherId, Role, StoreId};
 
 /// ALPN of the connection between a client and its home (PROTOCOL.md 2.1).
 pub const ALPN_CLIENT: &[u8] = b"fanal/1";

@@ -11,7 +11,8 @@ use fanal_protocol::receipt::each;
 use fanal_protocol::stream::{EventStreamReader, Origin};
 use fanal_protocol::tls::{self, ExpectBroker};
 use fanal_protocol::{
-    ALPN_CLIENT, BodyBuilder, BodyView, CONTROL_FRAME_BYTES_MAX, Class, Control, PROTOCOL_VERSION, frame,
+    ALPN_CLIENT, BodyBuilder, BodyView, CONTROL_FRAME_BYTES_MAX, Class, ClientId, Control, PROTOCOL_VERSION,
+    frame,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
@@ -101,12 +102,22 @@ impl Raw {
     /// # Panics
     /// When that is refused.
     pub async fn attach_as(broker: &Broker, identity: &Identity) -> Raw {
+        Raw::attach_with(broker, identity, Hello::default()).await
+    }
+
+    /// Attaches as one of the connections of a client.
+    pub async fn attach_again(broker: &Broker, client: ClientId, connection: u64) -> Raw {
+        let hello = Hello { client, connection, ..Hello::default() };
+        Raw::attach_with(broker, &Identity::local(broker.data()), hello).await
+    }
+
+    async fn attach_with(broker: &Broker, identity: &Identity, hello: Hello) -> Raw {
         let connection = dial(broker, ALPN_CLIENT, Some(identity)).await.expect("a handshake");
         let (control, answers) = connection.open_bi().await.expect("a stream");
         let welcome = Welcome::default();
         let (buffer, ready) = Default::default();
         let mut raw = Raw { connection, control, answers, buffer, ready, welcome };
-        raw.send(Hello { versions: vec![PROTOCOL_VERSION], agent: "fanal-tests".into() }).await;
+        raw.send(Hello { versions: vec![PROTOCOL_VERSION], agent: "fanal-tests".into(), ..hello }).await;
         raw.welcome = match raw.next().await {
             Control::Welcome(welcome) => welcome,
             other => panic!("{other:?} instead of Welcome"),

@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use fanal_client::{Client, Code, Error, GapCount, Item, SubscribeError, SubscriptionError};
-use fanal_protocol::control::{Ack, Credit, Detach, GAP_EXACT, Subscribe};
-use fanal_protocol::{Control, Epoch};
+use fanal_protocol::control::{Ack, Credit, Detach, GAP_EXACT, RemoveSubscription, Subscribe};
+use fanal_protocol::{ClientId, Control, Epoch};
 use fanal_tests::broker::{Broker, World};
 use fanal_tests::http::{Metrics, balanced};
-use fanal_tests::raw::{PLENTY, Raw, RawEvent, RawItem};
+use fanal_tests::raw::{PLENTY, Raw, RawEvent, RawItem, refusal};
 use fanal_tests::subscriber::{next, payloads};
 use fanal_tests::wait::{until, within};
 use tokio::sync::mpsc::Receiver;
@@ -513,4 +513,27 @@ async fn a_broker_that_is_asked_to_stop_loses_nothing_that_it_acked() {
     assert_eq!(payloads(&mut orders, 100).await, numbered(100));
     let metrics = Metrics::of(&broker);
     assert_eq!(metrics.sum("fanal_ledger_queued_at_start", &[("class", "durable")]), 100.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_a_connection_that_was_given_up_removes_nothing() {
+    let world = World::new();
+    let broker = world.broker("ewr").start();
+    let client = ClientId([7; 16]);
+    let mut given_up = Raw::attach_again(&broker, client, 1).await;
+    given_up.subscribe(durable(1, "orders")).await.unwrap();
+    // A removal of which the last byte is still under way when the client comes again.
+    let mut removal = Vec::new();
+    Control::from(RemoveSubscription { request: 2, durable: "orders".into() }).encode(&mut removal);
+    let last = removal.split_off(removal.len() - 1);
+    given_up.send_bytes(&removal).await;
+    let mut present = Raw::attach_again(&broker, client, 2).await;
+    let mut events_here = present.events();
+    assert!(present.subscribe(durable(1, "orders")).await.unwrap().resumed);
+    given_up.send_bytes(&last).await;
+    let (code, reason) = refusal(&given_up.connection).await;
+    assert!(code == 409 && reason.contains("later connection"), "{code}: {reason}");
+    publish_all(&broker.client().await, "t/a", &numbered(1)).await;
+    assert_eq!(events(&mut events_here, 1).await[0].mailbox_sequence, Some(1));
+    assert!(present.subscribe(durable(3, "orders")).await.unwrap().resumed, "it is still there");
 }

@@ -107,7 +107,7 @@ async fn a_connection_begins_with_a_hello_of_a_known_version() {
         frame.encode(&mut bytes);
         bytes
     };
-    let hello = |versions| first(Hello { versions, agent: "old".into() }.into());
+    let hello = |versions| first(Hello { versions, agent: "old".into(), ..Default::default() }.into());
     for (bytes, code, words) in [
         (hello(vec![99]), 426, &["99", "1 is spoken"][..]),
         (hello(vec![]), 426, &["1 is spoken"]),

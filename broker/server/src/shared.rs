@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::edge::fence::Clients;
 use crate::edge::session::SessionInfo;
 use crate::federation::peers::Peers;
 use crate::live::{LiveMemory, LiveQueue};
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) durables: Durables,
     pub(crate) lives: DashMap<u64, Arc<LiveQueue>>,
     pub(crate) sessions: DashMap<u64, Arc<SessionInfo>>,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) peers: Peers,
     pub(crate) draining: AtomicBool,
     /// Held while a durable subscription is changed in the log and then in routing, so that both
@@ -101,6 +103,7 @@ impl Shared {
             durables: Durables::default(),
             lives: DashMap::new(),
             sessions: DashMap::new(),
+            clients: Arc::default(),
             peers: Peers::default(),
             draining: AtomicBool::new(false),
             durable_changes: std::array::from_fn(|_| tokio::sync::Mutex::new(())),

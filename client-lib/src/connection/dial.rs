@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -143,7 +144,12 @@ async fn greet(
     // Fails only on a closed connection, which the first write tells better.
     let _ = control.set_priority(CONTROL_PRIORITY);
     let mut hello = Vec::new();
-    let frame = Hello { versions: vec![PROTOCOL_VERSION], agent: options.agent.clone() };
+    let frame = Hello {
+        versions: vec![PROTOCOL_VERSION],
+        agent: options.agent.clone(),
+        client: options.client,
+        connection: options.connections.fetch_add(1, Ordering::Relaxed),
+    };
     Control::from(frame).encode(&mut hello);
     let written = control.write_all(&hello).await;
     let mut answers = ControlReader::new(stream);

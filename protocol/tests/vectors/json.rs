@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use fanal_protocol::control::*;
-use fanal_protocol::{Epoch, Fingerprint, Incarnation, StoreId};
+use fanal_protocol::{ClientId, Epoch, Fingerprint, Incarnation, StoreId};
 use serde_json::{Map, Value};
 
 /// The whole of one file.
@@ -146,6 +146,12 @@ impl FromJson for StoreId {
     }
 }
 
+impl FromJson for ClientId {
+    fn from_json(value: &Value) -> Self {
+        ClientId(hex(value).try_into().expect("16 bytes"))
+    }
+}
+
 impl FromJson for Fingerprint {
     fn from_json(value: &Value) -> Self {
         Fingerprint(hex(value).try_into().expect("32 bytes"))
@@ -192,7 +198,7 @@ macro_rules! controls {
 }
 
 controls! {
-    Hello { versions agent }
+    Hello { versions agent client connection }
     Welcome { version broker authority incarnation principal body_bytes_max agent strict limits }
     Close { code reason }
     OpenPublish { channel resume }

@@ -74,6 +74,8 @@ class Hello(MapFrame, number=1):
 
     versions: tuple[int, ...] = key(1, list_of(uint(32)))
     agent: str = key(2, TEXT)
+    client: bytes = key(3, binary(16))
+    connection: int = key(4, uint())
 
 
 @dataclass(frozen=True)

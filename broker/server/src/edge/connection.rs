@@ -70,6 +70,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, principal
                 }
                 Err(ending) => break ending,
             },
+            ending = session.place.over() => break ending,
             Some(ended) = tasks.join_next() => {
                 break ended.unwrap_or_else(|error| Ending::refused(Code::Internal, error.to_string()));
             }
@@ -106,7 +107,8 @@ async fn open(
     if let Some(reason) = shared.unavailable() {
         return Err(Ending::refused(Code::Unavailable, reason));
     }
-    let session = Session::new(SessionInfo {
+    let place = shared.clients.enter(&principal, &hello).await?;
+    let info = SessionInfo {
         id: shared.next_id(),
         principal,
         agent: hello.agent.chars().take(128).collect(),
@@ -115,7 +117,8 @@ async fn open(
         outbox: Arc::default(),
         subscriptions: Default::default(),
         publish_channels: Default::default(),
-    });
+    };
+    let session = Session::new(info, place);
     session.outbox.push(Welcome {
         version: PROTOCOL_VERSION,
         broker: shared.name.clone(),
@@ -145,21 +148,34 @@ async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, frame: Control) ->
     match frame {
         Control::OpenPublish(open) => open_publish(shared, session, open).await,
         Control::ClosePublish(ClosePublish { channel }) => close_publish(shared, session, channel).await,
-        Control::Subscribe(request) => subscribe::subscribe(shared, session, request).await,
+        change @ (Control::Subscribe(_)
+        | Control::RemoveSubscription(_)
+        | Control::UpdateSubscription(_)
+        | Control::ChangeDeadLetters(_)) => return handle_change(shared, session, change).await,
         Control::Credit(Credit { channel, events, bytes }) => session.grant(channel, events, bytes),
         Control::Ack(ack) => return handle_ack(shared, session, ack).await,
         Control::Detach(Detach { channel }) => match session.channel(channel) {
             Some(Channel::Publish(_)) => close_publish(shared, session, channel).await,
             _ => drop(session.close(channel, shared)),
         },
-        Control::RemoveSubscription(request) => subscribe::remove(shared, session, request).await,
-        Control::UpdateSubscription(request) => subscribe::update(shared, session, request).await,
         Control::Query(query) => answer_query(shared, session, query).await,
         Control::ReadDeadLetters(request) => letters::read(shared, session, request).await,
-        Control::ChangeDeadLetters(request) => letters::change(shared, session, request).await,
         Control::Ping(Ping { token }) => session.outbox.push(Pong { token }),
         Control::Pong(_) => {}
         other => return Err(Ending::unexpected(&other, "from a client")),
+    }
+    Ok(())
+}
+
+/// What changes more than this connection: not once its client has a later one.
+async fn handle_change(shared: &Arc<Shared>, session: &Arc<Session>, frame: Control) -> Result<(), Ending> {
+    let _turn = session.place.begin_change().await?;
+    match frame {
+        Control::Subscribe(request) => subscribe::subscribe(shared, session, request).await,
+        Control::RemoveSubscription(request) => subscribe::remove(shared, session, request).await,
+        Control::UpdateSubscription(request) => subscribe::update(shared, session, request).await,
+        Control::ChangeDeadLetters(request) => letters::change(shared, session, request).await,
+        other => return Err(Ending::unexpected(&other, "among changes")),
     }
     Ok(())
 }

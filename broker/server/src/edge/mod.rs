@@ -6,6 +6,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod deliver;
+pub(crate) mod fence;
 pub(crate) mod letters;
 pub(crate) mod publish;
 pub(crate) mod session;

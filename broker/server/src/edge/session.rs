@@ -18,6 +18,7 @@ use fanal_protocol::control::INTEREST_LIVE;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::fence::Place;
 use crate::live::{LiveQueue, SharedCredit};
 use crate::log::request::PublishChannel;
 use crate::mailbox::Attached;
@@ -73,6 +74,8 @@ pub(crate) struct Session {
     pub(crate) durable_ready: Arc<ReadyList<Attached>>,
     /// The client said goodbye: what it published is read to the end, and nothing more.
     pub(crate) goodbye: Notify,
+    /// Among the connections of its client.
+    pub(crate) place: Place,
     channels: Mutex<BTreeMap<u32, Channel>>,
     retired: Mutex<VecDeque<u32>>,
     /// Tasks that hold back interest receipts.
@@ -81,13 +84,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(info: SessionInfo) -> Arc<Self> {
+    pub(crate) fn new(info: SessionInfo, place: Place) -> Arc<Self> {
         Arc::new(Session {
             outbox: Arc::clone(&info.outbox),
             info: Arc::new(info),
             live_ready: Arc::default(),
             durable_ready: Arc::default(),
             goodbye: Notify::new(),
+            place,
             channels: Mutex::default(),
             retired: Mutex::default(),
             waits: Mutex::default(),

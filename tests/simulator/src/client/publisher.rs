@@ -142,7 +142,7 @@ impl Publisher {
         self.conn = Some(conn);
         self.heard_us = ctx.now_us;
         let mut out = Vec::new();
-        let hello = Hello { versions: vec![PROTOCOL_VERSION], agent: "simulated".into() };
+        let hello = Hello { versions: vec![PROTOCOL_VERSION], ..Default::default() };
         Control::from(hello).encode(&mut out);
         Control::from(OpenPublish { channel: CHANNEL, resume: self.epoch }).encode(&mut out);
         ctx.send(conn, 0, Lane::Control, out);

@@ -149,7 +149,7 @@ impl Subscriber {
         let conn = ctx.connect(Party::Subscriber(self.number), Party::Broker(self.home));
         (self.conn, self.streams) = (Some(conn), Streams::default());
         (self.heard_us, self.asked_us) = (ctx.now_us, ctx.now_us);
-        self.tell(ctx, Hello { versions: vec![PROTOCOL_VERSION], agent: "simulated".into() });
+        self.tell(ctx, Hello { versions: vec![PROTOCOL_VERSION], ..Default::default() });
         self.timer(ctx, SILENCE_US, ClientTimer::Silence(conn));
         for at in 0..self.subs.len() {
             self.go_on(ctx, at);
