@@ -537,3 +537,63 @@ async fn what_is_left_of_a_connection_that_was_given_up_removes_nothing() {
     assert_eq!(events(&mut events_here, 1).await[0].mailbox_sequence, Some(1));
     assert!(present.subscribe(durable(3, "orders")).await.unwrap().resumed, "it is still there");
 }
+
+/// Two were delivered and not acked, the third not: what a subscriber gets after the broker has ended
+/// one way or the other, and whether it may have had it.
+async fn flags_after(end: impl FnOnce(&mut Broker)) -> Vec<(u64, bool)> {
+    let world = World::new();
+    let mut broker = world.broker("ewr").start();
+    let client = broker.client().await;
+    let mut never = Raw::attach(&broker).await;
+    for name in ["orders", "never"] {
+        let mut orders = Raw::attach(&broker).await;
+        let mut to_orders = orders.events();
+        let credit_events = if name == "never" { 0 } else { 2 };
+        orders.subscribe(Subscribe { credit_events, ..durable(1, name) }).await.unwrap();
+        if name == "orders" {
+            publish_all(&client, "t/a", &numbered(3)).await;
+            events(&mut to_orders, 2).await;
+            never = orders;
+        }
+    }
+    end(&mut broker);
+    drop(never);
+    let mut again = Raw::attach(&broker).await;
+    let mut to_again = again.events();
+    again.subscribe(durable(1, "orders")).await.unwrap();
+    let came = events(&mut to_again, 3).await;
+    came.iter().map(|event| (event.mailbox_sequence.unwrap(), event.attempt.is_some())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_have_been_delivered_before_a_restart_says_so() {
+    let stopped = flags_after(|broker| {
+        broker.terminate();
+        broker.restart();
+    });
+    assert_eq!(stopped.await, [(1, true), (2, true), (3, false)], "a clean stop knows exactly");
+    let crashed = flags_after(Broker::crash);
+    assert_eq!(crashed.await, [(1, true), (2, true), (3, true)], "after a crash nobody knows");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_while_nobody_was_attached_is_new_after_a_crash_too() {
+    let world = World::new();
+    let mut broker = world.broker("ewr").start();
+    let client = broker.client().await;
+    let mut orders = Raw::attach(&broker).await;
+    let mut to_orders = orders.events();
+    orders.subscribe(durable(1, "orders")).await.unwrap();
+    publish_all(&client, "t/a", &numbered(1)).await;
+    events(&mut to_orders, 1).await;
+    // The answer to a later request shows that the hold has ended, and what was sent is written down.
+    orders.send(Detach { channel: 1 }).await;
+    orders.subscribe(durable(2, "other")).await.unwrap();
+    publish_all(&client, "t/a", &numbered(1)).await;
+    broker.crash();
+    let mut again = Raw::attach(&broker).await;
+    let mut to_again = again.events();
+    again.subscribe(durable(1, "orders")).await.unwrap();
+    let came = events(&mut to_again, 2).await;
+    assert_eq!(came.iter().map(|event| event.attempt.is_some()).collect::<Vec<_>>(), [true, false]);
+}

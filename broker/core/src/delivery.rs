@@ -3,7 +3,7 @@
 //! Invariants:
 //! 1. Entries are started in mailbox order, each once per attachment.
 //! 2. What was not acked when an attachment ended is started again by the next one, marked as a
-//!    further attempt if it was started before in this life of the broker.
+//!    further attempt if it was started before, or may have been in a former life of the broker.
 //! 3. Which entries are still live is the store's knowledge; here are only cursors: O(1) memory.
 
 /// Cursors of one mailbox.
@@ -15,14 +15,26 @@ pub struct Delivery {
     tail: u64,
     /// First sequence that was never started in this life of the broker.
     fresh: u64,
-    /// First sequence that did not exist when this life began: a former one may have started the rest.
+    /// First sequence that did not exist when this life began: acks of the rest may have been cut off.
     born: u64,
+    /// First sequence that no former life can have started.
+    suspect: u64,
 }
 
 impl Delivery {
     /// A mailbox whose next new entry will have sequence `tail`.
     pub fn new(tail: u64) -> Self {
-        Delivery { next: 1, tail, fresh: 1, born: tail }
+        Delivery { next: 1, tail, fresh: 1, born: tail, suspect: 1 }
+    }
+
+    /// What lies below may have been started in a former life.
+    pub fn suspect(&mut self, below: u64) {
+        self.suspect = self.suspect.max(below);
+    }
+
+    /// First sequence that was never started, in this life or a former one, as far as is known.
+    pub fn maybe_started_below(&self) -> u64 {
+        self.started_below().max(self.suspect)
     }
 
     /// New entries up to and without `tail` exist.
@@ -64,7 +76,7 @@ impl Delivery {
     /// `sequence` was started; the attempt to report, if it is not the first. O(1).
     pub fn on_started(&mut self, sequence: u64) -> Option<u32> {
         self.next = self.next.max(sequence.saturating_add(1));
-        let is_first = sequence >= self.fresh;
+        let is_first = sequence >= self.fresh.max(self.suspect);
         self.fresh = self.fresh.max(sequence.saturating_add(1));
         (!is_first).then_some(2)
     }
@@ -100,6 +112,16 @@ mod tests {
             delivery.on_started(sequence);
         }
         assert_eq!(delivery.ackable_below(), 11);
+    }
+
+    #[test]
+    fn what_a_former_life_may_have_started_is_a_further_attempt() {
+        let mut delivery = Delivery::new(5);
+        delivery.suspect(3);
+        assert_eq!((delivery.started_below(), delivery.maybe_started_below()), (1, 3));
+        let attempts = [1, 2, 3, 4].map(|sequence| delivery.on_started(sequence));
+        assert_eq!(attempts, [Some(2), Some(2), None, None]);
+        assert_eq!(delivery.maybe_started_below(), 5);
     }
 
     #[test]

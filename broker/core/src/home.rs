@@ -25,8 +25,10 @@ use crate::record::{
 
 mod idle;
 mod letters;
+mod started;
 mod subscriptions;
 
+use started::Started;
 use subscriptions::Subscriptions;
 
 pub use idle::{EPOCH_IDLE_DAYS, EPOCHS_PER_PRINCIPAL_MAX};
@@ -238,6 +240,8 @@ enum UndoKey {
     Letters(u64),
     Losses(MailboxId),
     Time,
+    Started(MailboxId),
+    Notes,
 }
 
 #[derive(Debug, Clone)]
@@ -253,6 +257,8 @@ enum UndoValue {
     Letters(Option<Letters>),
     Losses(Option<Losses>),
     Time(Option<Millis>),
+    Started(Option<Started>),
+    Notes(bool),
 }
 
 /// See the module.
@@ -273,6 +279,8 @@ pub struct Home {
     letters: BTreeMap<u64, Letters>,
     losses: BTreeMap<MailboxId, Losses>,
     time: Option<Millis>,
+    started: BTreeMap<MailboxId, Started>,
+    are_notes_true: bool,
     orphans: Vec<MailboxId>,
     undo: BTreeMap<UndoKey, UndoValue>,
     effects: Vec<Effect>,
@@ -296,6 +304,8 @@ impl Home {
             letters: BTreeMap::new(),
             losses: BTreeMap::new(),
             time: None,
+            started: BTreeMap::new(),
+            are_notes_true: false,
             orphans: Vec::new(),
             undo: BTreeMap::new(),
             effects: Vec::new(),
@@ -381,6 +391,8 @@ impl Home {
             Record::LettersGone(LettersGone { first }) => drop(self.letters.remove(&first)),
             Record::LossesPut(put) => self.apply_losses(put),
             Record::TimeMark(TimeMark { at }) => self.time = Some(at),
+            Record::StartedPut(put) => self.apply_started(put),
+            Record::NotedEpoch(noted) => self.apply_noted_epoch(noted),
         }
         Some(())
     }
@@ -402,6 +414,7 @@ impl Home {
         let subscription = self.subscriptions.remove(id)?;
         self.tails.remove(&id);
         self.losses.remove(&id);
+        self.started.remove(&id);
         Some(subscription)
     }
 
@@ -465,6 +478,7 @@ impl Home {
         }
         out.extend(self.received.iter().map(|(sender, through)| put_received(sender, *through)));
         self.snapshot_letters(&mut out);
+        self.snapshot_started(&mut out);
         out.extend(self.time.map(|at| Record::from(TimeMark { at }).encode()));
         out
     }
@@ -661,6 +675,7 @@ impl Home {
         self.remember(UndoKey::Subscription(id));
         self.remember(UndoKey::Tail(id));
         self.remember(UndoKey::Losses(id));
+        self.remember(UndoKey::Started(id));
         self.take_subscription(id);
         let record = Record::from(SubscriptionRemoved { mailbox: id.0 });
         self.effects.push(Effect::State(record.encode()));
@@ -799,9 +814,11 @@ impl Home {
             (UndoKey::Tail(id), UndoValue::Tail(before)) => put_back(&mut self.tails, id, before),
             (UndoKey::Subscription(id), UndoValue::Subscription(before)) => {
                 let (tail, losses) = (self.tails.get(&id).copied(), self.losses.get(&id).copied());
+                let started = self.started.get(&id).copied();
                 self.take_subscription(id);
                 put_back(&mut self.tails, id, tail);
                 put_back(&mut self.losses, id, losses);
+                put_back(&mut self.started, id, started);
                 if let Some(before) = before {
                     self.subscriptions.insert(id, before);
                 }
@@ -822,6 +839,8 @@ impl Home {
                 put_back(&mut self.letters, first, before);
             }
             (UndoKey::Time, UndoValue::Time(before)) => self.time = before,
+            (UndoKey::Started(id), UndoValue::Started(before)) => put_back(&mut self.started, id, before),
+            (UndoKey::Notes, UndoValue::Notes(before)) => self.are_notes_true = before,
             (UndoKey::Losses(id), UndoValue::Losses(before)) => put_back(&mut self.losses, id, before),
             _ => {}
         }
@@ -845,6 +864,8 @@ impl Home {
             UndoKey::DeadLetters => UndoValue::DeadLetters(self.dead_letters),
             UndoKey::Letters(first) => UndoValue::Letters(self.letters.get(first).cloned()),
             UndoKey::Time => UndoValue::Time(self.time),
+            UndoKey::Started(id) => UndoValue::Started(self.started.get(id).copied()),
+            UndoKey::Notes => UndoValue::Notes(self.are_notes_true),
             UndoKey::Losses(id) => UndoValue::Losses(self.losses.get(id).copied()),
         };
         self.undo.insert(key, value);

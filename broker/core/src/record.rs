@@ -194,6 +194,18 @@ records! {
         /// In milliseconds since the Unix epoch.
         1 at: u64,
     }
+    /// How far deliveries out of a mailbox were started.
+    16 StartedPut {
+        /// The mailbox.
+        1 mailbox: u64,
+        /// First sequence that was not started; 0: it is attached, and nobody knows.
+        2 below: u64,
+    }
+    /// What is noted of deliveries is true for this recovery epoch of the store.
+    17 NotedEpoch {
+        /// The recovery epoch, and 1.
+        1 recovery_epoch_next: u64,
+    }
 }
 
 fn encode<T: Serialize>(kind: u8, record: &T) -> Vec<u8> {

@@ -284,7 +284,7 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) -> Result<(),
         full,
     };
     for (id, subscription) in home.subscriptions() {
-        restore_subscription(shared, id, subscription).map_err(index_full)?;
+        restore_subscription(shared, home, (id, subscription)).map_err(index_full)?;
     }
     for (id, record) in home.peers() {
         let peer = shared.peers.ensure(shared, &record.name, record.authority);
@@ -317,12 +317,14 @@ fn restore(shared: &Arc<Shared>, home: &Home, recovery: &Recovery) -> Result<(),
 
 fn restore_subscription(
     shared: &Arc<Shared>,
-    id: MailboxId,
-    subscription: &Arc<Subscription>,
+    home: &Home,
+    (id, subscription): (MailboxId, &Arc<Subscription>),
 ) -> Result<(), IndexFull> {
     let ask = &subscription.ask;
     match parse_ask(&ask.filter, ask.predicate.as_deref(), ask.strict.as_deref(), &ask.except) {
-        Ok((_, selector)) => drop(shared.ensure_durable(id, subscription, selector)?),
+        Ok((_, selector)) => {
+            shared.ensure_durable(id, subscription, selector)?.mailbox.suspect(home.suspect_below(id));
+        }
         Err(error) => {
             let name = subscription.name.as_str();
             tracing::error!(name, %error, "a durable subscription's filter cannot be read: it gets nothing new");

@@ -315,6 +315,16 @@ impl Mailbox {
         self.lock().delivery.started_below()
     }
 
+    /// What lies below may have been sent in a former life of the broker.
+    pub(crate) fn suspect(&self, below: u64) {
+        self.lock().delivery.suspect(below);
+    }
+
+    /// First sequence that nobody was sent, in this life or a former one, as far as is known.
+    pub(crate) fn maybe_started_below(&self) -> u64 {
+        self.lock().delivery.maybe_started_below()
+    }
+
     /// First sequence that may not be acked yet.
     pub(crate) fn ackable_below(&self) -> u64 {
         self.lock().delivery.ackable_below()

@@ -20,8 +20,9 @@ use tokio::task::JoinSet;
 
 use super::fence::Place;
 use crate::live::{LiveQueue, SharedCredit};
+use crate::log::Command;
 use crate::log::request::PublishChannel;
-use crate::mailbox::Attached;
+use crate::mailbox::{Attached, Mailbox, MailboxKind};
 use crate::ready::ReadyList;
 use crate::shared::Shared;
 use crate::wire::Outbox;
@@ -136,7 +137,7 @@ impl Session {
     }
 
     /// Closes a channel, giving up what hangs on it.
-    pub(crate) fn close(&self, number: u32, shared: &Shared) -> Option<Channel> {
+    pub(crate) fn close(&self, number: u32, shared: &Arc<Shared>) -> Option<Channel> {
         let channel = self.lock().remove(&number)?;
         if let Channel::Subscription(subscribed) = &channel {
             release(subscribed, shared);
@@ -163,7 +164,7 @@ impl Session {
 
     /// Closes a publish channel. Best-effort events on its stream may be behind the request, so it
     /// stays known for a while.
-    pub(crate) fn retire(&self, number: u32, shared: &Shared) {
+    pub(crate) fn retire(&self, number: u32, shared: &Arc<Shared>) {
         let oldest = {
             let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
             if retired.contains(&number) {
@@ -190,7 +191,7 @@ impl Session {
     }
 
     /// Gives up everything; idempotent.
-    pub(crate) fn end(&self, shared: &Shared) {
+    pub(crate) fn end(&self, shared: &Arc<Shared>) {
         if self.has_ended.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -211,7 +212,7 @@ impl Session {
     }
 }
 
-fn release(subscribed: &Subscribed, shared: &Shared) {
+fn release(subscribed: &Subscribed, shared: &Arc<Shared>) {
     match subscribed {
         Subscribed::Live { queue, entry, ask } => {
             shared.index.remove(*entry);
@@ -222,8 +223,23 @@ fn release(subscribed: &Subscribed, shared: &Shared) {
         Subscribed::Durable { attached, live_side } => {
             attached.mailbox.detach(attached.generation);
             live_side.clear(true);
+            note_started(shared, &attached.mailbox);
         }
     }
+}
+
+/// Has it written down how far a mailbox was sent that nobody holds any more. Whoever attaches to it
+/// takes the same turn first.
+fn note_started(shared: &Arc<Shared>, mailbox: &Arc<Mailbox>) {
+    let MailboxKind::Durable(subscription) = &mailbox.kind else { return };
+    let (shared, mailbox, of) = (Arc::clone(shared), Arc::clone(mailbox), Arc::clone(subscription));
+    tokio::spawn(async move {
+        let _turn = shared.lock_durable(&of.principal, &of.name).await;
+        if !mailbox.is_attached() {
+            let below = mailbox.maybe_started_below();
+            shared.log.tell(Command::NoteStarted { mailbox: mailbox.id, below }).await;
+        }
+    });
 }
 
 /// A channel's credit as the client states it.

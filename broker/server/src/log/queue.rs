@@ -85,6 +85,12 @@ impl LogQueue {
         answer.await.unwrap_or_else(|_| Err(self.stopped()))
     }
 
+    /// Has a command carried out at some time; whether it was makes no difference.
+    pub(crate) async fn tell(&self, command: Command) {
+        let (reply, _) = oneshot::channel();
+        let _ = self.submit(LogRequest::Command { command, reply }, 64).await;
+    }
+
     fn stopped(&self) -> LogError {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         LogError::Stopped(state.ended.clone().unwrap_or_else(|| SHUTTING_DOWN.into()))

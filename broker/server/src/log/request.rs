@@ -109,6 +109,11 @@ pub(crate) enum Command {
         peer: Principal,
         incarnation: Incarnation,
     },
+    /// Nobody is attached to a mailbox any more: nothing from `below` on was sent.
+    NoteStarted {
+        mailbox: MailboxId,
+        below: u64,
+    },
     /// Dead letters from a number on: so many ranges at most.
     FindLetters {
         wanted: Selection,

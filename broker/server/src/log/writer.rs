@@ -41,6 +41,8 @@ const TICK: Duration = Duration::from_secs(1);
 const RELIEF_PAUSE: Duration = Duration::from_millis(10);
 /// After so long, what was dropped and has not come back as room will not.
 const RELIEF_PATIENCE: Duration = Duration::from_secs(1);
+/// Mailboxes of which it is noted in one batch how far they were sent.
+const NOTES_PER_BATCH: usize = 4_096;
 /// When a publisher should try again after a full store.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -169,6 +171,7 @@ impl LogWriter {
     /// Runs until the queue is stopped; then the store is closed.
     pub(crate) fn run(mut self) {
         let mut looked = Instant::now();
+        self.note_found();
         self.look_around();
         loop {
             let patience = if self.limits.has_work() { Duration::ZERO } else { TICK };
@@ -184,7 +187,55 @@ impl LogWriter {
                 self.look_around();
             }
         }
+        self.note_sent();
         self.queue.end("the broker is shutting down".into());
+    }
+
+    /// Where what is noted of deliveries is not true for this store (it was put back, or an older
+    /// version wrote it), all that was found may have been sent.
+    fn note_found(&mut self) {
+        let found: Vec<_> =
+            self.home.subscriptions().map(|(id, _)| (id, self.home.suspect_below(id))).collect();
+        if self.note_started(&found) {
+            self.home.confirm_notes();
+            self.commit_notes();
+        }
+    }
+
+    /// The broker ends well: nothing is sent any more, and how far anything was is known.
+    fn note_sent(&mut self) {
+        let sent = |id| {
+            let mailbox = self.directory.get(id)?;
+            mailbox.evict();
+            Some((id, mailbox.maybe_started_below()))
+        };
+        let all: Vec<_> = self.home.subscriptions().filter_map(|(id, _)| sent(id)).collect();
+        self.note_started(&all);
+    }
+
+    /// Notes how far deliveries were started, in batches that fit any segment; whether all is written.
+    fn note_started(&mut self, notes: &[(MailboxId, u64)]) -> bool {
+        notes.chunks(NOTES_PER_BATCH).all(|notes| {
+            notes.iter().for_each(|(id, below)| self.home.note_started(*id, *below));
+            self.commit_notes()
+        })
+    }
+
+    fn commit_notes(&mut self) -> bool {
+        if self.health.stopped().is_some() {
+            return false;
+        }
+        let mut batch = self.store.batch();
+        self.add_effects(&mut batch);
+        match self.commit(batch) {
+            Ok(_) => true,
+            Err(error @ CommitError::Stopped { .. }) => {
+                self.stop(Vec::new(), &error);
+                false
+            }
+            // Without it more is taken for delivered than was.
+            Err(_) => false,
+        }
     }
 
     /// From a share of the store on, mailboxes give way. What the store takes back by itself counts as
@@ -581,6 +632,8 @@ impl LogWriter {
             }
             Command::PutSubscription(wanted) => {
                 let (id, existed) = home.put_subscription(wanted.clone())?;
+                // Whoever asks for it attaches next.
+                home.note_attached(id);
                 subscription_output(home, id, existed)
             }
             Command::UpdateSubscription(wanted) => {
@@ -592,6 +645,10 @@ impl LogWriter {
                 let id = home.remove_subscription(principal, name)?;
                 self.limits.on_changed(id);
                 Output::Mailbox { id }
+            }
+            Command::NoteStarted { mailbox, below } => {
+                home.note_started(*mailbox, *below);
+                Output::Done
             }
             Command::EnsurePeer { name, authority } => {
                 Output::Mailbox { id: home.ensure_peer(name, *authority) }

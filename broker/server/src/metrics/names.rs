@@ -67,7 +67,10 @@ pub(super) const COUNTERS: [(&str, &str); 14] = [
         "Copies written to subscribers here, redeliveries included. Copies for peers are \
          fanal_events_forwarded_total.",
     ),
-    ("fanal_events_redelivered_total", "Copies written to durable subscribers once more."),
+    (
+        "fanal_events_redelivered_total",
+        "Copies written to durable subscribers that may have been written before.",
+    ),
     (
         "fanal_events_acked_total",
         "Copies that are done: acked by a durable subscriber or a peer and flushed, written where there \
