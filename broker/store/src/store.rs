@@ -438,6 +438,12 @@ impl Store {
         seal_batch(&mut batch.bytes, &header, salt)
     }
 
+    /// Bytes that no event gets: the segments kept in reserve, which are more where checkpoints are large,
+    /// and the one that must be made beside them.
+    pub fn reserve_bytes(&self) -> u64 {
+        (self.reserve() as u64 + 1) * self.segment_bytes()
+    }
+
     /// Spares that only acks, removals, state and checkpoints may use.
     fn reserve(&self) -> usize {
         let capacity = segment_capacity(self.segment_bytes());

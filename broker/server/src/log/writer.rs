@@ -241,7 +241,7 @@ impl LogWriter {
     /// From a share of the store on, mailboxes give way. What the store takes back by itself counts as
     /// free; it needs two checkpoints for it, which are written earlier then.
     fn relieve(&mut self) {
-        let Some((mark, target)) = self.limits.store_mark() else { return };
+        let Some((mark, target)) = self.limits.store_mark(self.store.reserve_bytes()) else { return };
         let used = self.store.stats().bytes_on_disk;
         if used < mark || Instant::now() < self.relief_from || self.health.stopped().is_some() {
             return;

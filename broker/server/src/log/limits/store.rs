@@ -34,9 +34,11 @@ impl Queued {
 
 impl LimitKeeper {
     /// Where the store is nearly full, and what it should come down to then, in bytes; none: never.
-    pub(in super::super) fn store_mark(&self) -> Option<(u64, u64)> {
+    /// Where more than the remaining share is kept in reserve, events find no room sooner.
+    pub(in super::super) fn store_mark(&self, reserve_bytes: u64) -> Option<(u64, u64)> {
         let capacity = self.capacity.filter(|_| self.gives_way())?;
-        let mark = capacity / 100 * self.configured.give_way_percent;
+        let share = capacity / 100 * self.configured.give_way_percent;
+        let mark = share.min(capacity.saturating_sub(reserve_bytes));
         let below = (capacity / 64).max(2 * self.configured.segment_bytes);
         Some((mark, mark.saturating_sub(below)))
     }
