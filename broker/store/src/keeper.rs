@@ -6,12 +6,15 @@
 //! 2. A recycled segment loses its name durably before a byte of it is overwritten.
 //! 3. A file that has a second name (a backup by hard links) is removed, never overwritten.
 //! 4. That no spare can be made for lack of space is an answer; any other failure stops the store.
+//! 5. What the log has, spares, what is being made and what is being taken back keep to the limit
+//!    together: they are counted under one lock.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::error::StopCause;
@@ -19,6 +22,8 @@ use crate::options::Housekeeping;
 
 const ZEROES: usize = 1 << 20;
 const JOBS_MAX: usize = 64;
+/// How long a segment that is needed now may wait for others to be taken back.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a spare could not be made.
 #[derive(Debug)]
@@ -29,14 +34,20 @@ pub(crate) enum MakeError {
 
 enum Job {
     Make,
-    Recycle(String),
-    Remove(String),
+    Recycle(String, u64),
+    Remove(String, u64),
 }
 
 #[derive(Default)]
 struct Shelf {
     spares: Vec<String>,
     queued: usize,
+    /// Spares that are being made.
+    making: u64,
+    /// Bytes of segments that left the log, and of which the files are still there.
+    retiring_bytes: u64,
+    /// Bytes of the segments in the log.
+    log_bytes: u64,
     /// The last spare that was to be made found no space.
     is_short: bool,
     failure: Option<Arc<StopCause>>,
@@ -46,10 +57,10 @@ struct Shared {
     disk: Arc<dyn Disk>,
     segment_bytes: u64,
     bytes_max: Option<u64>,
-    /// Bytes of the segments in the log.
-    log_bytes: AtomicU64,
     next_number: AtomicU64,
     shelf: Mutex<Shelf>,
+    /// A segment was taken back.
+    retired: Condvar,
 }
 
 /// The owner of spare segments.
@@ -82,9 +93,9 @@ impl Keeper {
                 disk,
                 segment_bytes,
                 bytes_max,
-                log_bytes: AtomicU64::new(0),
                 next_number: AtomicU64::new(next.map_or(1, |number| number + 1)),
                 shelf: Mutex::new(Shelf { spares, ..Shelf::default() }),
+                retired: Condvar::new(),
             }),
             thread: None,
         }
@@ -104,7 +115,7 @@ impl Keeper {
 
     /// Tells how many bytes the log's segments have.
     pub(crate) fn set_log_bytes(&self, bytes: u64) {
-        self.shared.log_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.shelf().log_bytes = bytes;
     }
 
     /// Spares at hand.
@@ -123,15 +134,27 @@ impl Keeper {
         self.shared.shelf().failure.clone()
     }
 
-    /// Takes a spare.
+    /// Bytes of spares, and of segments that are being taken back.
+    pub(crate) fn bytes(&self) -> u64 {
+        let shelf = self.shared.shelf();
+        shelf.spares.len() as u64 * self.shared.segment_bytes + shelf.retiring_bytes
+    }
+
+    /// Takes a spare: it is the log's from now on.
     pub(crate) fn take(&self) -> Option<String> {
-        self.shared.shelf().spares.pop()
+        let mut shelf = self.shared.shelf();
+        let taken = shelf.spares.pop()?;
+        shelf.log_bytes += self.shared.segment_bytes;
+        Some(taken)
     }
 
     /// Makes spares, now and by the caller, until there are `count`.
     pub(crate) fn ensure(&self, count: usize) -> Result<(), MakeError> {
         while self.spares() < count {
-            self.shared.make()?;
+            match self.shared.make() {
+                Err(MakeError::Full(_)) if self.shared.wait_for_retired() => {}
+                made => made?,
+            }
         }
         Ok(())
     }
@@ -150,9 +173,15 @@ impl Keeper {
         }
     }
 
-    /// Takes back the file of a segment that has left the log: as a spare, or to be removed.
-    pub(crate) fn retire(&self, name: String, recycle: bool) {
-        self.give(if recycle { Job::Recycle(name) } else { Job::Remove(name) });
+    /// Takes back the file of a segment of so many bytes that has left the log: as a spare, or to be
+    /// removed.
+    pub(crate) fn retire(&self, name: String, bytes: u64, recycle: bool) {
+        {
+            let mut shelf = self.shared.shelf();
+            shelf.log_bytes = shelf.log_bytes.saturating_sub(bytes);
+            shelf.retiring_bytes += bytes;
+        }
+        self.give(if recycle { Job::Recycle(name, bytes) } else { Job::Remove(name, bytes) });
     }
 
     fn give(&self, job: Job) {
@@ -203,12 +232,25 @@ impl Shared {
                     shelf.failure = Some(cause);
                 }
             }
-            Job::Recycle(name) => self.retire(&name, true),
-            Job::Remove(name) => self.retire(&name, false),
+            Job::Recycle(name, bytes) => self.retire(&name, bytes, true),
+            Job::Remove(name, bytes) => self.retire(&name, bytes, false),
         }
     }
 
-    fn retire(&self, name: &str, recycle: bool) {
+    /// Waits until a segment that is being taken back is; false: there is none, or it takes too long.
+    fn wait_for_retired(&self) -> bool {
+        let shelf = self.shelf();
+        let before = shelf.retiring_bytes;
+        let is_waiting = |shelf: &mut Shelf| shelf.retiring_bytes == before && shelf.failure.is_none();
+        if before == 0 {
+            return false;
+        }
+        let waited = self.retired.wait_timeout_while(shelf, RETIRE_PATIENCE, is_waiting);
+        let (shelf, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        shelf.retiring_bytes < before
+    }
+
+    fn retire(&self, name: &str, bytes: u64, recycle: bool) {
         let recycle = recycle && !self.is_shared(name);
         let spare = self.new_name();
         let done = if recycle {
@@ -217,6 +259,8 @@ impl Shared {
             self.disk.remove(name).and_then(|()| self.disk.sync_folder(""))
         };
         let mut shelf = self.shelf();
+        shelf.retiring_bytes = shelf.retiring_bytes.saturating_sub(bytes);
+        self.retired.notify_all();
         match done {
             Ok(()) if recycle => shelf.spares.push(spare),
             Ok(()) => {}
@@ -237,13 +281,16 @@ impl Shared {
 
     /// Makes one spare, and notes whether there was space for it.
     fn make(&self) -> Result<(), MakeError> {
-        let made = self.make_one();
-        self.shelf().is_short = matches!(made, Err(MakeError::Full(_)));
-        made
+        let began = self.begin_to_make();
+        let is_making = began.is_ok();
+        let made = began.and_then(|()| self.make_one());
+        let mut shelf = self.shelf();
+        shelf.making -= u64::from(is_making);
+        shelf.is_short = matches!(made, Err(MakeError::Full(_)));
+        made.map(|name| shelf.spares.push(name))
     }
 
-    fn make_one(&self) -> Result<(), MakeError> {
-        self.check_limit()?;
+    fn make_one(&self) -> Result<String, MakeError> {
         let name = self.new_name();
         let temporary = format!("{name}.tmp");
         match self.write_zeroes(&temporary) {
@@ -257,22 +304,23 @@ impl Shared {
         }
         let named = self.disk.rename(&temporary, &name);
         match named.and_then(|()| self.disk.sync_folder("")) {
-            Ok(()) => self.shelf().spares.push(name),
-            Err(e) => return Err(MakeError::Failed(self.cause("name", &name, e))),
+            Ok(()) => Ok(name),
+            Err(e) => Err(MakeError::Failed(self.cause("name", &name, e))),
         }
-        Ok(())
     }
 
-    fn check_limit(&self) -> Result<(), MakeError> {
-        let Some(limit) = self.bytes_max else {
-            return Ok(());
-        };
-        let spares = self.shelf().spares.len() as u64;
-        let log_bytes = self.log_bytes.load(Ordering::Relaxed);
-        if log_bytes + (spares + 1) * self.segment_bytes > limit {
-            return Err(MakeError::Full(format!("its limit is {limit} bytes")));
+    /// Counts one more spare, unless it would go beyond the limit.
+    fn begin_to_make(&self) -> Result<(), MakeError> {
+        let mut shelf = self.shelf();
+        let spares = shelf.spares.len() as u64 + shelf.making + 1;
+        let bytes = shelf.log_bytes + shelf.retiring_bytes + spares * self.segment_bytes;
+        match self.bytes_max {
+            Some(limit) if bytes > limit => Err(MakeError::Full(format!("its limit is {limit} bytes"))),
+            _ => {
+                shelf.making += 1;
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn write_zeroes(&self, name: &str) -> io::Result<()> {
@@ -295,4 +343,58 @@ impl Shared {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulated::SimulatedDisk;
+
+    #[test]
+    fn spares_that_are_made_at_the_same_time_keep_to_the_limit() {
+        const SEGMENT: u64 = 64 << 10;
+        for _ in 0..50 {
+            let disk = SimulatedDisk::new();
+            let keeper = Keeper::new(Arc::new(disk.clone()), SEGMENT, Some(3 * SEGMENT), Vec::new());
+            keeper.set_log_bytes(SEGMENT);
+            let begin = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        begin.wait();
+                        keeper.shared.make()
+                    });
+                }
+            });
+            assert_eq!((keeper.spares(), disk.bytes_used()), (2, 2 * SEGMENT));
+            assert!(matches!(keeper.ensure(3), Err(MakeError::Full(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_being_taken_back_counts_until_it_is() {
+        const SEGMENT: u64 = 64 << 10;
+        let (disk, mut spares) = (SimulatedDisk::new(), Vec::new());
+        for name in ["spare-1.new", "segment"] {
+            disk.overwrite(name, vec![0; SEGMENT as usize]);
+            spares.push(name.to_owned());
+        }
+        spares.truncate(1);
+        let mut keeper = Keeper::new(Arc::new(disk.clone()), SEGMENT, Some(2 * SEGMENT), spares);
+        keeper.set_log_bytes(SEGMENT);
+        // The thread takes nothing yet.
+        let (jobs, inbox) = sync_channel(JOBS_MAX);
+        let (shared, (go, gone)) = (keeper.shared.clone(), sync_channel::<()>(0));
+        let work = move || {
+            let _ = gone.recv();
+            shared.work(&inbox);
+        };
+        keeper.thread = Some((jobs, std::thread::spawn(work)));
+        keeper.retire("segment".into(), SEGMENT, false);
+        assert_eq!(keeper.bytes(), 2 * SEGMENT);
+        assert!(matches!(keeper.shared.make(), Err(MakeError::Full(_))), "the file is still there");
+        go.send(()).unwrap();
+        keeper.ensure(2).unwrap();
+        assert_eq!((keeper.bytes(), disk.bytes_used()), (2 * SEGMENT, 2 * SEGMENT));
+    }
 }

@@ -297,9 +297,9 @@ impl Store {
     /// The store in numbers. O(segments).
     pub fn stats(&self) -> Stats {
         let (segments, bytes) = self.table.totals();
-        let spares = self.keeper.spares() as u64;
+        let (spares, kept) = (self.keeper.spares() as u64, self.keeper.bytes());
         Stats {
-            bytes_on_disk: bytes + spares * self.segment_bytes(),
+            bytes_on_disk: bytes + kept,
             segments,
             spares,
             flushes: self.counters.flushes,
@@ -551,7 +551,7 @@ impl Store {
                 let is_whole = segment.bytes == self.segment_bytes();
                 let is_wanted = self.keeper.spares() < self.reserve() + 1 + RECYCLED_MAX;
                 self.counters.reclaimed += 1;
-                self.keeper.retire(segment_name(index), is_unread && is_whole && is_wanted);
+                self.keeper.retire(segment_name(index), segment.bytes, is_unread && is_whole && is_wanted);
             }
         }
         self.keeper.set_log_bytes(self.table.totals().1);

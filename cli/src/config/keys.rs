@@ -165,7 +165,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     limit!(segment_bytes: u64, min 1048576, "Size of the store's segment files."),
     option!("store_bytes", store_bytes, Count, min 16 << 20, example "\"100 GiB\"",
-        "Bytes of the store on disk. Default: none, the disk is the limit."),
+        "Bytes of the store on disk: its segments, those kept ready and those being taken back among them. Beside it stand\nwhat was quarantined and the backup of an upgrade. Default: none, the disk is the limit."),
     option!("store_events", store_events, Count, min 1, example "10000000",
         "Most events that wait in all mailboxes together, the dead letters too; one that waits in three counts as\nthree. Default: none."),
     option!(
