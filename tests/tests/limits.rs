@@ -341,3 +341,21 @@ async fn a_rule_refuses_publishers_rather_than_that_a_mailbox_gives_way() {
     assert_eq!(payloads(&mut orders, 1).await, ["6"]);
     within("acks", orders.flush_acks()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_is_for_publishers_at_its_own_broker() {
+    let world = World::new();
+    let ewr = world.broker("ewr").start();
+    let rule = "mailbox_events = 3\n[rules.books]\ntopic = \"audit/#\"\nwhen_full = \"refuse\"";
+    let jfk = limited(&world, "jfk", rule).peer("ewr", ewr.listen()).start();
+    let (here, there) = (ewr.client().await, jfk.client().await);
+    let orders =
+        there.subscribe("audit/#").durable("orders").credit(1, 1).wait_for(WaitFor::Broker("ewr".into()));
+    drop(within("a receipt", orders).await.unwrap());
+    publish(&here.publisher(), "audit/a", 0..5).await;
+    dead(&jfk, 2).await;
+    assert_eq!(mailbox(&jfk, "orders")["queued_events"], 3);
+    let refused = there.publish("audit/a").payload("5").timeout(Duration::from_millis(300)).await;
+    let error = Error::from(refused.err().unwrap()).to_string();
+    assert!(error.contains("rule `books`"), "{error}");
+}

@@ -234,6 +234,7 @@ pub(crate) fn default_file() -> String {
          # [peers.jfk]\n\
          # address = \"jfk.example.org:4600\"\n\
          \n# Topics on which publishers are refused (507) when a mailbox is full, and no event gives way, one table each.\n\
+         # For publishers at this broker: what comes over a link is taken, and the oldest of a full mailbox gives way.\n\
          # [rules.audit]\n\
          # topic = \"audit/#\"\n\
          # when_full = \"refuse\"\n",
