@@ -53,14 +53,14 @@ pub(crate) fn load_meta(
 ) -> Result<Meta, OpenError> {
     match load(disk, &listing.names)? {
         Loaded::Found(meta, damaged) => {
-            if meta.is_ready && listing.segments.is_empty() {
+            if meta.newest > 0 && listing.segments.is_empty() {
                 return Err(OpenError::Damaged {
                     path: disk.root().to_path_buf(),
                     what: "all its segments are missing".into(),
                 });
             }
             report.meta_repaired = damaged.iter().map(|name| disk.root().join(name)).collect();
-            report.created = !meta.is_ready;
+            report.created = meta.newest == 0;
             Ok(meta)
         }
         Loaded::Missing if !listing.segments.is_empty() => {
@@ -75,7 +75,7 @@ pub(crate) fn load_meta(
                 segment_bytes: options.segment_bytes,
                 recovery_epoch: 0,
                 start_counter: 0,
-                is_ready: false,
+                newest: 0,
             })
         }
     }
@@ -103,6 +103,15 @@ pub(crate) fn open_segments(
         return Err(OpenError::Damaged {
             path: disk.root().to_path_buf(),
             what: "none of its segments has a readable header".into(),
+        });
+    }
+    if files.last().is_some_and(|last| last.header.index < meta.newest) {
+        return Err(OpenError::Damaged {
+            path: disk.root().join(segment_name(meta.newest)),
+            what:
+                "this is the newest segment, and it is missing or cannot be used, with what was acked last: \
+                   put it back, or let `fanal store repair` go on without it"
+                    .into(),
         });
     }
     Ok(files)

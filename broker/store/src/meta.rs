@@ -5,6 +5,7 @@
 //!    while the other is intact and durable. The numbers of an update are used only once both
 //!    copies are durable: a damaged copy never hides a number that was used.
 //! 2. Metadata that is missing or damaged in both copies is an error, never an empty store.
+//! 3. They name a segment before anything in it is acked.
 
 use std::sync::Arc;
 
@@ -33,8 +34,10 @@ pub(crate) struct Meta {
     pub(crate) segment_bytes: u64,
     pub(crate) recovery_epoch: u64,
     pub(crate) start_counter: u64,
-    /// False until the first segment is durable: only then may there be no segments.
-    pub(crate) is_ready: bool,
+    /// Highest index that a segment with something in it may have, at least; 0 until the first segment is
+    /// durable, and only then may there be no segments. Nothing else tells that the newest is missing.
+    /// Older programs wrote 1 in place of all of them.
+    pub(crate) newest: u64,
 }
 
 enum Fault {
@@ -57,13 +60,7 @@ impl Meta {
         out[0..8].copy_from_slice(&MAGIC);
         out[8..12].copy_from_slice(&self.version.to_le_bytes());
         out[16..32].copy_from_slice(&self.store.0.to_le_bytes());
-        let numbers = [
-            self.serial,
-            self.segment_bytes,
-            self.recovery_epoch,
-            self.start_counter,
-            u64::from(self.is_ready),
-        ];
+        let numbers = [self.serial, self.segment_bytes, self.recovery_epoch, self.start_counter, self.newest];
         for (number, at) in numbers.iter().zip((32..).step_by(8)) {
             out[at..at + 8].copy_from_slice(&number.to_le_bytes());
         }
@@ -92,7 +89,7 @@ impl Meta {
             segment_bytes: number_at(bytes, 40),
             recovery_epoch: number_at(bytes, 48),
             start_counter: number_at(bytes, 56),
-            is_ready: number_at(bytes, 64) != 0,
+            newest: number_at(bytes, 64),
         })
     }
 

@@ -1,9 +1,10 @@
 //! Opening: recovery's findings made durable, in an order that any crash may interrupt.
 //!
 //! Order: read everything (nothing is changed before that, so that a refusal leaves no trace) →
-//! backup of an older format → metadata with the raised counter → copies in quarantine → fresh segment that begins with the
-//! unproven-but-intact tail → the old end is cut off → spares. A crash after any step leaves a
-//! directory from which the next open arrives at the same state.
+//! backup of an older format → metadata with the raised counter → copies in quarantine → fresh
+//! segment that begins with the unproven-but-intact tail → the old end is cut off → the metadata name
+//! the fresh segment → spares. A crash after any step leaves a directory from which the next open
+//! arrives at the same state.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -85,7 +86,11 @@ impl Store {
             meta,
             files,
             table,
-            next_index: listing.segments.last().map_or(FIRST_SEGMENT, |(index, _)| index + 1),
+            next_index: listing
+                .segments
+                .last()
+                .map_or(FIRST_SEGMENT, |(index, _)| index + 1)
+                .max(meta.newest + 1),
             spares,
             lock,
         };
@@ -346,10 +351,8 @@ impl Opening {
         news: Vec<(Position, Position)>,
         report: RecoveryReport,
     ) -> Result<(Store, Recovery), OpenError> {
-        if !self.meta.is_ready {
-            self.meta.is_ready = true;
-            self.meta.write(&*self.disk)?;
-        }
+        self.meta.newest = active.index;
+        self.meta.write(&*self.disk)?;
         if let Some(last) = self.files.last() {
             // It may have been cut.
             self.table.insert(Arc::new(last.segment()));

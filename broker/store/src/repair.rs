@@ -152,6 +152,7 @@ fn new_meta(disk: &dyn Disk, read: &Survey, epoch_min: u64) -> Result<Meta, Open
     }
     // Of the oldest segment: a backup too many is no loss.
     let version = read.segments.files.iter().map(|file| file.header.version).min();
+    let newest = read.segments.listing.segments.last().map_or(0, |(index, _)| *index);
     let lost = |(store, segment_bytes)| Meta {
         version: version.unwrap_or(FORMAT_VERSION),
         store,
@@ -159,7 +160,7 @@ fn new_meta(disk: &dyn Disk, read: &Survey, epoch_min: u64) -> Result<Meta, Open
         segment_bytes,
         recovery_epoch: 0,
         start_counter: 0,
-        is_ready: true,
+        newest,
     };
     let meta = read.segments.meta().or_else(|| read.segments.identity.map(lost));
     let meta = meta.ok_or_else(|| {

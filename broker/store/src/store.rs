@@ -508,6 +508,8 @@ impl Store {
             file_bytes: self.segment_bytes(),
         };
         let segment = install(&*self.disk, &spare, &header, &[]).map_err(|cause| self.stop(cause))?;
+        self.meta.newest = header.index;
+        self.meta.write(&*self.disk).map_err(|error| self.fail("begin", std::io::Error::other(error)))?;
         self.begin(segment, DATA_START);
         Ok(())
     }

@@ -206,6 +206,68 @@ fn an_entry_whose_segment_is_missing_or_unusable_is_told_and_blocks_nobody() {
     }
 }
 
+/// Events in several segments, the names of these, and how many events each start finds.
+fn in_segments(lives: u64) -> (SimulatedDisk, Vec<String>) {
+    let disk = SimulatedDisk::new();
+    let mut sequence = 0;
+    for life in 0..lives {
+        let (mut store, _) = open(&disk).unwrap();
+        let mut batch = store.batch();
+        if life == 0 {
+            batch.create_mailbox(BOX);
+        }
+        store.commit(batch).unwrap();
+        for _ in 0..40 {
+            sequence += 1;
+            let mut batch = store.batch();
+            batch.event(&[&body(sequence)], &[(BOX, MailboxSequence(sequence))]);
+            store.commit(batch).unwrap();
+        }
+        drop(store);
+        disk.crash(Loss::Cut);
+    }
+    let mut names: Vec<_> = disk.names().into_iter().filter(|name| name.ends_with(".seg")).collect();
+    names.sort();
+    (disk, names)
+}
+
+#[test]
+fn a_newest_segment_that_is_missing_or_unusable_is_never_read_as_a_shorter_history() {
+    for lives in 1..=3 {
+        let (disk, names) = in_segments(lives);
+        let newest = names.last().unwrap();
+        assert!(names.len() > 1);
+        for is_there in [false, true] {
+            let worn = disk.copy();
+            match is_there {
+                true => worn.overwrite(newest, Vec::new()),
+                false => worn.lose_file(newest),
+            }
+            let files = |disk: &SimulatedDisk| -> Vec<_> {
+                disk.names().into_iter().map(|name| (disk.contents(&name), name)).collect()
+            };
+            let before = files(&worn);
+            let error = open(&worn).err().expect("a start").to_string();
+            assert!(error.contains(newest) && error.contains("fanal store repair"), "{error}");
+            assert!(files(&worn) == before, "a refusal leaves no trace");
+            let shared: Arc<dyn crate::disk::Disk> = Arc::new(worn.clone());
+            let checkup = crate::check_on(shared.clone(), &mut |_| ()).unwrap();
+            assert_eq!(checkup.refusal, Some(error));
+            // Put back, it is as it was.
+            let mended = worn.copy();
+            mended.overwrite(newest, disk.contents(newest).unwrap());
+            assert_eq!(readable(&open(&mended).unwrap().0), (1..=40 * lives).collect::<Vec<_>>());
+            // Or a repair goes on without it, under numbers that nobody takes for the old ones.
+            let repaired = crate::repair_on(shared, 0, &mut |_| ()).unwrap();
+            let (store, _) = open(&worn).unwrap();
+            let left = readable(&store);
+            assert!(left.len() < 40 * lives as usize && left.iter().copied().eq(1..=left.len() as u64));
+            assert!(store.recovery_epoch() > 0 && store.recovery_epoch() == repaired.recovery_epoch);
+            assert!(store.active.index > crate::segments::segment_index(newest).unwrap());
+        }
+    }
+}
+
 #[test]
 fn damaged_metadata_is_told_and_never_an_empty_store() {
     let (disk, _) = written();
