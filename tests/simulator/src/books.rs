@@ -23,8 +23,9 @@ use crate::oracle::EventNo;
 
 /// Milliseconds of a day: what a start may add to the time by which ages are told.
 const DAY_MS: u64 = 86_400_000;
-/// How long a mailbox may be above its limits, in microseconds: some batches.
-const ABOVE_US: u64 = 3_000_000;
+/// How long a mailbox may be above its limits, in microseconds: what gives way goes in
+/// pieces of a segment, and more may come meanwhile.
+const ABOVE_US: u64 = 12_000_000;
 /// Time between two steps of the clock for ages.
 const STEP_US: u64 = 1_000_000;
 /// How long an event may be older than it should before it goes, in microseconds.

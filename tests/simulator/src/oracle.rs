@@ -390,14 +390,8 @@ impl Oracle {
     }
 
     /// A delivery came: whether it is new to the program.
-    pub fn on_delivery(
-        &mut self,
-        instance: InstanceNo,
-        came: Arrival,
-        now_us: u64,
-        has_jumped: bool,
-    ) -> bool {
-        match self.judge(instance, came, now_us, has_jumped) {
+    pub fn on_delivery(&mut self, instance: InstanceNo, came: Arrival, now_us: u64) -> bool {
+        match self.judge(instance, came, now_us) {
             Ok(is_new) => is_new,
             Err(what) => {
                 let label = self.instances[instance].label.clone();
@@ -407,13 +401,7 @@ impl Oracle {
         }
     }
 
-    fn judge(
-        &mut self,
-        instance: InstanceNo,
-        came: Arrival,
-        now_us: u64,
-        has_jumped: bool,
-    ) -> Result<bool, String> {
+    fn judge(&mut self, instance: InstanceNo, came: Arrival, now_us: u64) -> Result<bool, String> {
         let event = came.event;
         let published = self.events.get(event).ok_or("a delivery that was never published")?;
         let state = &mut self.instances[instance];
@@ -463,9 +451,6 @@ impl Oracle {
         }
         if is_again {
             return Ok(true); // from the dead letters, or over a link again: it is behind its successors
-        }
-        if published.ttl_us.is_some() && has_jumped {
-            return Ok(true); // a clock set back before a restart may revive it
         }
         let last = state.last.insert((published.publisher, published.class, published.conn), event);
         match last {

@@ -128,7 +128,7 @@ impl Plan {
         let brokers = 1 + random.weighted(&[2, 4, 3, 2]);
         let rate = if random.chance(60) { 100_000 } else { 1 };
         let rule = random.chance(150).then(|| *random.pick(&["a/#", "#", "+/b", "b"]));
-        let store_bytes = random.chance(200).then(|| random.between(8, 20) * crate::broker::SEGMENT_BYTES);
+        let store_bytes = random.chance(200).then(|| random.between(16, 40) * crate::broker::SEGMENT_BYTES);
         Plan {
             brokers,
             publishers: 1 + random.below(3) as usize,

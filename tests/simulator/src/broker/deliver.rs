@@ -13,7 +13,7 @@ use fanal_store::ReadError;
 
 use super::edge::{Channel, Session};
 use super::log::{DoneReason, Request};
-use super::mailbox::{Entry, Mailbox, Source};
+use super::mailbox::{Entry, Mailbox, Next, Source};
 use super::route::Near;
 use super::{Node, broker_name};
 use crate::context::{BrokerTimer, Context};
@@ -167,13 +167,19 @@ impl Node {
         if durable.mailbox.holder != Some(super::mailbox::Holder { conn, channel: number }) {
             return false;
         }
-        let (turn, expired, mut has_more) =
-            take_turn(ctx, &self.reader, &mut durable.mailbox, credit, self.clock_last_ms);
+        let (turn, expired, has_more) = match durable.mailbox.next() {
+            Next::Wait => return false,
+            Next::Send(turn) => (turn, Vec::new(), true),
+            Next::Take => take_turn(ctx, &self.reader, &mut durable.mailbox, credit, self.clock_last_ms),
+        };
         if durable.mailbox.delivery.is_behind() && !credit.is_open() {
             ctx.count(Count::CreditUsedUp);
         }
-        has_more |= !expired.is_empty();
-        self.expire(ctx, id, expired);
+        if !expired.is_empty() {
+            durable.mailbox.wait(expired.clone(), turn);
+            self.expire(ctx, id, expired);
+            return false;
+        }
         let mut sent: Vec<TurnEntry> = turn.into_iter().filter(|entry| entry.event.is_some()).collect();
         if sent.is_empty() {
             return has_more;

@@ -172,8 +172,9 @@ impl Node {
 
     /// From nine tenths of the store on, mailboxes give way.
     pub(crate) fn relieve(&mut self, ctx: &mut Context) {
+        let reserve_bytes = self.log.store.reserve_bytes();
         let keeping = &mut self.log.keeping;
-        let Some((mark, target)) = keeping.keeper.store_mark() else { return };
+        let Some((mark, target)) = keeping.keeper.store_mark(reserve_bytes) else { return };
         let used = self.log.store.stats().bytes_on_disk;
         if used < mark || ctx.now_us < keeping.relief_from_us || self.log.is_stopped {
             return;

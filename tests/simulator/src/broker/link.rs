@@ -16,7 +16,7 @@ use fanal_protocol::{Control, Incarnation, PROTOCOL_VERSION};
 
 use super::deliver::{put_event, put_live, take_turn};
 use super::log::{Command, DoneReason, LogError, Output, ReceiveItem, Request, Then};
-use super::mailbox::{Holder, Mailbox};
+use super::mailbox::{Holder, Mailbox, Next};
 use super::route::TopicRoute;
 use super::{BODY_BYTES_MAX, Backlog, Node, broker_name, principal};
 use crate::context::{BrokerTimer, Context};
@@ -399,7 +399,16 @@ impl Node {
             return false;
         }
         let id = mailbox.id;
-        let (turn, expired, has_more) = take_turn(ctx, &self.reader, mailbox, &mut link.credit, now);
+        let (turn, expired, has_more) = match mailbox.next() {
+            Next::Wait => return false,
+            Next::Send(turn) => (turn, Vec::new(), true),
+            Next::Take => take_turn(ctx, &self.reader, mailbox, &mut link.credit, now),
+        };
+        if !expired.is_empty() {
+            mailbox.wait(expired.clone(), turn);
+            self.expire(ctx, id, expired);
+            return false;
+        }
         let mut out = Vec::new();
         if !turn.is_empty() && link.durable_out.is_none() {
             link.durable_out = Some(EventStreamWriter::open(STREAM_DURABLE, &mut out));
@@ -427,7 +436,6 @@ impl Node {
             let (ranges, reason) = (forgotten, DoneReason::Acked);
             self.submit(ctx, Request::Done { mailbox: id, ranges, reason, confirm: None });
         }
-        self.expire(ctx, id, expired);
         has_more
     }
 

@@ -768,6 +768,17 @@ impl Node {
                 self.on_recorded(ctx, conn, None);
             }
             (Request::Receive { conn, .. }, Plan::Receive(_, _, error)) => self.on_recorded(ctx, conn, error),
+            (Request::Done { mailbox, ranges, reason: DoneReason::Expired, .. }, Plan::Done) => {
+                let found = self.mailbox_mut(mailbox).filter(|_| !ranges.is_empty());
+                let holder = found.and_then(|found| found.on_removed(&ranges).then_some(found.holder?));
+                if let Some(holder) = holder {
+                    self.wake(ctx, holder.conn);
+                }
+            }
+            // Whoever waits for it waits on; the real connection ends.
+            (request @ Request::Done { reason: DoneReason::Expired, .. }, _) if !self.log.is_stopped => {
+                self.submit(ctx, request);
+            }
             (Request::Done { ranges, confirm: Some((conn, channel)), .. }, Plan::Done) => {
                 self.tell(ctx, conn, Acked { channel, ranges });
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fanal_core::{Credit, Delivery, Event, MailboxId};
 use fanal_store::{MailboxSequence, Position, Reader};
 
+use super::deliver::TurnEntry;
 use super::log::store_id;
 use crate::net::ConnId;
 
@@ -46,13 +47,32 @@ pub(crate) struct Mailbox {
     pub(crate) live_side: Option<u64>,
     hot: VecDeque<(u64, Arc<Event>)>,
     hot_bytes: usize,
+    waiting: Option<Waiting>,
+}
+
+/// A turn in which something has expired: it is sent when that is gone for good.
+struct Waiting {
+    expired: Vec<(u64, u64)>,
+    turn: Vec<TurnEntry>,
+    is_gone: bool,
+}
+
+/// What is to be sent next.
+pub(crate) enum Next {
+    /// What is on the disk or in memory.
+    Take,
+    /// Nothing before a removal is written.
+    Wait,
+    /// A turn that has waited.
+    Send(Vec<TurnEntry>),
 }
 
 impl Mailbox {
     /// A mailbox whose next new entry will have sequence `tail`.
     pub(crate) fn new(id: MailboxId, tail: u64) -> Self {
         let (holder, live_side) = (None, None);
-        Mailbox { id, delivery: Delivery::new(tail), holder, live_side, hot: VecDeque::new(), hot_bytes: 0 }
+        let (delivery, hot) = (Delivery::new(tail), VecDeque::new());
+        Mailbox { id, delivery, holder, live_side, hot, hot_bytes: 0, waiting: None }
     }
 
     /// A connection takes hold, from `from` on; who held it before, if anybody.
@@ -82,7 +102,36 @@ impl Mailbox {
         }
     }
 
+    /// Holds a turn back until what has expired in it is gone for good.
+    pub(crate) fn wait(&mut self, expired: Vec<(u64, u64)>, turn: Vec<TurnEntry>) {
+        self.waiting = Some(Waiting { expired, turn, is_gone: false });
+    }
+
+    /// What has expired is gone for good: whether a turn waited for that.
+    pub(crate) fn on_removed(&mut self, ranges: &[(u64, u64)]) -> bool {
+        match &mut self.waiting {
+            Some(waiting) if waiting.expired == ranges => {
+                waiting.is_gone = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What is to be sent next; a turn that has waited is given once.
+    pub(crate) fn next(&mut self) -> Next {
+        match self.waiting.take() {
+            None => Next::Take,
+            Some(Waiting { turn, is_gone: true, .. }) => Next::Send(turn),
+            Some(waiting) => {
+                self.waiting = Some(waiting);
+                Next::Wait
+            }
+        }
+    }
+
     fn forget_hot(&mut self) {
+        self.waiting = None;
         self.hot.clear();
         self.hot_bytes = 0;
     }

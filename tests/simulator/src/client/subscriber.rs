@@ -637,7 +637,7 @@ impl Subscriber {
         let mailbox_sequence = header.mailbox_sequence;
         let came = Arrival { event, epoch, sequence, mailbox_sequence, asked_us: sub.asked_us };
         ctx.note(format_args!("{} gets e{event} as {mailbox_sequence:?}", sub.label));
-        let is_new = ctx.oracle.on_delivery(instance, came, ctx.now_us, ctx.has_jumped);
+        let is_new = ctx.oracle.on_delivery(instance, came, ctx.now_us);
         if header.attempt.is_some() {
             ctx.count(Count::FlaggedRedelivery);
         }
