@@ -165,8 +165,18 @@ struct Book {
     terms: Terms,
 }
 
-/// What a start found in a mailbox: its next number, and its events by number.
-pub(crate) type Found = BTreeMap<u64, (u64, Vec<(u64, EventNo)>)>;
+/// What a start found.
+pub(crate) type Found = BTreeMap<u64, FoundMailbox>;
+
+/// What a start found of a mailbox.
+pub(crate) struct FoundMailbox {
+    /// Its next number.
+    pub next: u64,
+    /// Its events by number.
+    pub entries: Vec<(u64, EventNo)>,
+    /// What its destination chose, by the home.
+    pub choice: Choice,
+}
 
 #[derive(Debug, Clone, Default)]
 struct OfBroker {
@@ -657,11 +667,14 @@ impl OfBroker {
             return Some(format!("mailbox {mailbox} should not be there"));
         }
         self.books.iter().find_map(|(mailbox, book)| {
-            let Some((next, entries)) = found.get(mailbox) else {
+            let Some(FoundMailbox { next, entries, choice }) = found.get(mailbox) else {
                 return Some(format!("mailbox {mailbox} is gone"));
             };
             let ours = book.entries.iter().map(|(sequence, held)| (*sequence, held.stored.event));
             let is_same = *next == book.next && ours.clone().eq(entries.iter().copied());
+            if *choice != book.choice {
+                return Some(format!("mailbox {mailbox} has {choice:?}, and should have {:?}", book.choice));
+            }
             (!is_same).then(|| {
                 let ours: Vec<_> = ours.collect();
                 format!(

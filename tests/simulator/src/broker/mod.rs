@@ -15,6 +15,7 @@ use fanal_core::ask::{interest_entry, parse_ask};
 use fanal_core::event::Millis;
 use fanal_core::home::{Ask, Destination, Principal, Selection};
 use fanal_core::interest::OwnInterest;
+use fanal_core::limits::WhenFull;
 use fanal_core::{Home, MailboxId};
 use fanal_matching::{EntryId, Index, Selector};
 use fanal_protocol::control::INTEREST_DURABLE;
@@ -22,6 +23,7 @@ use fanal_protocol::{Control, Epoch, Fingerprint, Incarnation, StoreId, frame};
 use fanal_store::simulated::{Faults, Loss, SimulatedDisk};
 use fanal_store::{Housekeeping, Options, Reader, Recovery, Store};
 
+use crate::books::{Choice, FoundMailbox};
 use crate::context::{BrokerTimer, Context, Happening};
 use crate::count::Count;
 use crate::mutant::Mutant;
@@ -403,7 +405,9 @@ impl Node {
                 let number = event.and_then(|event| crate::client::event_number(&event.body));
                 events.push((sequence.0, number.unwrap_or(usize::MAX)));
             }
-            found.insert(id.0, (stats.next.0, events));
+            let keep = self.log.home.keep(MailboxId(id.0));
+            let choice = Choice { limits: keep.limits, drops: keep.when_full == WhenFull::DropOldest };
+            found.insert(id.0, FoundMailbox { next: stats.next.0, entries: events, choice });
         }
         let started = ctx.oracle.books.on_start(self.number, &found);
         match started {
