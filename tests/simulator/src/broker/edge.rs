@@ -41,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) channels: BTreeMap<u32, Channel>,
     topics: Aliases<TopicRoute>,
     is_busy: bool,
+    /// A later connection of its client is there.
+    is_fenced: bool,
     backlog: Backlog,
     pub(crate) durable_out: Option<EventStreamWriter>,
     pub(crate) live_out: Option<EventStreamWriter>,
@@ -79,6 +81,7 @@ impl Node {
                 channels: BTreeMap::new(),
                 topics: Aliases::new("topic"),
                 is_busy: false,
+                is_fenced: false,
                 backlog: Backlog::new(),
                 durable_out: None,
                 live_out: None,
@@ -118,6 +121,9 @@ impl Node {
     /// A control frame; those of one connection wait for each other.
     pub(crate) fn on_session_frame(&mut self, ctx: &mut Context, conn: ConnId, frame: Control) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if session.is_fenced {
+            return;
+        }
         if session.is_busy {
             return session.backlog.push_back(frame);
         }
@@ -182,7 +188,19 @@ impl Node {
         self.tell(ctx, conn, Refused { request, code: code.number(), ..Default::default() });
     }
 
+    /// What earlier connections of a client have left is not carried out any more; what the log has
+    /// of it already comes first.
+    fn fence(&mut self, conn: ConnId) {
+        let Some(client) = self.sessions.get(&conn).map(|session| session.principal.clone()) else { return };
+        for (_, session) in self.sessions.range_mut(..conn).filter(|(_, session)| session.principal == client)
+        {
+            session.is_fenced = true;
+            session.backlog.clear();
+        }
+    }
+
     fn welcome(&mut self, ctx: &mut Context, conn: ConnId) {
+        self.fence(conn);
         let Some(session) = self.sessions.get(&conn) else { return };
         let welcome = Welcome {
             version: PROTOCOL_VERSION,

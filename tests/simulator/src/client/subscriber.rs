@@ -42,6 +42,8 @@ struct Sub {
     durable: Option<String>,
     wish: Wish,
     choice: Choice,
+    /// Under its present name it may have dead letters, which go to whoever has that name.
+    may_have_letters: bool,
     instance: Option<InstanceNo>,
     stage: Stage,
     channel: u32,
@@ -334,6 +336,7 @@ impl Subscriber {
         let sub = &mut self.subs[at];
         if let (Some(_), Some(instance)) = (&sub.durable, sub.instance) {
             ctx.oracle.wish_changes(instance, wish.clone(), ctx.now_us);
+            self.subs[at].may_have_letters |= !choice.drops;
             self.ask_change(ctx, at, Change::Update(wish, choice));
         }
     }
@@ -527,13 +530,15 @@ impl Subscriber {
         self.go_on(ctx, at);
     }
 
-    /// The subscription is gone: another follows. It has another name, since a removal that an older
-    /// connection still holds would remove it as well (open: README.md).
+    /// The subscription is gone: another of the same name follows, of another where that would get what
+    /// is put back of the dead letters of this one.
     fn begin_anew(&mut self, ctx: &mut Context, at: usize) {
         let wish = Wish::draw(&mut ctx.random);
         let sub = &mut self.subs[at];
         (sub.wish, sub.stage) = (wish, Stage::Idle);
-        sub.durable = sub.durable.take().map(|name| name + "n");
+        if std::mem::replace(&mut sub.may_have_letters, !sub.choice.drops) {
+            sub.durable = sub.durable.take().map(|name| name + "n");
+        }
         sub.forget_instance();
     }
 
@@ -666,11 +671,14 @@ impl Sub {
 
     fn draw(ctx: &mut Context, subscriber: usize, number: u64) -> Sub {
         let is_live = ctx.random.chance(ctx.plan.live);
+        let wish = Wish::draw(&mut ctx.random);
+        let choice = if is_live { Choice::default() } else { ctx.plan.clone().draw_choice(&mut ctx.random) };
         Sub {
             label: format!("s{subscriber}.{number}"),
             durable: (!is_live).then(|| format!("d{number}")),
-            wish: Wish::draw(&mut ctx.random),
-            choice: if is_live { Choice::default() } else { ctx.plan.clone().draw_choice(&mut ctx.random) },
+            wish,
+            choice,
+            may_have_letters: !choice.drops,
             instance: None,
             stage: Stage::Idle,
             channel: 0,
