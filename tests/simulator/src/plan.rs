@@ -128,7 +128,7 @@ impl Plan {
         let brokers = 1 + random.weighted(&[2, 4, 3, 2]);
         let rate = if random.chance(60) { 100_000 } else { 1 };
         let rule = random.chance(150).then(|| *random.pick(&["a/#", "#", "+/b", "b"]));
-        let store_bytes = random.chance(200).then(|| random.between(16, 40) * crate::broker::SEGMENT_BYTES);
+        let store_bytes = random.chance(200).then(|| random.between(32, 64) * crate::broker::SEGMENT_BYTES);
         Plan {
             brokers,
             publishers: 1 + random.below(3) as usize,
@@ -188,7 +188,7 @@ fn draw_bounds(random: &mut Random, rate: u64, store_bytes: Option<u64>, is_rule
     if let Some(share) = share {
         // With the share alone, a store of few mailboxes is never short.
         mailbox.bytes.get_or_insert(share * 6);
-        letters.bytes.get_or_insert(share * 3);
+        letters.bytes.get_or_insert(share);
     }
     let store_events = random.chance(100).then(|| *random.pick(&[10, 40, 150]));
     let store_age_ms = random.chance(80).then(|| *random.pick(&[1_000, 5_000]) * rate);
