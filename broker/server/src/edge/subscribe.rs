@@ -320,10 +320,10 @@ async fn try_update(
         return Ok(());
     }
     if let Err(full) = shared.update_durable(id, subscription, selector) {
-        // The room went to others meanwhile: it keeps the filter that it has.
+        // The room went to others meanwhile: it keeps the filter and the limits that it has.
         if let Some(before) = before {
-            let ask = before.ask.clone();
-            shared.log.command(Command::UpdateSubscription(Wanted { ask, ..wanted })).await?;
+            let (ask, keep) = (before.ask.clone(), before.keep.into());
+            shared.log.command(Command::UpdateSubscription(Wanted { ask, keep, ..wanted })).await?;
         }
         return Err(full.into());
     }

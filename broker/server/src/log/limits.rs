@@ -287,6 +287,8 @@ pub(super) struct LimitKeeper {
     staged: BTreeMap<MailboxId, (u64, u64)>,
     /// Mailboxes of which something must go.
     over: BTreeMap<MailboxId, Over>,
+    /// Those that wait for the dead letters' mailbox, which cannot be made on a full disk.
+    waiting: BTreeMap<MailboxId, Over>,
     /// Heads of mailboxes, and when the first event from there on that can be read was accepted.
     heads: BTreeMap<MailboxId, (Position, Millis)>,
     /// When the first event of each range of dead letters was accepted, as far as it is known; `None`: no
@@ -327,6 +329,7 @@ impl LimitKeeper {
             too_large: BTreeMap::new(),
             staged: BTreeMap::new(),
             over: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             heads: BTreeMap::new(),
             letter_births: BTreeMap::new(),
             // Counted at the first look.
@@ -530,6 +533,7 @@ impl LimitKeeper {
     /// Looks for mailboxes whose first event is too old, some of them at a time, and goes on there at the
     /// next call. O(mailboxes that are looked at), and reads so many events of heads that are new at most.
     pub(super) fn look_for_old(&mut self, home: &mut Home, wall: Millis, now: Instant) {
+        self.over.append(&mut self.waiting);
         self.tell_time(wall, now);
         home.note_time(self.age.mark());
         let mut births = Births::new();
@@ -697,6 +701,9 @@ impl LimitKeeper {
             if out.len() > before {
                 self.planned.push(id);
             } else if !is_put_off {
+                if home.dead_letters().is_none() {
+                    self.waiting.insert(id, more);
+                }
                 continue;
             }
             // Until the batch is durable, it still holds too much.

@@ -276,3 +276,20 @@ fn a_rule_refuses_publishers_when_a_mailbox_is_full() {
     assert_eq!(scene.sequences(orders.id), [2, 3, 4]);
     assert_eq!(scene.ledger(), (8, 8));
 }
+
+#[test]
+fn a_mailbox_that_must_wait_for_the_dead_letters_is_not_forgotten() {
+    let mut scene = Scene::new();
+    let orders = scene.subscribe_with("orders", at_most(2));
+    let requests = (0..5).map(|_| scene.publish(&[&orders])).collect();
+    scene.writer.process(requests);
+    assert!(scene.writer.home.dead_letters().is_none() && scene.writer.limits.has_work());
+    // As where their mailbox cannot be made.
+    let (now, mut batch) = (scene.writer.clock.now(), scene.writer.store.batch());
+    let given = scene.writer.limits.give_way(&mut scene.writer.home, now, &mut batch);
+    assert!(given.is_empty() && !scene.writer.limits.has_work(), "nothing is tried over and over");
+    scene.writer.look_around();
+    scene.settle();
+    assert_eq!((scene.sequences(orders.id), scene.dead()), (vec![4, 5], vec![1, 2, 3]));
+    assert_eq!(scene.ledger(), (5, 5));
+}
