@@ -14,8 +14,8 @@ use crate::checkpoint;
 use crate::disk::Disk;
 use crate::error::{CommitError, OpenError, ReadError, StopCause};
 use crate::format::{
-    BATCH_HEADER, BatchHeader, DATA_START, SegmentHeader, batch_bytes, new_generation, seal_batch,
-    segment_capacity,
+    BATCH_HEADER, BatchHeader, DATA_START, FLAG_CHECKPOINT, SegmentHeader, batch_bytes, new_generation,
+    seal_batch, segment_capacity,
 };
 use crate::id::{Position, StoreId};
 use crate::index::Index;
@@ -160,6 +160,17 @@ pub struct Stats {
     pub is_full: bool,
     /// A write or flush failed: the store takes nothing any more.
     pub is_stopped: bool,
+}
+
+/// How much of the reserve a batch may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UseOfReserve {
+    /// Events.
+    None,
+    /// Acks, removals, state.
+    Part,
+    /// Checkpoints.
+    All,
 }
 
 impl Store {
@@ -374,7 +385,7 @@ impl Store {
         if bytes > limit {
             return Err(CommitError::BatchTooLarge { got: bytes, limit });
         }
-        let mut batch = self.place(batch)?;
+        let mut batch = self.place(batch, flags)?;
         let bytes = batch_bytes(batch.len_bytes()) as u64;
         let position = self.end();
         let body_bytes = batch.len_bytes();
@@ -403,11 +414,16 @@ impl Store {
 
     /// Makes room for a batch; the batch as it goes there, its sets in place of lists where they
     /// repeat.
-    fn place(&mut self, batch: Batch) -> Result<Batch, CommitError> {
+    fn place(&mut self, batch: Batch, flags: u32) -> Result<Batch, CommitError> {
         let encoded = self.encode_sets(&batch);
         let here = self.active.index;
         let bytes = |batch: &Batch| batch_bytes(batch.len_bytes()) as u64;
-        self.make_room(bytes(encoded.as_ref().unwrap_or(&batch)), batch.is_essential)?;
+        let use_of_reserve = match (flags & FLAG_CHECKPOINT, batch.is_essential) {
+            (0, false) => UseOfReserve::None,
+            (0, true) => UseOfReserve::Part,
+            _ => UseOfReserve::All,
+        };
+        self.make_room(bytes(encoded.as_ref().unwrap_or(&batch)), use_of_reserve)?;
         if self.active.index == here {
             return Ok(encoded.unwrap_or(batch));
         }
@@ -453,9 +469,14 @@ impl Store {
         self.options.reserve_segments + for_checkpoints
     }
 
-    fn make_room(&mut self, bytes: u64, is_essential: bool) -> Result<(), CommitError> {
+    /// Of the reserve, spares that only checkpoints may use: without these nothing comes back.
+    fn kept_for_checkpoints(&self) -> usize {
+        (self.reserve() - self.options.reserve_segments).max(1).min(self.reserve() - 1)
+    }
+
+    fn make_room(&mut self, bytes: u64, use_of_reserve: UseOfReserve) -> Result<(), CommitError> {
         let fits = self.offset - DATA_START + bytes <= segment_capacity(self.active.bytes);
-        if fits && (is_essential || !self.fullness.on_reserve) {
+        if fits && (use_of_reserve != UseOfReserve::None || !self.fullness.on_reserve) {
             return Ok(());
         }
         let wanted = self.reserve() + usize::from(!fits);
@@ -467,7 +488,12 @@ impl Store {
             Err(MakeError::Failed(cause)) => return Err(self.stop(cause)),
             Err(MakeError::Full(reason)) => {
                 self.fullness.is_full = true;
-                if !is_essential || self.keeper.spares() == 0 {
+                let least = match use_of_reserve {
+                    UseOfReserve::None => return Err(self.full(reason)),
+                    UseOfReserve::Part => self.kept_for_checkpoints() + 1,
+                    UseOfReserve::All => 1,
+                };
+                if self.keeper.spares() < least {
                     return Err(self.full(reason));
                 }
                 self.fullness.on_reserve = true;

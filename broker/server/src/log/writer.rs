@@ -37,6 +37,8 @@ use crate::metrics::Metrics;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How often the writer looks at what changes without a request.
 const TICK: Duration = Duration::from_secs(1);
+/// Requests with acks that wait for room at most.
+const UNWRITTEN_MAX: usize = 65_536;
 /// How often a store that is nearly full is looked at, when nothing must give way.
 const RELIEF_PAUSE: Duration = Duration::from_millis(10);
 /// After so long, what was dropped and has not come back as room will not.
@@ -97,6 +99,8 @@ pub(crate) struct LogWriter {
     relief: Relief,
     /// When the store is next looked at for it, and when something was last dropped for it.
     relief_from: Instant,
+    /// Acks for which there was no room.
+    unwritten: Vec<LogRequest>,
     dropped: Instant,
     segment_bytes: u64,
     batch_bytes_max: usize,
@@ -155,6 +159,7 @@ impl LogWriter {
             moved: Vec::new(),
             relief: Relief::default(),
             relief_from: Instant::now(),
+            unwritten: Vec::new(),
             dropped: Instant::now(),
             segment_bytes,
             batch_bytes_max,
@@ -271,6 +276,7 @@ impl LogWriter {
         self.limits.measure(&self.home);
         self.limits.look_for_old(&mut self.home, self.clock.now(), Instant::now());
         self.forget_idle();
+        self.rewrite_acks();
         if self.store.has_room() {
             self.set_full(None);
         }
@@ -364,11 +370,35 @@ impl LogWriter {
         let (acks, others): (Vec<_>, Vec<_>) =
             requests.into_iter().partition(|request| matches!(request, LogRequest::Done { .. }));
         self.refuse_all(others, &LogError::Full(reason.to_owned()), code);
+        self.write_acks(acks);
+    }
+
+    /// Where they find no room they wait: once there is some, nobody would send them again.
+    fn write_acks(&mut self, acks: Vec<LogRequest>) {
         let (batch, plan) = self.build(&acks, Admission::All);
         match self.commit(batch) {
             Ok(committed) => self.finish(acks, plan, &committed),
             Err(error @ CommitError::Stopped { .. }) => self.stop(acks, &error),
-            Err(error) => tracing::warn!(%error, "acks cannot be written: their events come again later"),
+            Err(_) if acks.is_empty() => {}
+            Err(error) => {
+                tracing::warn!(%error, "acks cannot be written yet");
+                self.unwritten.extend(acks);
+                let too_many = self.unwritten.len().saturating_sub(UNWRITTEN_MAX);
+                if too_many > 0 {
+                    tracing::warn!(too_many, "acks are dropped: their events come again later");
+                    self.unwritten.drain(..too_many);
+                }
+            }
+        }
+    }
+
+    /// Tries again what found no room, after two checkpoints: what these take back is room.
+    fn rewrite_acks(&mut self) {
+        if !self.unwritten.is_empty() && self.health.stopped().is_none() {
+            self.checkpoint();
+            self.checkpoint();
+            let acks = std::mem::take(&mut self.unwritten);
+            self.write_acks(acks);
         }
     }
 
@@ -381,6 +411,7 @@ impl LogWriter {
         self.health.stop(&reason);
         self.metrics.store_stopped.set(1.0);
         self.refuse_all(requests, &LogError::Stopped(reason), Code::Unavailable);
+        self.unwritten.clear();
     }
 
     fn commit(&mut self, batch: Batch) -> Result<Committed, CommitError> {

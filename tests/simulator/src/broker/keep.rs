@@ -153,6 +153,7 @@ impl Node {
         keeping.keeper.measure(&self.log.home);
         keeping.keeper.look_for_old(&mut self.log.home, wall, now);
         self.forget_idle(ctx);
+        self.rewrite_acks(ctx);
         self.log.keeping.has_news = true;
         self.schedule_commit(ctx);
     }

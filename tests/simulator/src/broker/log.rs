@@ -167,6 +167,8 @@ pub(crate) struct Log {
     pub(crate) store: Store,
     pub(crate) home: Home,
     queue: VecDeque<Request>,
+    /// Acks for which there was no room.
+    unwritten: Vec<Request>,
     /// Judged (and, but for a mistake, committed): to be told.
     held: Option<(Vec<Request>, Vec<Plan>, Followed)>,
     /// Told, and to be committed: a mistake.
@@ -214,6 +216,7 @@ impl Log {
             store,
             home,
             queue: VecDeque::new(),
+            unwritten: Vec::new(),
             held: None,
             late: None,
             is_scheduled: false,
@@ -226,11 +229,22 @@ impl Log {
 
     /// Whether nothing waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.held.is_none()
+        self.queue.is_empty() && self.held.is_none() && self.unwritten.is_empty()
     }
 }
 
 impl Node {
+    /// Tries again the acks that found no room, after two checkpoints.
+    pub(crate) fn rewrite_acks(&mut self, ctx: &mut Context) {
+        if !self.log.unwritten.is_empty() && self.log.held.is_none() {
+            self.checkpoint(ctx);
+            self.checkpoint(ctx);
+            for request in std::mem::take(&mut self.log.unwritten).into_iter().rev() {
+                self.log.queue.push_front(request);
+            }
+        }
+    }
+
     /// Asks the log for something.
     pub(crate) fn submit(&mut self, ctx: &mut Context, request: Request) {
         self.log.queue.push_back(request);
@@ -323,6 +337,7 @@ impl Node {
             Err(_) => {
                 let plan = others.iter().map(|request| refused(request, &LogError::Full)).collect();
                 self.log.held = Some((others, plan, Followed::default()));
+                self.log.unwritten.extend(acks);
             }
         }
     }
