@@ -247,7 +247,8 @@ fn a_newest_segment_that_is_missing_or_unusable_is_never_read_as_a_shorter_histo
                 disk.names().into_iter().map(|name| (disk.contents(&name), name)).collect()
             };
             let before = files(&worn);
-            let error = open(&worn).err().expect("a start").to_string();
+            let Err(error) = open(&worn) else { panic!("a start") };
+            let error = error.to_string();
             assert!(error.contains(newest) && error.contains("fanal store repair"), "{error}");
             assert!(files(&worn) == before, "a refusal leaves no trace");
             let shared: Arc<dyn crate::disk::Disk> = Arc::new(worn.clone());
