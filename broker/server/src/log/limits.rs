@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanal_core::age::AgeClock;
 use fanal_core::event::Millis;
@@ -299,7 +299,7 @@ pub(super) struct LimitKeeper {
     look_from: MailboxId,
     /// The time for ages.
     age: AgeClock,
-    told: Instant,
+    told: Duration,
     /// Mailboxes that the batch being built deals with.
     planned: Vec<MailboxId>,
     /// The last batch could not be written.
@@ -312,7 +312,7 @@ impl LimitKeeper {
         data: PathBuf,
         reader: Reader,
         directory: Arc<Directory>,
-        (age, now): (AgeClock, Instant),
+        age: AgeClock,
         rules: Vec<Rule>,
     ) -> Self {
         LimitKeeper {
@@ -336,7 +336,7 @@ impl LimitKeeper {
             queued: Queued::unknown(),
             look_from: MailboxId(0),
             age,
-            told: now,
+            told: Duration::ZERO,
             planned: Vec::new(),
             is_held_up: false,
         }
@@ -522,19 +522,19 @@ impl LimitKeeper {
         }
     }
 
-    /// The wall clock says `wall`.
-    fn tell_time(&mut self, wall: Millis, now: Instant) {
+    /// The wall clock says `wall`, `passed` after this was made.
+    fn tell_time(&mut self, wall: Millis, passed: Duration) {
         // Whole milliseconds, and what is left of them counts next time.
-        let elapsed = now.saturating_duration_since(self.told).as_millis() as u64;
+        let elapsed = passed.saturating_sub(self.told).as_millis() as u64;
         self.told += Duration::from_millis(elapsed);
         self.age.advance(wall, elapsed);
     }
 
     /// Looks for mailboxes whose first event is too old, some of them at a time, and goes on there at the
     /// next call. O(mailboxes that are looked at), and reads so many events of heads that are new at most.
-    pub(super) fn look_for_old(&mut self, home: &mut Home, wall: Millis, now: Instant) {
+    pub(super) fn look_for_old(&mut self, home: &mut Home, wall: Millis, passed: Duration) {
         self.over.append(&mut self.waiting);
-        self.tell_time(wall, now);
+        self.tell_time(wall, passed);
         home.note_time(self.age.mark());
         let mut births = Births::new();
         let from = std::mem::replace(&mut self.look_from, MailboxId(0));

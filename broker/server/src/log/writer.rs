@@ -109,6 +109,7 @@ pub(crate) struct LogWriter {
     channels: BTreeMap<u64, Weak<()>>,
     /// When idle epochs were looked for, by [`Home::time`].
     idle_looked: Option<u64>,
+    began: Instant,
 }
 
 /// What a [`LogWriter`] is made of.
@@ -144,7 +145,7 @@ impl LogWriter {
         let segment_bytes = limits.segment_bytes;
         let segment_share = usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX);
         let batch_bytes_max = BATCH_BYTES_MAX.min(segment_share);
-        let age = (AgeClock::start(clock.now(), home.time()), Instant::now());
+        let age = AgeClock::start(clock.now(), home.time());
         let limits = LimitKeeper::new(limits, data, store.reader(), Arc::clone(&directory), age, rules);
         let head = Vec::new();
         let mut writer = LogWriter {
@@ -166,6 +167,7 @@ impl LogWriter {
             head,
             channels: BTreeMap::new(),
             idle_looked: None,
+            began: Instant::now(),
         };
         writer.limits.look_at_all(&writer.home);
         // Whoever reads the metrics first sees the store as it is.
@@ -274,7 +276,7 @@ impl LogWriter {
     /// What changes without a request: the room on the disk, and ages.
     fn look_around(&mut self) {
         self.limits.measure(&self.home);
-        self.limits.look_for_old(&mut self.home, self.clock.now(), Instant::now());
+        self.limits.look_for_old(&mut self.home, self.clock.now(), self.began.elapsed());
         self.forget_idle();
         self.rewrite_acks();
         if self.store.has_room() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanal_core::age::AgeClock;
 use fanal_core::home::{Burial, Destination, Requeued, Selection};
@@ -41,8 +41,8 @@ pub(crate) struct Keeping {
     relief: Relief,
     relief_from_us: u64,
     dropped_us: u64,
-    /// What stands for the time at which the world began: only distances from it count.
-    origin: Instant,
+    /// When this life began, by the clock that cannot jump.
+    began: Duration,
     /// Channels by the counters of their epochs.
     pub(crate) channels: BTreeMap<u64, crate::net::ConnId>,
     idle_looked: Option<u64>,
@@ -68,8 +68,7 @@ impl Keeping {
         let topics = plan.rule.iter().map(|topic| (*topic).to_owned());
         let rules: Vec<_> = topics.map(|topic| config::RuleConfig { name: "rule".into(), topic }).collect();
         let directory = Arc::new(Directory::default());
-        let origin = Instant::now();
-        let age = (AgeClock::start(wall, home.time()), origin + monotonic(ctx));
+        let age = AgeClock::start(wall, home.time());
         // Filters of the plan are well formed, and this folder does not exist.
         let rules = Rule::read(&rules).unwrap_or_default();
         let data = PathBuf::from("/simulated/nowhere");
@@ -81,7 +80,7 @@ impl Keeping {
             relief: Relief::default(),
             relief_from_us: ctx.now_us,
             dropped_us: ctx.now_us,
-            origin,
+            began: monotonic(ctx),
             channels: BTreeMap::new(),
             idle_looked: None,
             has_news: false,
@@ -141,9 +140,9 @@ impl Node {
             return;
         }
         let mut wall = self.clock_ms(ctx);
-        let mut now = self.log.keeping.origin + monotonic(ctx);
+        let mut passed = monotonic(ctx).saturating_sub(self.log.keeping.began);
         if ctx.is_mutant(Mutant::AgeByWallClock) {
-            now += Duration::from_secs(100_000_000);
+            passed += Duration::from_secs(100_000_000);
         }
         if ctx.is_mutant(Mutant::ForgetEpochsEarly) {
             wall += 9 * 86_400_000;
@@ -151,7 +150,7 @@ impl Node {
         }
         let keeping = &mut self.log.keeping;
         keeping.keeper.measure(&self.log.home);
-        keeping.keeper.look_for_old(&mut self.log.home, wall, now);
+        keeping.keeper.look_for_old(&mut self.log.home, wall, passed);
         self.forget_idle(ctx);
         self.rewrite_acks(ctx);
         self.log.keeping.has_news = true;

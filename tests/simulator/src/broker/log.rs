@@ -169,6 +169,8 @@ pub(crate) struct Log {
     queue: VecDeque<Request>,
     /// Acks for which there was no room.
     unwritten: Vec<Request>,
+    /// Requests of the next batch at most.
+    batch_requests: usize,
     /// Judged (and, but for a mistake, committed): to be told.
     held: Option<(Vec<Request>, Vec<Plan>, Followed)>,
     /// Told, and to be committed: a mistake.
@@ -217,6 +219,7 @@ impl Log {
             home,
             queue: VecDeque::new(),
             unwritten: Vec::new(),
+            batch_requests: BATCH_REQUESTS_MAX,
             held: None,
             late: None,
             is_scheduled: false,
@@ -274,7 +277,8 @@ impl Node {
             bytes += size(request);
             before < BATCH_BYTES_MAX
         };
-        let count = self.log.queue.iter().take(BATCH_REQUESTS_MAX).take_while(fits).count();
+        let most = std::mem::replace(&mut self.log.batch_requests, BATCH_REQUESTS_MAX);
+        let count = self.log.queue.iter().take(most).take_while(fits).count();
         let requests: Vec<Request> = self.log.queue.drain(..count).collect();
         if requests.len() > 1 {
             ctx.count(Count::GroupCommit);
@@ -305,6 +309,12 @@ impl Node {
         match self.commit(ctx, batch, &requests, &plan) {
             Ok(followed) => self.log.held = Some((requests, plan, followed)),
             Err(CommitError::Full { .. }) => self.commit_without_events(ctx, requests),
+            // In halves, until what cannot be halved is refused.
+            Err(CommitError::BatchTooLarge { .. }) if requests.len() > 1 => {
+                self.log.batch_requests = requests.len() / 2;
+                requests.into_iter().rev().for_each(|request| self.log.queue.push_front(request));
+            }
+            Err(CommitError::BatchTooLarge { .. }) => self.commit_without_events(ctx, requests),
             Err(CommitError::Stopped { .. }) => self.stop(ctx, requests),
             Err(error) => ctx.oracle.break_(format!("b{}", self.number), error.to_string()),
         }
