@@ -16,24 +16,31 @@ use super::basic::small;
 use super::model::{Dice, Model, open, run};
 
 const BOX: MailboxId = MailboxId(1);
+/// So many events lie in one segment.
+const IN_ONE_SEGMENT: u64 = 12;
 
 fn body(sequence: u64) -> Vec<u8> {
     (0..300).map(|at| (sequence as u8).wrapping_mul(31) ^ at as u8).collect()
 }
 
-/// Twelve events, each a batch of its own, in one segment; their positions.
-fn written() -> (SimulatedDisk, Vec<Position>) {
+/// Appends events, each a batch of its own; their positions.
+fn append(store: &mut Store, sequences: std::ops::RangeInclusive<u64>) -> Vec<Position> {
+    let one = |sequence: u64| {
+        let mut batch = store.batch();
+        batch.event(&[&body(sequence)], &[(BOX, MailboxSequence(sequence))]);
+        store.commit(batch).unwrap().positions
+    };
+    sequences.flat_map(one).collect()
+}
+
+/// So many events, and their positions.
+fn written(events: u64) -> (SimulatedDisk, Vec<Position>) {
     let disk = SimulatedDisk::new();
     let (mut store, _) = open(&disk).unwrap();
     let mut batch = store.batch();
     batch.create_mailbox(BOX);
     store.commit(batch).unwrap();
-    let mut positions = Vec::new();
-    for sequence in 1..=12 {
-        let mut batch = store.batch();
-        batch.event(&[&body(sequence)], &[(BOX, MailboxSequence(sequence))]);
-        positions.extend(store.commit(batch).unwrap().positions);
-    }
+    let positions = append(&mut store, 1..=events);
     drop(store);
     disk.crash(Loss::Cut);
     (disk, positions)
@@ -58,7 +65,7 @@ fn readable(store: &Store) -> Vec<u64> {
 
 #[test]
 fn a_flipped_bit_anywhere_in_the_log_costs_one_batch_and_is_told() {
-    let (disk, positions) = written();
+    let (disk, positions) = written(IN_ONE_SEGMENT);
     let segment = small().segment_bytes;
     let starts: Vec<u64> = positions.iter().map(|p| p.offset(segment) - BATCH_HEADER as u64).collect();
     let name = "00000001.seg";
@@ -105,7 +112,7 @@ fn check_copies(disk: &SimulatedDisk, report: &crate::RecoveryReport) {
 
 #[test]
 fn a_file_cut_anywhere_recovers_to_a_prefix_and_is_told() {
-    let (disk, positions) = written();
+    let (disk, positions) = written(IN_ONE_SEGMENT);
     let name = "00000001.seg";
     let clean = disk.contents(name).unwrap();
     for bytes in (4096..clean.len()).step_by(29) {
@@ -151,7 +158,7 @@ fn a_segment_cut_inside_a_batch_is_told_to_its_end() {
 
 #[test]
 fn both_headers_lost_are_made_out_from_the_first_batch() {
-    let (disk, _) = written();
+    let (disk, _) = written(IN_ONE_SEGMENT);
     let mut bytes = disk.contents("00000001.seg").unwrap();
     bytes[..4096].fill(0xff);
     disk.overwrite("00000001.seg", bytes);
@@ -162,19 +169,7 @@ fn both_headers_lost_are_made_out_from_the_first_batch() {
 
 #[test]
 fn an_entry_whose_segment_is_missing_or_unusable_is_told_and_blocks_nobody() {
-    let disk = SimulatedDisk::new();
-    let (mut store, _) = open(&disk).unwrap();
-    let mut batch = store.batch();
-    batch.create_mailbox(BOX);
-    store.commit(batch).unwrap();
-    let mut positions = Vec::new();
-    for sequence in 1..=80 {
-        let mut batch = store.batch();
-        batch.event(&[&body(sequence)], &[(BOX, MailboxSequence(sequence))]);
-        positions.extend(store.commit(batch).unwrap().positions);
-    }
-    drop(store);
-    disk.crash(Loss::Cut);
+    let (disk, positions) = written(80);
     let index = positions[40].segment(small().segment_bytes);
     let name = format!("{index:08}.seg");
     let gone = |at: &u64| positions[*at as usize - 1].segment(small().segment_bytes) == index;
@@ -206,23 +201,12 @@ fn an_entry_whose_segment_is_missing_or_unusable_is_told_and_blocks_nobody() {
     }
 }
 
-/// Events in several segments, the names of these, and how many events each start finds.
+/// Forty events in each life of a store, and the names of its segments.
 fn in_segments(lives: u64) -> (SimulatedDisk, Vec<String>) {
-    let disk = SimulatedDisk::new();
-    let mut sequence = 0;
-    for life in 0..lives {
+    let (disk, _) = written(40);
+    for life in 1..lives {
         let (mut store, _) = open(&disk).unwrap();
-        let mut batch = store.batch();
-        if life == 0 {
-            batch.create_mailbox(BOX);
-        }
-        store.commit(batch).unwrap();
-        for _ in 0..40 {
-            sequence += 1;
-            let mut batch = store.batch();
-            batch.event(&[&body(sequence)], &[(BOX, MailboxSequence(sequence))]);
-            store.commit(batch).unwrap();
-        }
+        append(&mut store, 40 * life + 1..=40 * (life + 1));
         drop(store);
         disk.crash(Loss::Cut);
     }
@@ -271,7 +255,7 @@ fn a_newest_segment_that_is_missing_or_unusable_is_never_read_as_a_shorter_histo
 
 #[test]
 fn damaged_metadata_is_told_and_never_an_empty_store() {
-    let (disk, _) = written();
+    let (disk, _) = written(IN_ONE_SEGMENT);
     for at in 0..72 {
         let one = disk.copy();
         flip(&one, "meta.a", at);
@@ -299,7 +283,7 @@ fn damaged_metadata_is_told_and_never_an_empty_store() {
 
 #[test]
 fn lost_segments_are_never_an_empty_store() {
-    let (disk, _) = written();
+    let (disk, _) = written(IN_ONE_SEGMENT);
     disk.lose_file("00000001.seg");
     assert!(matches!(open(&disk), Err(OpenError::Damaged { .. })));
 }
@@ -398,7 +382,7 @@ proptest! {
 
     #[test]
     fn an_arbitrary_segment_is_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
-        let (disk, _) = written();
+        let (disk, _) = written(IN_ONE_SEGMENT);
         disk.overwrite("00000002.seg", bytes);
         let opened = Store::open_on(Arc::new(disk), small(), StoreId(1));
         if let Ok((store, recovery)) = opened {
