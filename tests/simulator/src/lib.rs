@@ -10,6 +10,8 @@ mod ask;
 mod books;
 mod broker;
 mod client;
+#[expect(dead_code, unreachable_pub, reason = "the broker's own, of which the limits and rules are used")]
+#[path = "../../../broker/server/src/config.rs"]
 mod config;
 mod context;
 pub mod count;

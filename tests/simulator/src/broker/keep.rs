@@ -64,6 +64,7 @@ impl Keeping {
             give_way_percent: 90,
             mailbox: plan.bounds.mailbox,
             dead_letters: plan.bounds.letters,
+            ..config::Limits::default()
         };
         let topics = plan.rule.iter().map(|topic| (*topic).to_owned());
         let rules: Vec<_> = topics.map(|topic| config::RuleConfig { name: "rule".into(), topic }).collect();
