@@ -22,7 +22,7 @@ use crate::attribute::Attribute;
 use crate::manual;
 
 pub(crate) use bench::{Bench, Class};
-pub(crate) use dead_letters::{DeadLettersAction, Which};
+pub(crate) use dead_letters::{Chosen, DeadLettersAction, Which};
 pub(crate) use filter::{FilterAction, FilterTest};
 pub(crate) use limits::{MailboxLimits, NewLimits, WhenFull};
 pub(crate) use store::{StoreAction, StoreDump, StoreRepair};

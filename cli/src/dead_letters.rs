@@ -4,7 +4,7 @@
 
 use fanal_client::{Client, DeadLetters};
 
-use crate::args::{DeadLettersAction, Global, Output, Which};
+use crate::args::{Chosen, DeadLettersAction, Global, Output, Which};
 use crate::delivery;
 use crate::exit::{Failure, Outcome};
 use crate::output::{Out, grouped};
@@ -26,11 +26,11 @@ pub(crate) async fn run(action: Option<DeadLettersAction>, global: &Global) -> O
             let form = if global.json { Output::Json } else { output };
             show(&client, &which, count, form).await
         }
-        DeadLettersAction::Requeue { which, .. } => {
+        DeadLettersAction::Requeue(Chosen { which, .. }) => {
             let done = client.requeue_dead_letters(chosen(&which)).await;
             tell("requeued", done.map_err(session::failure)?, global)
         }
-        DeadLettersAction::Drop { which, .. } => {
+        DeadLettersAction::Drop { chosen: Chosen { which, .. }, .. } => {
             let done = client.drop_dead_letters(chosen(&which)).await;
             tell("dropped", done.map_err(session::failure)?, global)
         }

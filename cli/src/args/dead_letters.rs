@@ -28,28 +28,27 @@ pub(crate) enum DeadLettersAction {
         output: Output,
     },
     /// Put them back at the end of the queues that they came from
-    #[command(group = ArgGroup::new("chosen").required(true).multiple(true)
-        .args(["subscription", "client", "peer", "reason", "numbers", "all"]))]
-    Requeue {
-        #[command(flatten)]
-        which: Which,
-        /// All of them
-        #[arg(long, conflicts_with_all = ["subscription", "client", "peer", "reason", "numbers"])]
-        all: bool,
-    },
+    Requeue(Chosen),
     /// Drop them for good
-    #[command(group = ArgGroup::new("chosen").required(true).multiple(true)
-        .args(["subscription", "client", "peer", "reason", "numbers", "all"]))]
     Drop {
         #[command(flatten)]
-        which: Which,
-        /// All of them
-        #[arg(long, conflicts_with_all = ["subscription", "client", "peer", "reason", "numbers"])]
-        all: bool,
+        chosen: Chosen,
         /// Do it: they cannot be brought back
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// Which dead letters are meant, or all of them: one of it must be said.
+#[derive(Debug, Clone, Default, ClapArgs)]
+#[command(group = ArgGroup::new("chosen").required(true).multiple(true)
+    .args(["subscription", "client", "peer", "reason", "numbers", "all"]))]
+pub(crate) struct Chosen {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// All of them
+    #[arg(long, conflicts_with_all = ["subscription", "client", "peer", "reason", "numbers"])]
+    pub(crate) all: bool,
 }
 
 /// Which dead letters are meant.
