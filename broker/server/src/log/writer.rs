@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use fanal_core::age::AgeClock;
-use fanal_core::home::{Effect, Letters, Principal, Requeued, Selection, Sender};
+use fanal_core::home::{Effect, Letters, Principal, Requeued, Sender};
 use fanal_core::limits::{Reason, Relief};
 use fanal_core::{Event, Home, MailboxId, Verdict};
 use fanal_protocol::{Code, Incarnation};
@@ -26,7 +26,7 @@ use super::completion::{Completions, Flushed, Received};
 use super::limits::{Fate, GivenWay, LimitKeeper, Rule};
 use super::queue::{LogQueue, Taken};
 use super::request::{
-    Command, Kept, LogError, LogRequest, Output, PublishChannel, PublishItem, ReceiveError, ReceiveItem,
+    Command, LogError, LogRequest, Output, PublishChannel, PublishItem, ReceiveError, ReceiveItem,
 };
 use crate::clock::Clock;
 use crate::config;
@@ -39,12 +39,6 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const TICK: Duration = Duration::from_secs(1);
 /// Requests with acks that wait for room at most.
 const UNWRITTEN_MAX: usize = 65_536;
-/// How often a store that is nearly full is looked at, when nothing must give way.
-const RELIEF_PAUSE: Duration = Duration::from_millis(10);
-/// After so long, what was dropped and has not come back as room will not.
-const RELIEF_PATIENCE: Duration = Duration::from_secs(1);
-/// Mailboxes of which it is noted in one batch how far they were sent.
-const NOTES_PER_BATCH: usize = 4_096;
 /// When a publisher should try again after a full store.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -198,106 +192,6 @@ impl LogWriter {
         self.queue.end("the broker is shutting down".into());
     }
 
-    /// Where what is noted of deliveries is not true for this store (it was put back, or an older
-    /// version wrote it), all that was found may have been sent.
-    fn note_found(&mut self) {
-        let found: Vec<_> =
-            self.home.subscriptions().map(|(id, _)| (id, self.home.suspect_below(id))).collect();
-        if self.note_started(&found) {
-            self.home.confirm_notes();
-            self.commit_notes();
-        }
-    }
-
-    /// The broker ends well: nothing is sent any more, and how far anything was is known.
-    fn note_sent(&mut self) {
-        let sent = |id| {
-            let mailbox = self.directory.get(id)?;
-            mailbox.evict();
-            Some((id, mailbox.maybe_started_below()))
-        };
-        let all: Vec<_> = self.home.subscriptions().filter_map(|(id, _)| sent(id)).collect();
-        self.note_started(&all);
-    }
-
-    /// Notes how far deliveries were started, in batches that fit any segment; whether all is written.
-    fn note_started(&mut self, notes: &[(MailboxId, u64)]) -> bool {
-        notes.chunks(NOTES_PER_BATCH).all(|notes| {
-            notes.iter().for_each(|(id, below)| self.home.note_started(*id, *below));
-            self.commit_notes()
-        })
-    }
-
-    fn commit_notes(&mut self) -> bool {
-        if self.health.stopped().is_some() {
-            return false;
-        }
-        let mut batch = self.store.batch();
-        self.add_effects(&mut batch);
-        match self.commit(batch) {
-            Ok(_) => true,
-            Err(error @ CommitError::Stopped { .. }) => {
-                self.stop(Vec::new(), &error);
-                false
-            }
-            // Without it more is taken for delivered than was.
-            Err(_) => false,
-        }
-    }
-
-    /// From a share of the store on, mailboxes give way. What the store takes back by itself counts as
-    /// free; it needs two checkpoints for it, which are written earlier then.
-    fn relieve(&mut self) {
-        let Some((mark, target)) = self.limits.store_mark(self.store.reserve_bytes()) else { return };
-        let used = self.store.stats().bytes_on_disk;
-        if used < mark || Instant::now() < self.relief_from || self.health.stopped().is_some() {
-            return;
-        }
-        let began = Instant::now();
-        let kept = used.saturating_sub(self.store.dead_bytes());
-        let is_settled = self.dropped.elapsed() >= RELIEF_PATIENCE;
-        let wanted = self.relief.wanted(kept, mark, target, is_settled);
-        if wanted > 0 {
-            self.limits.relieve(&self.home, wanted.max(self.segment_bytes));
-            if self.limits.has_work() {
-                return;
-            }
-        }
-        if kept < used {
-            self.checkpoint();
-            self.checkpoint();
-        }
-        if self.store.stats().bytes_on_disk >= mark {
-            // What is to come back takes a while, or does not come. A look may take long itself.
-            self.relief_from = Instant::now() + RELIEF_PAUSE.max(9 * began.elapsed());
-        }
-    }
-
-    /// What changes without a request: the room on the disk, and ages.
-    fn look_around(&mut self) {
-        self.limits.measure(&self.home);
-        self.limits.look_for_old(&mut self.home, self.clock.now(), self.began.elapsed());
-        self.forget_idle();
-        self.rewrite_acks();
-        if self.store.has_room() {
-            self.set_full(None);
-        }
-    }
-
-    /// Each time that the time was written down, which is once an hour.
-    fn forget_idle(&mut self) {
-        if self.home.time() == self.idle_looked {
-            return;
-        }
-        self.idle_looked = self.home.time();
-        self.channels.retain(|_, hold| hold.strong_count() > 0);
-        let channels = &self.channels;
-        let forgotten = self.home.forget_idle(|counter| is_connected(channels, counter));
-        if forgotten > 0 {
-            tracing::info!(forgotten, "publish epochs that nobody has used for a week are forgotten");
-        }
-    }
-
     fn process(&mut self, requests: Vec<LogRequest>) {
         if let Some(reason) = self.health.stopped().map(str::to_owned) {
             return self.refuse_all(requests, &LogError::Stopped(reason), Code::Unavailable);
@@ -394,16 +288,6 @@ impl LogWriter {
         }
     }
 
-    /// Tries again what found no room, after two checkpoints: what these take back is room.
-    fn rewrite_acks(&mut self) {
-        if !self.unwritten.is_empty() && self.health.stopped().is_none() {
-            self.checkpoint();
-            self.checkpoint();
-            let acks = std::mem::take(&mut self.unwritten);
-            self.write_acks(acks);
-        }
-    }
-
     fn stop(&mut self, requests: Vec<LogRequest>, error: &CommitError) {
         let reason = match error {
             CommitError::Stopped { .. } => error.to_string(),
@@ -434,32 +318,6 @@ impl LogWriter {
                 Err(error)
             }
         }
-    }
-
-    fn checkpoint_if_due(&mut self) {
-        if self.health.stopped().is_none() && self.store.checkpoint_due() {
-            self.checkpoint();
-        }
-        self.show_store();
-    }
-
-    fn checkpoint(&mut self) {
-        let snapshot = self.home.snapshot();
-        match self.store.checkpoint(&mut snapshot.into_iter()) {
-            Ok(()) => {}
-            Err(error @ CommitError::Stopped { .. }) => self.stop(Vec::new(), &error),
-            Err(error) => {
-                tracing::warn!(%error, "no checkpoint could be written; start-up will take longer")
-            }
-        }
-    }
-
-    fn show_store(&self) {
-        let stats = self.store.stats();
-        self.health.bytes_on_disk.store(stats.bytes_on_disk, Ordering::Relaxed);
-        self.health.dead_letters.store(self.home.dead_letters().map_or(0, |id| id.0), Ordering::Relaxed);
-        self.metrics.store_bytes.set(stats.bytes_on_disk as f64);
-        self.metrics.store_full.set(f64::from(u8::from(self.health.is_full.load(Ordering::Relaxed))));
     }
 
     // ---- building ----
@@ -705,43 +563,6 @@ impl LogWriter {
         })
     }
 
-    /// Dead letters go back to the end of their mailboxes.
-    fn requeue(&mut self, wanted: &Selection, batch: &mut Batch) -> Result<Output, LogError> {
-        let (requeued, mut events) = (self.home.requeue(wanted)?, 0);
-        let Some(letters) = self.home.dead_letters() else { return Ok(Output::Count(0)) };
-        for back in requeued {
-            let (first, last) = back.range;
-            events += last - first + 1;
-            self.limits.on_requeued(&self.home, letters, &back);
-            let at = MailboxSequence(back.first);
-            let removal = batch.transfer(store_id(letters), first..=last, store_id(back.to), at);
-            self.moved.extend(removal.map(|removal| (removal, Some(back))));
-        }
-        Ok(Output::Count(events))
-    }
-
-    fn drop_letters(&mut self, wanted: &Selection, batch: &mut Batch) -> Output {
-        let Some(letters) = self.home.dead_letters() else { return Output::Count(0) };
-        let chosen: Vec<_> = self.home.select(wanted).into_iter().map(|(range, _)| range).collect();
-        let mut events = 0;
-        for range in chosen {
-            events += range.end() - range.start() + 1;
-            self.home.forget_letters(*range.start(), *range.end());
-            let removal = batch.acked(store_id(letters), range);
-            self.moved.extend(removal.map(|removal| (removal, None)));
-        }
-        Output::Count(events)
-    }
-
-    fn inspect(&self) -> Output {
-        let kept = |id| Kept {
-            keep: self.home.keep(id),
-            limits: self.limits.bounds().limits(&self.home, id),
-            losses: self.home.losses(id),
-        };
-        Output::Kept(self.home.mailboxes().map(|id| (id, kept(id))).collect())
-    }
-
     // ---- finishing ----
 
     fn finish(&mut self, requests: Vec<LogRequest>, plans: Plans, committed: &Committed) {
@@ -971,7 +792,9 @@ fn complete_receive(items: Vec<ReceiveItem>, plans: Vec<ReceivePlan>, out: &mut 
     received
 }
 
+mod letters;
 #[cfg(feature = "mutants")]
 mod mutant;
 #[cfg(test)]
 mod tests;
+mod upkeep;
