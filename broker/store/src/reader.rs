@@ -47,6 +47,20 @@ impl Reader {
         }
     }
 
+    /// What reading where an entry's event lay has given, or, where that is gone, what
+    /// [`Reader::read_entry`] gives.
+    pub fn or_moved(
+        &self,
+        mailbox: MailboxId,
+        sequence: MailboxSequence,
+        read: Result<Bytes, ReadError>,
+    ) -> Option<Result<Bytes, ReadError>> {
+        match read {
+            Err(ReadError::Gone(_)) => self.read_entry(mailbox, sequence),
+            read => Some(read),
+        }
+    }
+
     fn position(&self, mailbox: MailboxId, sequence: MailboxSequence) -> Option<Position> {
         let (at, position) = self.entries(mailbox, sequence, 1).first().copied()?;
         (at == sequence).then_some(position)

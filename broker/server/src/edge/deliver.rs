@@ -359,14 +359,8 @@ fn read_events(reader: &Reader, mailbox: MailboxId, taken: &[Entry]) -> Result<V
     let mut out: Vec<TurnEntry> = Vec::with_capacity(taken.len());
     let mut before: Option<Arc<Event>> = None;
     for (&Entry { sequence, attempt, .. }, read) in taken.iter().zip(reader.read_all(&wanted)) {
-        let read = match read {
-            // Its segment was taken back: the event was moved, or the entry was acked meanwhile.
-            Err(ReadError::Gone(_)) => match reader.read_entry(mailbox, MailboxSequence(sequence)) {
-                Some(read) => read,
-                None => continue,
-            },
-            read => read,
-        };
+        // None: the entry was acked meanwhile.
+        let Some(read) = reader.or_moved(mailbox, MailboxSequence(sequence), read) else { continue };
         let outcome = match read {
             Ok(record) => match Event::decode_after(&record, before.as_deref()) {
                 Ok(event) => Outcome::Event(Arc::clone(before.insert(Arc::new(event)))),

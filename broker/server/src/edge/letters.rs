@@ -188,6 +188,9 @@ impl Page {
 
     /// Adds a letter; where its body goes on, if there is no room for all of it.
     fn add(&mut self, number: u64, position: Position, letters: &Letters) -> Option<u64> {
+        let (mailbox, sequence) = (fanal_store::MailboxId(self.mailbox.0), MailboxSequence(number));
+        // None: it has gone meanwhile.
+        let read = self.reader.or_moved(mailbox, sequence, self.reader.read(position))?;
         let mut shown = json!({
             "number": number,
             "destination": named(&letters.destination),
@@ -196,8 +199,9 @@ impl Page {
             "since": time_text(letters.since),
             "until": time_text(letters.until),
         });
-        let read = self.reader.read(position).map_err(|error| error.to_string());
-        let event = read.and_then(|record| Event::decode(&record).map_err(|error| error.to_string()));
+        let event = read
+            .map_err(|error| error.to_string())
+            .and_then(|record| Event::decode(&record).map_err(|error| error.to_string()));
         let event = match event {
             Ok(event) => event,
             Err(error) => {
@@ -308,6 +312,20 @@ mod tests {
             place = next;
         }
         assert_eq!(read, bodies);
+    }
+
+    #[test]
+    fn a_letter_that_was_moved_meanwhile_is_read_and_one_that_went_is_not_shown() {
+        let store = store("t", &[700]);
+        let destination = Arc::new(Destination::Peer(Principal::default()));
+        let (reason, attempts, since, until) = (Reason::Full, 0, 0, 0);
+        let letters = Letters { last: 2, destination, reason, attempts, since, until };
+        let mut page = Page::new(Arc::new(store.reader()), MailboxId(LETTERS.0), 1, 0);
+        // No segment has this position.
+        assert_eq!([1, 2].map(|number| page.add(number, Position(1), &letters)), [None, None]);
+        let shown: Vec<_> =
+            page.letters.iter().map(|letter| (&letter["number"], &letter["body_bytes"])).collect();
+        assert_eq!(shown, [(&json!(1), &json!(700))]);
     }
 
     #[test]
