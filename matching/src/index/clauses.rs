@@ -1,13 +1,14 @@
-//! How entries are written that ask for codes alone, so that many are read at once.
+//! How entries are written that ask for codes and ranges of integers, so that many are read at once.
 //!
 //! What such a filter needs is a conjunction of clauses, each of a few literals one of which must
-//! hold. A literal is a code that must be set, or one that must not. A block has the literals of all
+//! hold. A literal is a code that must be set, or one that must not, or a step that must be reached on
+//! a scale (`super::scales`), which is a clause by itself. A block has the literals of all
 //! its entries one behind the other, and their targets in the same order from its end downwards. 64
 //! literals are read at once (`crate::simd::literals`).
 //!
 //! 1. A block holds what its rows say (`super::entry`): from there it is made, and there it is read
 //!    back.
-//! 2. What an entry asks for that no clause can say (a comparison of numbers) is carried along as a
+//! 2. What an entry asks for that no clause can say (a comparison of floats) is carried along as a
 //!    last clause that always holds: a literal that does, and the words of the operations, two
 //!    literals for each. It is read where the other clauses hold. A block in which that is common is
 //!    one of rows.
@@ -19,21 +20,29 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use smallvec::SmallVec;
 
 use super::blocks::{CHAIN_HEAD, Used};
-use super::entry::{ANY, CODE, ENTRY_HEAD, Head, NOT, Operation, SOME, each_top};
+use super::codes::Dictionary;
+use super::entry::{ANY, CODE, ENTRY_HEAD, Head, INT, NOT, Operation, SOME, each_top};
+use super::scales::Scales;
 use super::seen::Seen;
 use crate::simd;
 use crate::simd::literals::{AT_ONCE, Across, Entries};
 
-/// One word: a code, and what it is part of.
+/// One word: a code, or a scale and a step, and what it is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Literal(pub(crate) u32);
 
 impl Literal {
     /// The bits of the code. A higher code is in rows only.
-    pub(crate) const CODE: u32 = (1 << 27) - 1;
+    pub(crate) const CODE: u32 = (1 << 26) - 1;
+    /// It is a step of a scale rather than a code.
+    pub(crate) const SCALE: u32 = 1 << 26;
+    /// The bits of the step; those of the scale begin behind them.
+    pub(crate) const STEP: u32 = (1 << Literal::STEP_BITS) - 1;
+    pub(crate) const STEP_BITS: u32 = 16;
     /// The code must not be set.
     pub(crate) const NOT: u32 = 1 << 27;
-    /// Of the first of several: codes of one attribute, of which an event has one at most.
+    /// Of the first of several: codes of one attribute, of which an event has one at most. Of a
+    /// low bound: the high one of the same range is next.
     const ONE_OF: u32 = 1 << 28;
     /// Of the last of an entry: its last clause is operations.
     const OPERATIONS: u32 = 1 << 28;
@@ -53,6 +62,11 @@ impl Literal {
 
     pub(super) fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
+    }
+
+    /// The scale and the step of one that is no code.
+    pub(super) fn step(self) -> Option<(u32, u32)> {
+        self.has(Literal::SCALE).then_some((self.code() >> Literal::STEP_BITS, self.0 & Literal::STEP))
     }
 
     /// Whether it asks that a code is not set.
@@ -84,7 +98,7 @@ pub(super) type Operations = SmallVec<[AtomicU32; 32]>;
 
 /// Appends the literals of a row to `literals`. False, with nothing appended, if they cannot say
 /// what it does.
-pub(super) fn write(row: &[u32], literals: &mut Vec<u32>) -> bool {
+pub(super) fn write(row: &[u32], dictionary: &Dictionary, literals: &mut Vec<u32>) -> bool {
     let start = literals.len();
     let head = Head(row[1]);
     if head.is_always() {
@@ -95,7 +109,7 @@ pub(super) fn write(row: &[u32], literals: &mut Vec<u32>) -> bool {
     let mut is_small = codes.iter().all(|code| *code < Literal::CODE);
     let mut others = SmallVec::<[u32; 32]>::new();
     each_top(operations, |operation, words| {
-        is_small &= write_operation(operation, &words[1..], literals).unwrap_or_else(|| {
+        is_small &= write_operation(operation, &words[1..], dictionary, literals).unwrap_or_else(|| {
             others.extend_from_slice(words);
             true
         });
@@ -121,15 +135,29 @@ pub(super) fn write(row: &[u32], literals: &mut Vec<u32>) -> bool {
 
 /// Appends the clause that an operation is, and says whether its codes are within bounds; `None`,
 /// with nothing appended, if it is none.
-fn write_operation(operation: Operation, own: &[u32], literals: &mut Vec<u32>) -> Option<bool> {
+fn write_operation(
+    operation: Operation,
+    own: &[u32],
+    dictionary: &Dictionary,
+    literals: &mut Vec<u32>,
+) -> Option<bool> {
+    let start = literals.len();
     let (not, one_of) = match operation.kind() {
+        INT => {
+            let literal =
+                |scale, step| Literal::CLAUSE_END | Literal::SCALE | scale << Literal::STEP_BITS | step;
+            dictionary.steps(operation, own, |scale, step| literals.push(literal(scale, step)))?;
+            if own.len() == 2 {
+                literals[start] |= Literal::ONE_OF;
+            }
+            return Some(true);
+        }
         CODE | SOME => (0, 0),
         ANY => (0, Literal::ONE_OF),
         NOT => (Literal::NOT, 0),
         _ => return None,
     };
     let [codes @ .., last] = own else { return None };
-    let start = literals.len();
     literals.extend(codes);
     literals.push(last | Literal::CLAUSE_END | not);
     if !codes.is_empty() {
@@ -145,17 +173,25 @@ pub(super) fn fits(row: &[u32]) -> bool {
     let is_small = |codes: &[u32]| codes.iter().all(|code| *code < Literal::CODE);
     let mut fits = !head.is_always() && is_small(codes);
     each_top(operations, |operation, words| {
-        fits &= matches!(operation.kind(), CODE | NOT | ANY | SOME) && is_small(&words[1..]);
+        fits &= match operation.kind() {
+            CODE | NOT | ANY | SOME => is_small(&words[1..]),
+            INT => operation.is_scaled(),
+            _ => false,
+        };
     });
     fits
 }
 
 /// Writes rows that may share a block of clauses, and says how many they are. `None` if one cannot be
 /// written, or if too many have operations.
-pub(super) fn write_all<'a>(rows: impl Iterator<Item = &'a [u32]>, literals: &mut Vec<u32>) -> Option<usize> {
+pub(super) fn write_all<'a>(
+    rows: impl Iterator<Item = &'a [u32]>,
+    dictionary: &Dictionary,
+    literals: &mut Vec<u32>,
+) -> Option<usize> {
     let (mut count, mut others) = (0, 0);
     for row in rows {
-        if !write(row, literals) {
+        if !write(row, dictionary, literals) {
             return None;
         }
         count += 1;
@@ -165,7 +201,7 @@ pub(super) fn write_all<'a>(rows: impl Iterator<Item = &'a [u32]>, literals: &mu
 }
 
 /// Appends the row of an entry with these literals to `row`.
-pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
+pub(super) fn read(target: u32, literals: &[AtomicU32], scales: &Scales, row: &mut Vec<u32>) {
     let [.., last] = literals else { return };
     let last = load(last);
     let operations = operations_of(literals, last);
@@ -177,11 +213,15 @@ pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
     let start = row.len();
     row.extend([target, 0]);
     each_clause(clauses(), |clause| match *clause {
-        [literal] if !literal.has(Literal::NOT) => row.push(literal.code()),
+        [literal] if !literal.has(Literal::NOT | Literal::SCALE) => row.push(literal.code()),
         _ => {}
     });
     let codes = row.len() - start - ENTRY_HEAD;
+    let mut high_of = None;
     each_clause(clauses(), |clause| match *clause {
+        [literal] if literal.has(Literal::SCALE) => {
+            high_of = read_bound(literal, scales, high_of, row);
+        }
         [literal] if literal.is_absent() => {
             row.extend([Operation::new(NOT, 0, 0, 0).0, literal.code()]);
         }
@@ -194,6 +234,20 @@ pub(super) fn read(target: u32, literals: &[AtomicU32], row: &mut Vec<u32>) {
     });
     row.extend(operations.iter().map(|word| word.load(Ordering::Relaxed)));
     row[start + 1] = Head::new(row.len() - start, codes, false, last.is_several()).0;
+}
+
+/// Appends a bound as a range of its own, or as the high one of the range that begins at `low`. Where
+/// the range begins of which the high bound is next.
+fn read_bound(literal: Literal, scales: &Scales, low: Option<usize>, row: &mut Vec<u32>) -> Option<usize> {
+    let (scale, step) = literal.step()?;
+    let (attribute, flags, bound) = scales.bound(scale, step);
+    let operation = Operation::new(INT, flags, attribute, 0).scaled().0;
+    match low {
+        Some(low) => row[low] |= operation,
+        None => row.push(operation),
+    }
+    row.push(bound);
+    literal.has(Literal::ONE_OF).then_some(row.len() - 2)
 }
 
 /// The operations of an entry, which may have none: these are its literals, and the last of them.
@@ -288,6 +342,34 @@ pub(super) fn each_holding(
             see(seen, target, last, &literals[..=start + bit]);
         }
         end -= count as usize;
+    }
+}
+
+/// As [`each_holding`], literal by literal: for an event that is looked at for unknown comparisons.
+pub(super) fn each_holding_sampled(
+    words: &[AtomicU32],
+    used: Used,
+    scales: &Scales,
+    seen: &mut Seen,
+    mut see: impl FnMut(&mut Seen, u32, Literal, &[AtomicU32]),
+) {
+    each_entry(words, used, |target, literals, last| {
+        if hold(literals, |literal| holds(literal, scales, seen)) {
+            see(seen, target.load(Ordering::Acquire), last, literals);
+        }
+    });
+}
+
+/// Whether a literal holds; a step of a scale that the event has no number for is unknown.
+fn holds(literal: Literal, scales: &Scales, seen: &Seen) -> bool {
+    match literal.step() {
+        None => seen.has(literal.code()) != literal.has(Literal::NOT),
+        Some((scale, step)) => {
+            if !seen.has_number(scales.get(scale).attribute) {
+                seen.note_unknown();
+            }
+            seen.step(scale) >= step
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 //!    can hold it.
 //!
 //! An attribute's record: number and forms of its constants, code of its presence, lengths of
-//! prefixes, lengths of suffixes, bytes of its name, the name. A constant's record: code, kind and
+//! prefixes, lengths of suffixes, scales, bytes of its name, the name. A constant's record: code, kind and
 //! attribute, bytes, the bytes.
 
 use std::collections::HashMap;
@@ -26,7 +26,9 @@ use foldhash::fast::FixedState;
 use super::arena::{Arena, Handle};
 use super::births::Births;
 use super::clauses::Literal;
+use super::entry::Operation;
 use super::memory::{Leaving, Memory};
+use super::scales::{Scale, ScaleNumbers, Scales};
 use super::slots::Slots;
 use super::table::{Key, Parts, Table};
 use super::traffic::Traffic;
@@ -42,7 +44,8 @@ mod read;
 const PRESENCE: usize = 1;
 const PREFIXES: usize = 2;
 const SUFFIXES: usize = 3;
-const ATTRIBUTE_HEAD: usize = 5;
+const SCALES: usize = 4;
+const ATTRIBUTE_HEAD: usize = 6;
 const CONSTANT_HEAD: usize = 3;
 
 /// The fields that are not attributes (PROTOCOL.md 4.2): asked for by name.
@@ -90,6 +93,7 @@ pub(super) struct Vocabulary {
     records: Arc<Records>,
     traffic: Arc<Traffic>,
     births: Arc<Births>,
+    pub(super) scales: Arc<Scales>,
 }
 
 /// Where the records are. One that is in use stays; a number that is used again gets another before
@@ -117,6 +121,8 @@ pub(super) struct Dictionary {
     records: Arc<Records>,
     traffic: Arc<Traffic>,
     births: Arc<Births>,
+    scales: Arc<Scales>,
+    scale_numbers: ScaleNumbers,
     /// Whether there are codes that are still to be born.
     is_expecting: bool,
 }
@@ -272,6 +278,7 @@ impl Dictionary {
     pub(super) fn new(seed: u64) -> (Vocabulary, Dictionary) {
         let traffic = Arc::new(Traffic::new());
         let births = Arc::new(Births::new());
+        let scales = Arc::new(Scales::new());
         let records = Arc::new(Records { attributes: Slots::new(), codes: Slots::new() });
         let (names_table, names) = Parts::new();
         let (constants_table, constants) = Parts::new();
@@ -284,6 +291,7 @@ impl Dictionary {
             records: Arc::clone(&records),
             traffic: Arc::clone(&traffic),
             births: Arc::clone(&births),
+            scales: Arc::clone(&scales),
         };
         let unused = CodeUse::new(0, CodeKind::Derived, Form::Bool);
         let dictionary = Dictionary {
@@ -297,6 +305,8 @@ impl Dictionary {
             records,
             traffic,
             births,
+            scales,
+            scale_numbers: ScaleNumbers::default(),
             is_expecting: false,
         };
         (vocabulary, dictionary)
@@ -403,8 +413,57 @@ impl Dictionary {
         }
         // Who is told of it before the record is retired cannot meet what takes its place.
         words.forgotten.fetch_add(1, Ordering::Release);
+        self.release_scales(memory, number, record);
         memory.retire(record, size);
         memory.retire_thing(Leaving::Attribute(number));
+    }
+
+    /// A range of integers, marked if there is a scale for each of its bounds; `own` are its words.
+    /// Its attribute is in use.
+    pub(super) fn use_scales(&mut self, memory: &mut Memory, operation: Operation, own: &[u32]) -> Operation {
+        if self.scale_numbers.steps(operation, own, |_, _| {}).is_some() {
+            return operation.scaled();
+        }
+        let record = self.attributes[usize::from(operation.attribute())].record;
+        let old = memory.arena().load(record, SCALES);
+        let mut list: Vec<u32> = if old == 0 { Vec::new() } else { read_list(memory, old) };
+        let old_words = 1 + list.len();
+        self.scale_numbers.missing(&self.scales, (operation, own), list.len() / 2, |number, scale| {
+            list.extend(scale.words(number));
+        });
+        if list.len() + 1 > old_words {
+            let new = write_list(memory, &list);
+            memory.arena().store(record, SCALES, new);
+            if old != 0 {
+                memory.retire(old, old_words);
+            }
+        }
+        let is_scaled = self.scale_numbers.steps(operation, own, |_, _| {}).is_some();
+        if is_scaled { operation.scaled() } else { operation }
+    }
+
+    /// The steps that bounds are at: of a marked range, each with the number of its scale.
+    pub(super) fn steps(&self, operation: Operation, own: &[u32], see: impl FnMut(u32, u32)) -> Option<()> {
+        if operation.is_scaled() { self.scale_numbers.steps(operation, own, see) } else { None }
+    }
+
+    /// What scales measure.
+    pub(super) fn scales(&self) -> &Scales {
+        &self.scales
+    }
+
+    fn release_scales(&mut self, memory: &mut Memory, attribute: u16, record: Handle) {
+        let list = memory.arena().load(record, SCALES);
+        if list == 0 {
+            return;
+        }
+        let words = read_list(memory, list);
+        for words in words.as_chunks::<2>().0 {
+            let (number, scale) = Scale::read(attribute, *words);
+            self.scale_numbers.forget(scale);
+            memory.retire_thing(Leaving::Scale(number as u16));
+        }
+        memory.retire(list, 1 + words.len());
     }
 
     /// The code that the attribute has a value; used once more.
@@ -596,12 +655,7 @@ impl Dictionary {
         let record = self.attributes[usize::from(attribute)].record;
         let at = if is_suffix { SUFFIXES } else { PREFIXES };
         let old = memory.arena().load(record, at);
-        let mut lengths = Vec::new();
-        if old != 0 {
-            let words = memory.arena().words(old);
-            let count = words[0].load(Ordering::Relaxed) as usize;
-            lengths.extend(words[1..=count].iter().map(|word| word.load(Ordering::Relaxed)));
-        }
+        let mut lengths = if old == 0 { Vec::new() } else { read_list(memory, old) };
         let old_words = 1 + lengths.len();
         change(&mut lengths);
         lengths.sort_unstable();
@@ -618,6 +672,7 @@ impl Dictionary {
         match thing {
             Leaving::Code(code) => self.codes_free.push(code),
             Leaving::Attribute(number) => self.attributes_free.push(number),
+            Leaving::Scale(number) => self.scale_numbers.take_back(number),
             _ => {}
         }
     }
@@ -629,6 +684,8 @@ impl Dictionary {
             + (self.codes.len().next_power_of_two() + self.attributes.len()) * size_of::<AtomicU32>()
             + self.traffic.bytes(self.codes.len())
             + self.births.bytes()
+            + self.scales.bytes()
+            + self.scale_numbers.bytes()
     }
 }
 
@@ -639,6 +696,12 @@ fn write_list(memory: &mut Memory, numbers: &[u32]) -> Handle {
     words[0].store(numbers.len() as u32, Ordering::Relaxed);
     numbers.iter().zip(&words[1..]).for_each(|(number, word)| word.store(*number, Ordering::Relaxed));
     handle
+}
+
+fn read_list(memory: &Memory, list: Handle) -> Vec<u32> {
+    let words = memory.arena().words(list);
+    let count = words[0].load(Ordering::Relaxed) as usize;
+    words[1..=count].iter().map(|word| word.load(Ordering::Relaxed)).collect()
 }
 
 pub(super) fn read_text(words: &[AtomicU32]) -> Vec<u8> {

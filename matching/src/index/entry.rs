@@ -15,6 +15,8 @@
 //! | `TEST` | number | the shared test holds |
 //! | `EITHER` n | words, then n times: words, operations | all operations of one of the n hold |
 //!
+//! The count of `INT` says whether its bounds may be written as literals (`super::scales`).
+//!
 //! Nothing here allocates when read; reading ends at the first thing that does not hold.
 
 use std::hint::select_unpredictable;
@@ -93,6 +95,16 @@ impl Operation {
     #[inline]
     pub(super) fn count(self) -> usize {
         (self.0 >> 24) as usize
+    }
+
+    /// The same, with bounds that were put on scales before anybody could meet the entry.
+    pub(super) fn scaled(self) -> Operation {
+        Operation(self.0 | 1 << 24)
+    }
+
+    /// Of `INT`: whether there is a scale for each bound.
+    pub(super) fn is_scaled(self) -> bool {
+        self.count() == 1
     }
 
     /// How many bounds a range has.

@@ -88,9 +88,10 @@ pub(super) fn find<A: Attributes + ?Sized>(
         if *kind == Kind::Clauses {
             clauses::each_entry(words, *used, |target, literals, last| {
                 let Some(target) = live(target) else { return };
-                let holds = clauses::hold(literals, |literal| match literal.has(Literal::NOT) {
-                    true => !literal.is_absent() || !inquiry.has(literal.code()),
-                    false => inquiry.has(literal.code()),
+                let holds = clauses::hold(literals, |literal| match literal.step() {
+                    Some((scale, step)) => inquiry.step(scale) >= step,
+                    None if literal.has(Literal::NOT) => !literal.is_absent() || !inquiry.has(literal.code()),
+                    None => inquiry.has(literal.code()),
                 });
                 let operations = clauses::operations_of(literals, last);
                 if holds && operations_hold(view, (topic, event), &mut inquiry, &operations) {

@@ -18,7 +18,7 @@ use super::blocks::{
 };
 use super::boxes::{self, Waiting};
 use super::children::{self, Children};
-use super::clauses;
+use super::clauses::{self, Literal};
 use super::entry::{self, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
 use super::few;
 use super::seen::{SAMPLED, Seen};
@@ -375,7 +375,7 @@ fn scan<A: Attributes + ?Sized>(
     let chain = (step.block, step.first, step.meta);
     each_block(&view.common.arena, chain, |words, used, meta| match meta.kind() {
         Kind::Clauses => {
-            clauses::each_holding(&words[..meta.size()], used, seen, |seen, target, last, literals| {
+            let see = |seen: &mut Seen, target, last: Literal, literals: &[AtomicU32]| {
                 let asking = Asking { view, topic, event, seen };
                 let was_read_with = |code| asking.was_read_with(code);
                 let holds = |operations: clauses::Operations| entry::all_hold(&operations, seen, &asking);
@@ -384,7 +384,12 @@ fn scan<A: Attributes + ?Sized>(
                 if is_known && (!last.has_operations() || holds(clauses::operations(literals))) {
                     meet(seen, target, last.is_several());
                 }
-            });
+            };
+            let words = &words[..meta.size()];
+            match seen.is_sampled() {
+                false => clauses::each_holding(words, used, seen, see),
+                true => clauses::each_holding_sampled(words, used, &view.vocabulary.scales, seen, see),
+            }
         }
         _ => each_row(&words[CHAIN_HEAD..used.end()], |target, head, entry| {
             let asking = Asking { view, topic, event, seen };

@@ -23,6 +23,8 @@ pub(super) enum Leaving {
     Code(u32),
     /// The number of an attribute that nobody asks for any more.
     Attribute(u16),
+    /// The number of a scale.
+    Scale(u16),
     /// The number of an entry.
     Entry(u32),
     /// The number of a test.

@@ -339,7 +339,11 @@ impl Encoder<'_> {
                 let Some(number) = self.attribute(name) else { return false };
                 let sides = bounds(flags, &words, if kind == INT { 1 } else { 2 });
                 sides.into_iter().flatten().for_each(|side| self.dictionary.note_bound(number, side));
-                operations.push(Operation::new(kind, flags, number, 0).0);
+                let mut operation = Operation::new(kind, flags, number, 0);
+                if kind == INT {
+                    operation = self.dictionary.use_scales(self.memory, operation, &words);
+                }
+                operations.push(operation.0);
                 operations.extend(words);
                 true
             }

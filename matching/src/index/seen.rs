@@ -10,7 +10,11 @@ use super::births::Moment;
 use super::blocks::LIST_WORDS;
 use super::codes::Known;
 use super::entry::IS_LIST;
+use super::scales::SCALES_MAX;
 use crate::value::Value;
+
+/// Words before the bits of codes.
+const CODES_START: usize = SCALES_MAX / 2;
 
 /// One event in so many is looked at.
 pub(super) const SAMPLED: u32 = 64;
@@ -55,7 +59,10 @@ pub(super) struct Seen {
     pub(super) moment: Moment,
     /// Comparisons that met no value, or one of another kind.
     unknowns: Cell<u32>,
+    /// First a half of a word for each scale, then a bit for each code.
     bits: Vec<u64>,
+    /// The scales at which it stands above 0.
+    scales: Vec<u16>,
     codes: Vec<SetCode>,
     /// The same without their attributes.
     numbers: Vec<u32>,
@@ -112,6 +119,7 @@ impl Seen {
             moment: Moment::default(),
             unknowns: Cell::new(0),
             bits: Vec::new(),
+            scales: Vec::new(),
             codes: Vec::new(),
             numbers: Vec::new(),
             derived: Vec::new(),
@@ -142,11 +150,14 @@ impl Seen {
     /// Forgets the event.
     pub(super) fn clear(&mut self) {
         for set in self.codes.drain(..) {
-            self.bits[set.code as usize / 64] = 0;
+            self.bits[CODES_START + set.code as usize / 64] = 0;
         }
         self.numbers.clear();
         for code in self.derived.drain(..) {
-            self.bits[code as usize / 64] = 0;
+            self.bits[CODES_START + code as usize / 64] = 0;
+        }
+        for scale in self.scales.drain(..) {
+            self.bits[usize::from(scale) / 2] = 0;
         }
         self.entries_found.clear();
         self.lists_found.clear();
@@ -175,20 +186,47 @@ impl Seen {
         }
     }
 
-    fn set_bit(&mut self, code: u32) {
-        let word = code as usize / 64;
+    /// Notes at which step of a scale the event stands.
+    #[inline]
+    pub(super) fn set_step(&mut self, scale: u32, step: u32) {
+        if step > 0 {
+            self.expect_word(CODES_START);
+            self.bits[scale as usize / 2] |= u64::from(step) << (scale % 2 * 32);
+            self.scales.push(scale as u16);
+        }
+    }
+
+    /// At which step of a scale the event stands.
+    #[inline]
+    pub(super) fn step(&self, scale: u32) -> u32 {
+        self.bits.get(scale as usize / 2).map_or(0, |word| (word >> (scale % 2 * 32)) as u32)
+    }
+
+    /// The scales at which the event stands above 0.
+    pub(super) fn scales(&self) -> &[u16] {
+        &self.scales
+    }
+
+    fn expect_word(&mut self, word: usize) {
         if word >= self.bits.len() {
             self.bits.resize(word + 1 + word / 2, 0);
         }
+    }
+
+    fn set_bit(&mut self, code: u32) {
+        let word = CODES_START + code as usize / 64;
+        self.expect_word(word);
         self.bits[word] |= 1 << (code % 64);
     }
 
     #[inline]
     pub(super) fn has(&self, code: u32) -> bool {
-        self.bits.get(code as usize / 64).is_some_and(|word| word >> (code % 64) & 1 == 1)
+        let word = self.bits.get(CODES_START + code as usize / 64);
+        word.is_some_and(|word| word >> (code % 64) & 1 == 1)
     }
 
-    /// A bit for each code, the lowest first.
+    /// Half a word for each of [`SCALES_MAX`] scales with the step at which the event stands, then a
+    /// bit for each code, the lowest first.
     #[inline]
     pub(super) fn bits(&self) -> &[u64] {
         &self.bits
@@ -228,6 +266,11 @@ impl Seen {
     #[inline]
     pub(super) fn reading(&self, attribute: u16) -> Option<&Reading> {
         self.readings.get(usize::from(attribute)).filter(|reading| reading.stamp == self.stamp)
+    }
+
+    /// Whether the value of an attribute is a number.
+    pub(super) fn has_number(&self, attribute: u16) -> bool {
+        self.reading(attribute).is_some_and(|reading| reading.rank == Rank::Number)
     }
 
     /// The answer to a test, asked for once per event.

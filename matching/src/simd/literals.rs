@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::index::Literal;
+use crate::index::{Literal, SCALES_MAX};
 
 /// The most literals that are read at once.
 pub(crate) const AT_ONCE: usize = 64;
@@ -30,8 +30,8 @@ pub(crate) struct Across {
     entry_fails: bool,
 }
 
-/// Reads at most [`AT_ONCE`] literals that go on from others. `set` has a bit for each code, the
-/// lowest first.
+/// Reads at most [`AT_ONCE`] literals that go on from others. `set` has half a word for each scale with
+/// the step that was reached, then a bit for each code, the lowest first.
 #[inline]
 pub(crate) fn read(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Entries {
     #[cfg(target_arch = "x86_64")]
@@ -46,10 +46,7 @@ pub(crate) fn read_scalar(literals: &[AtomicU32], set: &[u64], across: &mut Acro
     let mut bits = Bits { holding: 0, clause_ends: 0, entry_ends: 0 };
     for (place, literal) in literals.iter().enumerate() {
         let literal = literal.load(Ordering::Relaxed);
-        let code = literal & Literal::CODE;
-        let word = set.get(code as usize / 64).copied().unwrap_or(0);
-        let is_set = word >> (code % 64) & 1;
-        bits.holding |= (is_set ^ u64::from(literal & Literal::NOT != 0)) << place;
+        bits.holding |= u64::from(holds(literal, set)) << place;
         bits.clause_ends |= u64::from(literal & Literal::CLAUSE_END != 0) << place;
         bits.entry_ends |= u64::from(literal & Literal::ENTRY_END != 0) << place;
     }
@@ -62,6 +59,17 @@ pub(crate) fn read_scalar(literals: &[AtomicU32], set: &[u64], across: &mut Acro
         ends &= ends - 1;
     }
     Entries { holding, numbers, count: number }
+}
+
+/// Whether one literal holds.
+fn holds(literal: u32, set: &[u64]) -> bool {
+    let half = |at: u32| set.get(at as usize / 2).map_or(0, |word| (word >> (at % 2 * 32)) as u32);
+    let code = literal & Literal::CODE;
+    if literal & Literal::SCALE != 0 {
+        return half(code >> Literal::STEP_BITS) >= literal & Literal::STEP;
+    }
+    let is_set = half(SCALES_MAX as u32 + code / 32) >> (code % 32) & 1 == 1;
+    is_set != (literal & Literal::NOT != 0)
 }
 
 /// A bit for each literal: whether its code is set, or must not be and is not; whether it is the last
@@ -103,12 +111,13 @@ fn any_up_to(ends: u64, within: u64, bits: u64) -> (u64, bool) {
 mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::{
-        __m512i, _mm512_and_si512, _mm512_cmplt_epu32_mask, _mm512_mask_i32gather_epi32, _mm512_rorv_epi32,
-        _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srli_epi32, _mm512_test_epi32_mask, _pext_u64,
+        __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_cmplt_epu32_mask, _mm512_mask_cmpge_epu32_mask,
+        _mm512_mask_i32gather_epi32, _mm512_mask_srli_epi32, _mm512_rorv_epi32, _mm512_set1_epi32,
+        _mm512_setzero_si512, _mm512_srli_epi32, _mm512_test_epi32_mask, _pext_u64,
     };
     use std::sync::atomic::AtomicU32;
 
-    use super::{AT_ONCE, Across, Bits, Entries, Literal};
+    use super::{AT_ONCE, Across, Bits, Entries, Literal, SCALES_MAX};
 
     /// `None` if the processor offers nothing.
     #[inline]
@@ -130,21 +139,32 @@ mod x86 {
         for (at, sixteen) in literals.chunks(16).enumerate() {
             let (loaded, lanes) = load_16(sixteen);
             let code = _mm512_and_si512(loaded, codes);
-            let word = _mm512_srli_epi32::<5>(code);
+            let is_scale = with(loaded, Literal::SCALE);
+            let word = _mm512_add_epi32(_mm512_srli_epi32::<5>(code), _mm512_set1_epi32(SCALES_MAX as i32));
+            let word = _mm512_mask_srli_epi32::<{ Literal::STEP_BITS }>(word, is_scale, code);
             let is_there = _mm512_cmplt_epu32_mask(word, words);
             let none = _mm512_setzero_si512();
             // SAFETY: reads only words of 32 bits that `set` has.
             let found =
                 unsafe { _mm512_mask_i32gather_epi32::<4>(none, is_there, word, set.as_ptr().cast()) };
             let is_set = _mm512_test_epi32_mask(_mm512_rorv_epi32(found, code), _mm512_set1_epi32(1));
-            let with = |flag: u32| _mm512_test_epi32_mask(loaded, _mm512_set1_epi32(flag as i32));
-            bits.holding |= u64::from((is_set ^ with(Literal::NOT)) & lanes) << (16 * at);
-            bits.clause_ends |= u64::from(with(Literal::CLAUSE_END)) << (16 * at);
-            bits.entry_ends |= u64::from(with(Literal::ENTRY_END)) << (16 * at);
+            let step = _mm512_and_si512(loaded, _mm512_set1_epi32(Literal::STEP as i32));
+            let is_reached = _mm512_mask_cmpge_epu32_mask(is_scale, found, step);
+            let holding = is_reached | (!is_scale & (is_set ^ with(loaded, Literal::NOT)));
+            bits.holding |= u64::from(holding & lanes) << (16 * at);
+            bits.clause_ends |= u64::from(with(loaded, Literal::CLAUSE_END)) << (16 * at);
+            bits.entry_ends |= u64::from(with(loaded, Literal::ENTRY_END)) << (16 * at);
         }
         let holding = bits.entries(literals.len(), across);
         let numbers = _pext_u64(holding, bits.entry_ends);
         Entries { holding, numbers, count: bits.entry_ends.count_ones() }
+    }
+
+    /// The words that have a flag.
+    #[target_feature(enable = "avx512bw")]
+    #[inline]
+    fn with(words: __m512i, flag: u32) -> u16 {
+        _mm512_test_epi32_mask(words, _mm512_set1_epi32(flag as i32))
     }
 
     /// The words, of which there are at most 16, and which lanes they fill. The others are zero.
@@ -175,9 +195,7 @@ mod tests {
         let mut entries = Entries { holding: 0, numbers: 0, count: 0 };
         for (place, literal) in literals.iter().enumerate() {
             let has = |flag: u32| literal & flag != 0;
-            let code = literal & Literal::CODE;
-            let is_set = set.get(code as usize / 64).is_some_and(|word| word & 1 << (code % 64) != 0);
-            clause |= is_set != has(Literal::NOT);
+            clause |= holds(*literal, set);
             if has(Literal::CLAUSE_END) {
                 entry &= std::mem::take(&mut clause);
             }
@@ -197,9 +215,13 @@ mod tests {
             let mut generator = Generator::new(seed);
             let end = generator.pick(&[1, 64, 200, 5_000, Literal::CODE as usize + 1]);
             let (ends, entries) = (generator.pick(&[1, 2, 40]), generator.pick(&[1, 3, 30]));
-            let set: Vec<u64> = (0..generator.pick(&[0, 1, 3, 79])).map(|_| generator.word()).collect();
+            let words = generator.pick(&[0, 1, 3, SCALES_MAX / 2, SCALES_MAX / 2 + 79]);
+            let set: Vec<u64> = (0..words).map(|_| generator.word() & generator.word()).collect();
             let mut literal = |is_last: bool| {
                 let mut word = generator.below(end) as u32 | (generator.word() as u32 & Literal::NOT);
+                if generator.below(4) == 0 {
+                    word = Literal::SCALE | generator.word() as u32 & Literal::CODE & !(1 << 15);
+                }
                 if is_last || generator.below(ends) == 0 {
                     word |= Literal::CLAUSE_END;
                     word |= if is_last || generator.below(entries) == 0 { Literal::ENTRY_END } else { 0 };

@@ -11,10 +11,11 @@ use crate::index::arena::Arena;
 use crate::index::births::Moment;
 use crate::index::clauses::load;
 use crate::index::codes::Vocabulary;
+use crate::index::scales::Scales;
 use crate::index::seen::{SAMPLED, Seen, SetCode};
 use crate::value::Attributes;
 
-use super::each_event;
+use super::{BATCH, each_event};
 
 /// See the module.
 #[derive(Default)]
@@ -23,7 +24,11 @@ pub(super) struct Together {
     events: Vec<Seen>,
     /// By code: the events that have it.
     having: Vec<u64>,
+    /// By scale: the step at which each event stands.
+    steps: Vec<[u16; BATCH]>,
     derived: Vec<u32>,
+    /// The events that are looked at for unknown comparisons.
+    sampled: u64,
     /// When the first of them was going to be read.
     pub(super) moment: Moment,
 }
@@ -45,9 +50,25 @@ impl Together {
         seen.moment = self.moment;
         seen.expect_tests(tests_end as usize);
         vocabulary.read(arena, event, seen);
+        self.sampled |= u64::from(seen.is_sampled()) << place;
         for set in seen.codes() {
             *place_of(&mut self.having, set.code) |= 1 << place;
         }
+        for scale in seen.scales() {
+            let number = usize::from(*scale);
+            if number >= self.steps.len() {
+                self.steps.resize(number + 1, [0; BATCH]);
+            }
+            self.steps[number][place] = seen.step(u32::from(*scale)) as u16;
+        }
+    }
+
+    /// The events that have reached a step of a scale.
+    #[inline]
+    fn reaching(&self, scale: u32, step: u32) -> u64 {
+        let Some(steps) = self.steps.get(scale as usize) else { return 0 };
+        let reached = steps.iter().map(|at| u64::from(u32::from(*at) >= step));
+        reached.rev().fold(0, |events, reached| events << 1 | reached)
     }
 
     /// The events that have a code.
@@ -61,11 +82,18 @@ impl Together {
     pub(super) fn holding(&self, vocabulary: &Vocabulary, literals: &[AtomicU32], mut events: u64) -> u64 {
         let mut clause = 0;
         for literal in literals.iter().map(load) {
-            let having = self.having(literal.code());
-            clause |= match literal.has(Literal::NOT) {
-                true if literal.is_absent() && !vocabulary.was_read_with(literal.code(), self.moment) => 0,
-                true => !having,
-                false => having,
+            clause |= match literal.step() {
+                Some((scale, step)) => {
+                    let reaching = self.reaching(scale, step);
+                    let sampled = events & self.sampled & !reaching;
+                    if sampled != 0 {
+                        self.note_unknown(&vocabulary.scales, scale, sampled);
+                    }
+                    reaching
+                }
+                None if !literal.has(Literal::NOT) => self.having(literal.code()),
+                None if literal.is_absent() && !vocabulary.was_read_with(literal.code(), self.moment) => 0,
+                None => !self.having(literal.code()),
             };
             if literal.has(Literal::CLAUSE_END) {
                 events &= std::mem::take(&mut clause);
@@ -75,6 +103,17 @@ impl Together {
             }
         }
         events
+    }
+
+    /// Notes a comparison of those events that are looked at and have no number for a scale.
+    #[cold]
+    fn note_unknown(&self, scales: &Scales, scale: u32, events: u64) {
+        let attribute = scales.get(scale).attribute;
+        each_event(events, |place| {
+            if !self.events[place].has_number(attribute) {
+                self.events[place].note_unknown();
+            }
+        });
     }
 
     /// Gives a code of no attribute to events.
@@ -114,9 +153,11 @@ impl Together {
     /// Forgets the first `count` events. How many comparisons they stand for that were unknown.
     pub(super) fn clear(&mut self, count: usize) -> u64 {
         let mut unknowns = 0;
+        self.sampled = 0;
         for seen in &mut self.events[..count] {
             unknowns += u64::from(seen.sampled_unknowns().unwrap_or(0)) * u64::from(SAMPLED);
             seen.codes().iter().for_each(|set| self.having[set.code as usize] = 0);
+            seen.scales().iter().for_each(|scale| self.steps[usize::from(*scale)] = [0; BATCH]);
             seen.clear();
         }
         self.derived.drain(..).for_each(|code| self.having[code as usize] = 0);

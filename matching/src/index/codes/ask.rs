@@ -97,6 +97,13 @@ impl<'e, A: Attributes + ?Sized> Inquiry<'_, 'e, A> {
         self.has(code);
     }
 
+    /// At which step of a scale the event stands.
+    pub(in crate::index) fn step(&mut self, scale: u32) -> u32 {
+        let scale = self.vocabulary.scales.get(scale);
+        self.value(scale.attribute);
+        self.seen.reading(scale.attribute).map_or(0, |reading| scale.step(reading))
+    }
+
     /// The value of an attribute, of which the number is noted.
     pub(in crate::index) fn value(&mut self, attribute: u16) -> Option<Value<'e>> {
         let (vocabulary, arena) = (self.vocabulary, self.arena);

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arrayvec::ArrayVec;
 
 use super::{
-    ATTRIBUTE_HEAD, Bytes, CORE_FIELDS, CodeKind, Form, PREFIXES, PRESENCE, SUFFIXES, Vocabulary,
+    ATTRIBUTE_HEAD, Bytes, CORE_FIELDS, CodeKind, Form, PREFIXES, PRESENCE, SCALES, SUFFIXES, Vocabulary,
     is_constant, is_text,
 };
 use crate::index::arena::{Arena, Handle};
 use crate::index::births::Moment;
+use crate::index::scales::Scale;
 use crate::index::seen::Seen;
 use crate::index::table::Key;
 use crate::value::{Attributes, Value};
@@ -140,6 +141,10 @@ impl<'r, 'e> Reader<'r, 'e> {
         if presence != 0 {
             self.seen.set(presence, attribute);
         }
+        let scales = words[SCALES].load(Ordering::Acquire);
+        if scales != 0 {
+            self.measure(attribute, scales);
+        }
         // Most numbers are asked about by ranges only.
         if first >> 16 != 0
             && let Some(bytes) = Bytes::of_value(&value)
@@ -149,6 +154,18 @@ impl<'r, 'e> Reader<'r, 'e> {
         }
         if let Value::Str(text) = value {
             self.wait_for_ends(attribute, words, text.as_bytes());
+        }
+    }
+
+    /// Notes where the event stands on the scales of a number.
+    fn measure(&mut self, attribute: u16, scales: Handle) {
+        let Some(reading) = self.seen.reading(attribute).copied() else { return };
+        let words = self.arena.words(scales);
+        let count = words[0].load(Ordering::Relaxed) as usize;
+        for words in words[1..=count].as_chunks::<2>().0 {
+            let words = words.each_ref().map(|word| word.load(Ordering::Relaxed));
+            let (number, scale) = Scale::read(attribute, words);
+            self.seen.set_step(number, scale.step(&reading));
         }
     }
 

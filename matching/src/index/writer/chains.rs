@@ -16,6 +16,7 @@ use crate::index::blocks::{
 };
 use crate::index::clauses;
 use crate::index::entry::{ENTRY_HEAD, Head, NOBODY};
+use crate::index::scales::Scales;
 
 /// Copies of the entries of a block, as rows.
 pub(in crate::index) struct Entries(Vec<u32>);
@@ -59,9 +60,9 @@ impl Placed<'_> {
     }
 
     /// Appends it as a row, or as a number.
-    pub(super) fn read(&self, row: &mut Vec<u32>) {
+    pub(super) fn read(&self, scales: &Scales, row: &mut Vec<u32>) {
         match self.kind {
-            Kind::Clauses => clauses::read(self.target(), self.body, row),
+            Kind::Clauses => clauses::read(self.target(), self.body, scales, row),
             _ => row.extend(self.body.iter().map(|word| word.load(Ordering::Relaxed))),
         }
     }
@@ -131,7 +132,7 @@ impl Writer {
         let mut words = Vec::with_capacity(2 * self.used(block).words());
         each_placed(self.arena(), block, |placed| {
             if placed.target() != NOBODY {
-                placed.read(&mut words);
+                placed.read(self.dictionary.scales(), &mut words);
             }
         });
         Entries(words)
@@ -169,7 +170,7 @@ impl Writer {
         let mut literals = std::mem::take(&mut self.literals);
         literals.clear();
         let rows_of = || split(Kind::Entries, rows);
-        let block = if let Some(count) = clauses::write_all(rows_of(), &mut literals) {
+        let block = if let Some(count) = clauses::write_all(rows_of(), &self.dictionary, &mut literals) {
             let used = Used::new(CHAIN_HEAD + literals.len(), count);
             let block = self.new_block(owner, Kind::Clauses, used.words());
             self.write(block, CHAIN_HEAD, &literals);
@@ -226,7 +227,8 @@ impl Writer {
         }
         let mut literals = std::mem::take(&mut self.literals);
         literals.clear();
-        let fits = clauses::write(row, &mut literals) && self.place(block, row[0], &literals);
+        let fits =
+            clauses::write(row, &self.dictionary, &mut literals) && self.place(block, row[0], &literals);
         self.literals = literals;
         fits
     }
@@ -290,7 +292,7 @@ impl Writer {
         let entries = self.entries(block);
         let mut literals = std::mem::take(&mut self.literals);
         literals.clear();
-        let with = match clauses::write_all(entries.iter().chain([row]), &mut literals) {
+        let with = match clauses::write_all(entries.iter().chain([row]), &self.dictionary, &mut literals) {
             Some(count) => {
                 let words = CHAIN_HEAD + literals.len() + count;
                 (Kind::Clauses, words - self.words_of(Kind::Clauses, row))
@@ -307,7 +309,7 @@ impl Writer {
             return row.len();
         }
         self.literals.clear();
-        clauses::write(row, &mut self.literals);
+        clauses::write(row, &self.dictionary, &mut self.literals);
         self.literals.len() + 1
     }
 
@@ -336,7 +338,7 @@ impl Writer {
                 row.extend(placed.body.iter().map(|word| word.load(Ordering::Relaxed)));
                 self.place(copy, placed.target(), &row)
             } else {
-                placed.read(&mut row);
+                placed.read(self.dictionary.scales(), &mut row);
                 self.append_in_place(copy, &row)
             };
             debug_assert!(is_placed, "the copy has room");

@@ -87,7 +87,7 @@ impl Writer {
     fn release_entry(&mut self, view: &View, owner: Owner, placed: Placed<'_>) {
         let mut words = std::mem::take(&mut self.words);
         words.clear();
-        placed.read(&mut words);
+        placed.read(self.dictionary.scales(), &mut words);
         let (_, codes, operations) = parts(&words);
         self.encoder(view).release(codes, operations);
         self.words = words;
