@@ -48,13 +48,18 @@ impl Words {
     fn range(&mut self, generator: &mut Generator) -> Vec<u32> {
         let low = generator.pick(&[-3, 2, 4, 65_530, i32::MIN]) + generator.below(9) as i32;
         let high = low.saturating_add(generator.pick(&[0, 3, 70_000]));
-        let flags = generator.pick(&[HAS_LOW, HAS_HIGH, HAS_LOW | HAS_HIGH]);
-        let strict = generator.pick(&[0, LOW_STRICT, HIGH_STRICT, LOW_STRICT | HIGH_STRICT]);
-        let strict =
-            strict & (flags & HAS_LOW) * LOW_STRICT | strict & (flags & HAS_HIGH) / HAS_HIGH * HIGH_STRICT;
+        let flags = generator.pick(&[
+            HAS_LOW,
+            HAS_LOW | LOW_STRICT,
+            HAS_HIGH,
+            HAS_HIGH | HIGH_STRICT,
+            HAS_LOW | HAS_HIGH,
+            HAS_LOW | HAS_HIGH | HIGH_STRICT,
+            HAS_LOW | HAS_HIGH | LOW_STRICT | HIGH_STRICT,
+        ]);
         let sides = [(HAS_LOW, low), (HAS_HIGH, high)].into_iter().filter(|(side, _)| flags & side != 0);
         let own: Vec<u32> = sides.map(|(_, bound)| bound as u32).collect();
-        let mut operation = Operation::new(INT, flags | strict, ATTRIBUTE, 0);
+        let mut operation = Operation::new(INT, flags, ATTRIBUTE, 0);
         if generator.below(4) > 0 {
             operation = self.dictionary.use_scales(&mut self.memory, operation, &own);
         }
