@@ -161,10 +161,10 @@ mod x86 {
         __m256i, __m512i, _mm256_castsi256_ps, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32, _mm256_loadu_si256,
         _mm256_min_epu8, _mm256_min_epu32, _mm256_movemask_epi8, _mm256_movemask_ps,
         _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_setzero_si256,
-        _mm256_storeu_si256, _mm256_sub_epi32, _mm512_cmpeq_epu8_mask, _mm512_cmple_epu8_mask,
-        _mm512_mask_cmplt_epu32_mask, _mm512_mask_cmpneq_epi32_mask, _mm512_maskz_compress_epi32,
-        _mm512_maskz_loadu_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
-        _mm512_test_epi32_mask,
+        _mm256_storeu_si256, _mm256_sub_epi32, _mm512_cmpeq_epi32_mask, _mm512_cmpeq_epu8_mask,
+        _mm512_cmple_epu8_mask, _mm512_mask_cmplt_epu32_mask, _mm512_mask_cmpneq_epi32_mask,
+        _mm512_maskz_compress_epi32, _mm512_maskz_loadu_epi32, _mm512_set1_epi8, _mm512_set1_epi32,
+        _mm512_storeu_si512, _mm512_sub_epi32, _mm512_test_epi32_mask,
     };
     use std::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -200,8 +200,37 @@ mod x86 {
         true
     }
 
+    /// Few words are left out, so all are copied first.
     #[target_feature(enable = "avx512f,popcnt")]
     pub(super) fn append_by_16(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
+        found.reserve(words.len() + 16);
+        // SAFETY: there is room for 16 beyond the words.
+        let start = unsafe { found.as_mut_ptr().add(found.len()) };
+        let left_out = _mm512_set1_epi32(without as i32);
+        let (mut has_left_out, mut at) = (0, 0);
+        while at + 16 <= words.len() {
+            let loaded = load_some(&words[at..], u16::MAX);
+            has_left_out |= _mm512_cmpeq_epi32_mask(loaded, left_out);
+            // SAFETY: as above. An `EntryId` is a word.
+            unsafe { _mm512_storeu_si512(start.add(at).cast(), loaded) };
+            at += 16;
+        }
+        let loaded = load_some(&words[at..], (1_u16 << (words.len() - at)).wrapping_sub(1));
+        // Lanes beyond the words are zero, which is never left out.
+        has_left_out |= _mm512_cmpeq_epi32_mask(loaded, left_out);
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_si512(start.add(at).cast(), loaded) };
+        if has_left_out == 0 {
+            // SAFETY: so many were written.
+            unsafe { found.set_len(found.len() + words.len()) };
+        } else {
+            append_packed(words, without, found);
+        }
+    }
+
+    #[cold]
+    #[target_feature(enable = "avx512f,popcnt")]
+    fn append_packed(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
         found.reserve(words.len() + 16);
         let start = found.as_mut_ptr();
         let without = _mm512_set1_epi32(without as i32);
