@@ -2,7 +2,7 @@
 //!
 //! - [`compare`]: 64 bytes with one.
 //! - [`append_others`]: words copied out, without those of one value.
-//! - `literals`: which filters hold.
+//! - `literals`: which filters hold; `boxes`: which boxes a point is in.
 //! - [`append_at`]: words at places, without zeros.
 //!
 //! 1. What is called scalar says what the answer is. What the processor offers beyond it gives the
@@ -15,6 +15,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub(crate) mod boxes;
 pub(crate) mod literals;
 
 use crate::index::EntryId;
@@ -397,7 +398,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512bw")]
-    fn load_64(column: &Column) -> __m512i {
+    pub(super) fn load_64(column: &Column) -> __m512i {
         let loaded;
         // SAFETY: reads the 64 bytes of the column and nothing else.
         unsafe {
@@ -409,7 +410,7 @@ mod x86 {
 
     /// Those of the next 16 words whose bit is set.
     #[target_feature(enable = "avx512f")]
-    fn load_some(words: &[AtomicU32], there: u16) -> __m512i {
+    pub(super) fn load_some(words: &[AtomicU32], there: u16) -> __m512i {
         debug_assert!(words.len() >= (u16::BITS - there.leading_zeros()) as usize);
         let loaded;
         // SAFETY: reads the words whose bit is set, and nothing else.

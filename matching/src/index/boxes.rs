@@ -24,7 +24,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::simd;
+use crate::simd::{self, boxes};
 
 pub(super) mod shape;
 mod tree;
@@ -42,6 +42,9 @@ pub(super) const LANES: usize = 64;
 pub(super) const SIDES_MAX: usize = 8;
 /// A low and a high side of each attribute.
 pub(super) const COLUMNS_MAX: usize = 2 * SIDES_MAX;
+const _: () = assert!(COLUMNS_MAX == boxes::COLUMNS_MAX);
+/// Farther from zero than any bound.
+const FAR: i64 = 1 << 40;
 /// Bits of a bound that are always read: a byte.
 pub(super) const TOP: usize = 8;
 
@@ -131,11 +134,12 @@ impl Shape {
     }
 }
 
-/// An event's number as the sides of boxes compare it.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Coordinate {
-    pub(super) floor: i64,
-    pub(super) ceiling: i64,
+/// An event's number as the columns of an attribute compare it: its ceiling with low bounds, its floor
+/// with high ones. A box around others must not miss what is strict in one. Beyond what bounds can be
+/// it does not matter how far.
+#[inline]
+fn coordinates(floor: i64, ceiling: i64) -> [i64; 2] {
+    [ceiling, floor].map(|number| number.clamp(-FAR, FAR))
 }
 
 #[inline]
@@ -247,6 +251,12 @@ impl<'b> Column<'b> {
         (code >> (self.form.bits() - TOP as u32)) as u8
     }
 
+    /// What a lane without a bound has: what each number within the column keeps, so that mostly nobody
+    /// needs to look.
+    fn open_code(&self) -> u32 {
+        if is_low(self.number) { 0 } else { ((1_u64 << self.form.bits()) - 1) as u32 }
+    }
+
     fn compare_top(&self, code: u32) -> Compared {
         let mut compared = [simd::NOTHING];
         let (tops, _) = self.words[self.top..].as_chunks::<TOP_WORDS>();
@@ -320,60 +330,53 @@ impl<'b> Column<'b> {
 
 /// The lanes of a block that the point may be in, and the columns that do not tell yet.
 #[inline]
-fn probe(words: &[AtomicU32], shape: Shape, point: &[Coordinate], used: u32) -> (u64, u16) {
-    let columns = 2 * point.len();
-    let is_leaf = shape.level() == 0;
-    let mut bytes = [0; COLUMNS_MAX];
-    let mut open = [0; COLUMNS_MAX];
-    let mut out = [false; COLUMNS_MAX];
-    for (number, value) in sides(point) {
-        let column = Column::new(words, shape, number);
-        let position = column.position(value);
-        if position.is_out(number) && !column.form.has_open() {
-            return (0, 0);
-        }
-        bytes[number] = column.top_of(position.code);
-        open[number] = column.open(is_leaf);
-        out[number] = position.is_out(number);
-    }
-    let mut compared = [simd::NOTHING; COLUMNS_MAX];
+fn probe(words: &[AtomicU32], shape: Shape, point: &[i64], used: u32) -> (u64, u16) {
     let (tops, _) = words[shape.top()..].as_chunks::<TOP_WORDS>();
-    simd::compare(tops, &bytes[..columns], &mut compared);
-    let mut mask = lanes(used);
-    for (number, compared) in compared.iter().enumerate().take(columns) {
-        let kept = if is_low(number) { compared.at_most } else { !compared.at_most | compared.equal };
-        mask &= if out[number] { open[number] } else { kept | open[number] };
+    let told = boxes::tell(&words[COLUMNS..shape.top()], &tops[..shape.columns()], point);
+    let mut mask = told.within & lanes(used);
+    if told.out != 0 {
+        for number in each_column(told.out) {
+            mask &= Column::new(words, shape, number).open(shape.level() == 0);
+        }
     }
-    let is_edge = |(compared, open): (&simd::Compared, &u64)| compared.equal & !open & mask != 0;
-    let edges = compared.iter().zip(&open).take(columns).map(is_edge).enumerate();
-    (mask, edges.fold(0, |all, (number, is_edge)| all | u16::from(is_edge) << number))
+    let edges = if told.unsure & mask == 0 { 0 } else { edges(words, shape, point, mask) };
+    (mask, edges)
 }
 
-/// What the columns of a block are compared with. Both are the same in leaves. A box around others
-/// must not miss what is strict in one.
-#[inline]
-fn sides(point: &[Coordinate]) -> impl Iterator<Item = (usize, i64)> {
-    point.iter().flat_map(|coordinate| [coordinate.ceiling, coordinate.floor]).enumerate()
+/// The columns with a byte, in some lane, that does not tell.
+#[cold]
+fn edges(words: &[AtomicU32], shape: Shape, point: &[i64], mask: u64) -> u16 {
+    (0..shape.columns()).fold(0, |edges, number| {
+        let column = Column::new(words, shape, number);
+        let compared = column.compare_top(column.position(point[number]).code);
+        let is_edge = compared.equal & !column.open(shape.level() == 0) & mask != 0;
+        edges | u16::from(is_edge) << number
+    })
+}
+
+/// The columns of a set of them.
+fn each_column(columns: u16) -> impl Iterator<Item = usize> {
+    (0..COLUMNS_MAX).filter(move |number| columns >> number & 1 == 1)
 }
 
 /// Decides the lanes of a leaf that the bytes of some columns left open.
-fn refine(words: &[AtomicU32], shape: Shape, point: &[Coordinate], mut mask: u64, edges: u16) -> u64 {
-    for number in (0..shape.columns()).filter(|number| edges >> number & 1 == 1) {
+fn refine(words: &[AtomicU32], shape: Shape, point: &[i64], mut mask: u64, edges: u16) -> u64 {
+    for number in each_column(edges) {
         let column = Column::new(words, shape, number);
-        mask &= column.kept(point[number / 2].floor) | column.open(true);
+        mask &= column.kept(point[number]) | column.open(true);
     }
     mask
 }
 
 /// The lanes of a leaf that a point is in which lies between integers.
-fn probe_fraction(words: &[AtomicU32], shape: Shape, point: &[Coordinate], used: u32) -> u64 {
+fn probe_fraction(words: &[AtomicU32], shape: Shape, point: &[i64], used: u32) -> u64 {
     let mut mask = lanes(used);
     for number in 0..shape.columns() {
-        let Coordinate { floor, ceiling } = point[number / 2];
         let column = Column::new(words, shape, number);
-        let (loose, tight) = if is_low(number) { (floor, ceiling) } else { (ceiling, floor) };
+        // A strict bound is kept by what is not whole beside it.
+        let (loose, tight) = (column.kept(point[number ^ 1]), column.kept(point[number]));
         let strict = column.strict();
-        mask &= (column.kept(loose) & !strict) | (column.kept(tight) & strict) | column.open(true);
+        mask &= (loose & !strict) | (tight & strict) | column.open(true);
     }
     mask
 }

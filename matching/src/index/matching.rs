@@ -310,13 +310,13 @@ impl Steps {
 
     fn visit_boxes(&mut self, arena: &Arena, step: Step, seen: &mut Seen, found: &mut impl FnMut(u32)) {
         self.found.push(step.first);
-        let mut gates = Vec::new();
         let chain = |block| self.found.push(block);
-        boxes::visit(arena, step.block, seen, &mut self.waiting, chain, |target| match is_gate(target) {
-            true => gates.push(target & !IS_GATE),
-            false => found(target),
-        });
-        gates.drain(..).for_each(|code| seen.set_derived(code));
+        for target in boxes::visit(arena, step.block, seen, &mut self.waiting, chain) {
+            match is_gate(*target) {
+                true => seen.set_derived(target & !IS_GATE),
+                false => found(*target),
+            }
+        }
     }
 }
 

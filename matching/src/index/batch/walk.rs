@@ -237,11 +237,13 @@ impl Scratch {
         each_event(step.events, |place| {
             let events = 1 << place;
             let chain = |block| chains.push((block, events));
-            boxes::visit(arena, step.block, together.event(place), waiting, chain, |target| match target {
-                _ if is_gate(target) => gates.push((target & !IS_GATE, events)),
-                _ if target & IS_LIST != 0 => lists.push((target & !IS_LIST, events)),
-                _ => found(Met::One(target, events)),
-            });
+            for target in boxes::visit(arena, step.block, together.event(place), waiting, chain) {
+                match *target {
+                    target if is_gate(target) => gates.push((target & !IS_GATE, events)),
+                    target if target & IS_LIST != 0 => lists.push((target & !IS_LIST, events)),
+                    target => found(Met::One(target, events)),
+                }
+            }
         });
         gates.drain(..).for_each(|(code, events)| together.give(code, events));
         merge(chains);

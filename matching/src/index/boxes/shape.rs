@@ -186,6 +186,7 @@ fn write_column(words: &[AtomicU32], shape: Shape, number: usize, items: &[Item]
         for (lane, (row, item)) in rows.iter_mut().zip(items).enumerate() {
             if item.bounds.is_open(number) {
                 open |= 1 << lane;
+                *row = column.open_code();
                 continue;
             }
             strict |= u32::from(item.bounds.is_strict(number)) << lane;
@@ -278,6 +279,8 @@ fn write_lane(words: &[AtomicU32], shape: Shape, lane: usize, bounds: &Bounds) {
         let masks = column.masks(true) + half;
         if bounds.is_open(number) {
             set(masks, bit);
+            let (word, left) = column.byte(lane);
+            set(word, u32::from(column.top_of(column.open_code())) << left);
             continue;
         }
         if bounds.is_strict(number) {

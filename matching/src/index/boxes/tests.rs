@@ -9,6 +9,13 @@ use crate::index::arena::{Arena, Handle};
 use crate::index::entry::{HAS_HIGH, HAS_LOW, HIGH_STRICT, INT, LOW_STRICT, Operation};
 use crate::index::memory::Memory;
 
+/// An event's number.
+#[derive(Clone, Copy)]
+struct Coordinate {
+    floor: i64,
+    ceiling: i64,
+}
+
 const EDGES: [i32; 8] = [i32::MIN, i32::MIN + 1, -1, 0, 1, 255, i32::MAX - 1, i32::MAX];
 
 /// How widely bounds and points of one case spread.
@@ -102,6 +109,8 @@ fn probed(arena: &Arena, block: Handle, point: &[Coordinate]) -> u64 {
     let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
     let used = words[0].load(Ordering::Relaxed);
     let is_whole = point.iter().all(|coordinate| coordinate.floor == coordinate.ceiling);
+    let point = point.iter().flat_map(|coordinate| coordinates(coordinate.floor, coordinate.ceiling));
+    let point = &point.collect::<Vec<i64>>()[..];
     match (shape.level(), is_whole) {
         (0, false) => probe_fraction(words, shape, point, used),
         (0, true) => {

@@ -1,11 +1,11 @@
 //! An event's way through the blocks of all sets that it has numbers for.
 //!
-//! 1. The memory is asked for a block some blocks before it is read, whichever set it is of: what
-//!    one set has is too little to wait for. So it is for what was found in a leaf.
-//! 2. A block is compared once for each lane that led to it, and so are its lanes handed over.
-//! 3. What a reader keeps while it waits is empty when it ends.
+//! 1. All sets are entered first, then all nodes are compared, then all leaves, and at the end what
+//!    was found in them is read: one thing at a time, whichever set it is of.
+//! 2. The memory is asked for what is read next some steps before: what one set has is too little to
+//!    wait for.
+//! 3. A block is compared once for each lane that led to it, and so are its lanes handed over.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::arena::{Arena, Handle, LINE};
@@ -13,24 +13,27 @@ use super::super::blocks::{Kind, meta};
 use super::super::entry::NOBODY;
 use super::super::seen::{Rank, Seen};
 use super::{
-    Column, Coordinate, LANES, ROOT, SET_HEAD, SET_SIDES, SETS, SETS_HEAD, SHAPE, Shape, probe,
+    Column, LANES, ROOT, SET_HEAD, SET_SIDES, SETS, SETS_HEAD, SHAPE, Shape, coordinates, each_column, probe,
     probe_fraction, refine,
 };
 use crate::simd;
+use crate::simd::boxes::append_lanes;
 
-/// How many blocks wait for the memory, and how many leaves that were compared.
-const AHEAD: usize = 24;
-const BEHIND: usize = 8;
-/// How many sets ahead of them.
+/// How many steps ahead the memory is asked: for sets, nodes, leaves, and what was found in leaves.
 const SETS_AHEAD: usize = 8;
+const FOUND_AHEAD: usize = 8;
+/// Blocks for which the memory is asked together.
+const GROUP: usize = 16;
 
-/// A reader's memory for what it asked the memory for.
+/// A reader's memory for what is still to be read of one event.
 #[derive(Default)]
 pub(in super::super) struct Waiting {
     /// Where the event is in the spaces of sets, one after another.
-    points: Vec<Coordinate>,
-    blocks: VecDeque<Step>,
-    found: VecDeque<Found>,
+    points: Vec<i64>,
+    nodes: Vec<Step>,
+    leaves: Vec<Step>,
+    found: Vec<Found>,
+    targets: Vec<u32>,
 }
 
 /// A block that is to be compared, and where its point is.
@@ -38,146 +41,185 @@ pub(in super::super) struct Waiting {
 struct Step {
     block: Handle,
     first: u32,
-    sides: u32,
+    columns: u16,
+    /// Whether all numbers are.
+    is_whole: bool,
 }
 
 /// Lanes of a leaf, and the columns that do not tell yet.
+#[derive(Clone, Copy)]
 struct Found {
     step: Step,
-    mask: u64,
     edges: u16,
+    mask: u64,
 }
 
 impl Waiting {
-    fn point(&self, step: Step) -> &[Coordinate] {
-        &self.points[step.first as usize..][..step.sides as usize]
+    #[inline]
+    fn point(&self, step: Step) -> &[i64] {
+        &self.points[step.first as usize..][..usize::from(step.columns)]
     }
 
     /// Notes where the event is in the space of a set, and its root. Nothing if the event has no
     /// number for each attribute.
-    fn enter(&mut self, arena: &Arena, set: &[AtomicU32], seen: &Seen) {
-        let sides = set[SET_SIDES].load(Ordering::Relaxed);
-        let root = set[ROOT].load(Ordering::Acquire);
+    #[inline]
+    fn enter(&mut self, set: &[AtomicU32], seen: &Seen) {
+        let sides = set[SET_SIDES].load(Ordering::Relaxed) as usize;
+        let block = set[ROOT].load(Ordering::Acquire);
         let first = self.points.len();
-        for attribute in &set[SET_HEAD..SET_HEAD + sides as usize] {
+        let mut is_whole = true;
+        for attribute in &set[SET_HEAD..SET_HEAD + sides] {
             let reading = seen.reading(attribute.load(Ordering::Relaxed) as u16);
             let Some(reading) = reading.filter(|reading| reading.rank == Rank::Number) else {
                 return self.points.truncate(first);
             };
-            self.points.push(Coordinate { floor: reading.floor, ceiling: reading.ceiling });
+            is_whole &= reading.floor == reading.ceiling;
+            self.points.extend(coordinates(reading.floor, reading.ceiling));
         }
-        if root != 0 {
-            read_ahead(arena.words(root), Shape::new(1, 2 * sides as usize));
-            self.blocks.push_back(Step { block: root, first: first as u32, sides });
+        if block != 0 {
+            self.nodes.push(Step { block, first: first as u32, columns: 2 * sides as u16, is_whole });
         }
     }
 
-    /// Compares a block. What is below it waits from then on.
+    fn open_all(&mut self, arena: &Arena, chain: &mut impl FnMut(Handle)) {
+        let mut done = 0;
+        read_ahead(arena, group(&self.nodes, 0), 1);
+        while done < self.nodes.len() {
+            // More may be added behind meanwhile.
+            let end = self.nodes.len().min(done + GROUP);
+            read_ahead(arena, group(&self.nodes, end), 1);
+            while done < end {
+                self.open(arena, self.nodes[done], chain);
+                done += 1;
+            }
+        }
+        self.nodes.clear();
+    }
+
+    fn compare_all(&mut self, arena: &Arena) {
+        read_ahead(arena, group(&self.leaves, 0), 0);
+        for next in (0..self.leaves.len()).step_by(GROUP) {
+            read_ahead(arena, group(&self.leaves, next + GROUP), 0);
+            for at in next..self.leaves.len().min(next + GROUP) {
+                self.compare(arena, self.leaves[at]);
+            }
+        }
+        self.leaves.clear();
+    }
+
+    fn take_all(&mut self, arena: &Arena) {
+        self.found.iter().take(FOUND_AHEAD).for_each(|found| read_found_ahead(arena, found));
+        for next in 0..self.found.len() {
+            self.found.get(next + FOUND_AHEAD).inspect(|found| read_found_ahead(arena, found));
+            self.take(arena, self.found[next]);
+        }
+        self.found.clear();
+    }
+
+    /// Compares a node. A root may be a leaf, or a chain.
+    fn open(&mut self, arena: &Arena, step: Step, chain: &mut impl FnMut(Handle)) {
+        if meta(arena, step.block).kind() != Kind::Box {
+            return chain(step.block);
+        }
+        let words = arena.words(step.block);
+        let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
+        if shape.level() == 0 {
+            return self.leaves.push(step);
+        }
+        let used = words[0].load(Ordering::Acquire);
+        let (mut mask, _) = probe(words, shape, self.point(step), used);
+        let Some(targets) = words[shape.targets()..].first_chunk::<LANES>() else { return };
+        let below = if shape.level() == 1 { &mut self.leaves } else { &mut self.nodes };
+        while mask != 0 {
+            let block = targets[mask.trailing_zeros() as usize].load(Ordering::Acquire);
+            below.push(Step { block, ..step });
+            mask &= mask - 1;
+        }
+    }
+
     fn compare(&mut self, arena: &Arena, step: Step) {
         let words = arena.words(step.block);
         let used = words[0].load(Ordering::Acquire);
-        let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
-        let point = self.point(step);
-        if shape.level() == 0 {
-            let is_whole = point.iter().all(|coordinate| coordinate.floor == coordinate.ceiling);
-            let (mask, edges) = match is_whole {
-                true => probe(words, shape, point, used),
-                false => (probe_fraction(words, shape, point, used), 0),
-            };
-            if mask != 0 {
-                read_found_ahead(words, shape, mask, edges);
-                self.found.push_back(Found { step, mask, edges });
-            }
-            return;
+        let (shape, point) = (Shape::new(0, usize::from(step.columns)), self.point(step));
+        let (mask, edges) = match step.is_whole {
+            true => probe(words, shape, point, used),
+            false => (probe_fraction(words, shape, point, used), 0),
+        };
+        if mask != 0 {
+            self.found.push(Found { step, mask, edges });
         }
-        let (mask, _) = probe(words, shape, point, used);
-        let below = Shape::new(shape.level() - 1, shape.columns());
-        each_target(words, shape, mask, |target| {
-            read_ahead(arena.words(target), below);
-            self.blocks.push_back(Step { block: target, ..step });
-        });
     }
 
-    /// Hands over what lanes of a leaf lead to.
-    fn hand_over(&self, arena: &Arena, found: &Found, hit: &mut impl FnMut(u32)) {
+    /// Reads what lanes of a leaf lead to.
+    fn take(&mut self, arena: &Arena, found: Found) {
         let words = arena.words(found.step.block);
-        let shape = Shape(words[SHAPE].load(Ordering::Relaxed));
+        let shape = Shape::new(0, usize::from(found.step.columns));
         let mask = match found.edges {
             0 => found.mask,
             edges => refine(words, shape, self.point(found.step), found.mask, edges),
         };
-        each_target(words, shape, mask, |target| {
-            if target != NOBODY {
-                hit(target);
-            }
-        });
+        if let Some(targets) = words[shape.targets()..].first_chunk::<LANES>() {
+            append_lanes(targets, mask, NOBODY, &mut self.targets);
+        }
     }
 }
 
-/// Hands what the boxes of `boxes` lead to that the event is in to `hit`, and the chains of sets
-/// with few entries to `chain`.
-pub(in super::super) fn visit(
+/// Hands the chains of those sets of `boxes` with few entries to `chain`, and gives what the others
+/// lead to that the event is in.
+pub(in super::super) fn visit<'w>(
     arena: &Arena,
     boxes: Handle,
     seen: &Seen,
-    waiting: &mut Waiting,
+    waiting: &'w mut Waiting,
     mut chain: impl FnMut(Handle),
-    mut hit: impl FnMut(u32),
-) {
+) -> &'w [u32] {
     let sets = arena.words(arena.load(boxes, SETS));
     let used = sets[0].load(Ordering::Acquire) as usize;
     let sets = &sets[SETS_HEAD..SETS_HEAD + used];
-    let mut next = 0;
     waiting.points.clear();
-    loop {
-        while waiting.blocks.len() < AHEAD && next < used {
-            if let Some(later) = sets.get(next + SETS_AHEAD) {
-                arena.words(later.load(Ordering::Acquire)).first().inspect(|word| simd::prefetch(word));
-            }
-            match sets[next].load(Ordering::Acquire) {
-                0 => {}
-                set => waiting.enter(arena, arena.words(set), seen),
-            }
-            next += 1;
+    waiting.targets.clear();
+    for (next, set) in sets.iter().enumerate() {
+        if let Some(later) = sets.get(next + SETS_AHEAD) {
+            arena.words(later.load(Ordering::Acquire)).first().inspect(|word| simd::prefetch(word));
         }
-        let block = waiting.blocks.pop_front();
-        match block {
-            Some(step) if meta(arena, step.block).kind() == Kind::Box => waiting.compare(arena, step),
-            Some(step) => chain(step.block),
-            None => {}
-        }
-        if waiting.found.len() > BEHIND || block.is_none() {
-            match waiting.found.pop_front() {
-                Some(found) => waiting.hand_over(arena, &found, &mut hit),
-                None if block.is_none() => return,
-                None => {}
-            }
+        match set.load(Ordering::Acquire) {
+            0 => {}
+            set => waiting.enter(arena.words(set), seen),
         }
     }
+    waiting.open_all(arena, &mut chain);
+    waiting.compare_all(arena);
+    waiting.take_all(arena);
+    &waiting.targets
 }
 
-/// Calls `see` with what lanes lead to.
+/// The steps of a group, as far as there are any.
 #[inline]
-fn each_target(words: &[AtomicU32], shape: Shape, mut mask: u64, mut see: impl FnMut(u32)) {
-    let Some(targets) = words[shape.targets()..].first_chunk::<LANES>() else { return };
-    while mask != 0 {
-        see(targets[mask.trailing_zeros() as usize].load(Ordering::Acquire));
-        mask &= mask - 1;
+fn group(steps: &[Step], next: usize) -> &[Step] {
+    let rest = steps.get(next..).unwrap_or_default();
+    &rest[..rest.len().min(GROUP)]
+}
+
+/// Asks the memory for the lines of blocks that are always read: of a node, its targets as well. First
+/// for one line of each, since where a page is takes longest.
+#[inline]
+fn read_ahead(arena: &Arena, steps: &[Step], level: usize) {
+    steps.iter().for_each(|step| simd::prefetch(&arena.words(step.block)[0]));
+    for step in steps {
+        let shape = Shape::new(level, usize::from(step.columns));
+        let end = shape.targets() + if level == 0 { 0 } else { LANES };
+        let words = arena.words(step.block);
+        words[..end.min(words.len())].iter().step_by(LINE).skip(1).for_each(simd::prefetch);
     }
-}
-
-/// Asks the memory for the lines of a block that are always read: of a node, its targets as well.
-#[inline]
-fn read_ahead(words: &[AtomicU32], shape: Shape) {
-    let end = shape.targets() + if shape.level() == 0 { 0 } else { LANES };
-    words.iter().step_by(LINE).take(end.div_ceil(LINE)).for_each(simd::prefetch);
 }
 
 /// Asks the memory for the targets of lanes, and for the planes of columns.
 #[inline]
-fn read_found_ahead(words: &[AtomicU32], shape: Shape, mask: u64, edges: u16) {
+fn read_found_ahead(arena: &Arena, found: &Found) {
+    let words = arena.words(found.step.block);
+    let shape = Shape::new(0, usize::from(found.step.columns));
     for first in (0..LANES).step_by(LINE) {
-        let lanes = (mask >> first) as u16;
+        let lanes = (found.mask >> first) as u16;
         if lanes != 0 {
             let [low, high] = [lanes.trailing_zeros(), u16::BITS - 1 - lanes.leading_zeros()];
             for lane in [low, high] {
@@ -185,7 +227,7 @@ fn read_found_ahead(words: &[AtomicU32], shape: Shape, mask: u64, edges: u16) {
             }
         }
     }
-    for number in (0..shape.columns()).filter(|number| edges >> number & 1 == 1) {
+    for number in each_column(found.edges) {
         let planes = Column::new(words, shape, number).form.more();
         words[planes..].iter().step_by(LINE).take(2).for_each(simd::prefetch);
     }
