@@ -60,9 +60,9 @@ struct Steps {
     waiting: Waiting,
 }
 
-/// Chains that are fetched before the first of them is read: with more, the first is gone from the
-/// cache before its turn.
-const CHAINS_AHEAD: usize = 32;
+/// Chains are fetched while so many before them are still to be read: with more, a chain is gone from
+/// the cache before its turn.
+const CHAINS_AHEAD: usize = 16;
 
 /// A block that is to be read.
 #[derive(Clone, Copy)]
@@ -232,9 +232,11 @@ fn walk<A: Attributes + ?Sized>(
         }
         steps.follow_links(view);
     }
-    for group in steps.chains.chunks(CHAINS_AHEAD) {
-        group.iter().for_each(|step| fetch_block(arena, step.block, step.first, step.meta));
-        group.iter().for_each(|step| scan(view, *step, (topic, event), seen, found));
+    let fetch = |step: &Step| fetch_block(arena, step.block, step.first, step.meta);
+    steps.chains.iter().take(CHAINS_AHEAD).for_each(fetch);
+    for (place, step) in steps.chains.iter().enumerate() {
+        steps.chains.get(place + CHAINS_AHEAD).into_iter().for_each(fetch);
+        scan(view, *step, (topic, event), seen, found);
     }
     steps.chains.clear();
 }
