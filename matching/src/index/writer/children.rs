@@ -3,13 +3,16 @@
 //! An array costs a word for each of its codes, a link in the table about five for each child. So
 //! an array is made, or made wider, where it does not cost more, and given up when most of its
 //! codes have lost their children. In between nothing moves.
+//!
+//! Events hold thousands of gates, and every level of them begins with a look for each that holds
+//! below: there an array may cost more, in proportion to the entries that gates serve.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
 use super::{View, Writer};
 use crate::index::arena::Handle;
-use crate::index::blocks::{ARRAY, CHILDREN, CODE_MAX, CODE_MIN, DERIVED};
+use crate::index::blocks::{ARRAY, CHILDREN, CODE_MAX, CODE_MIN, DERIVED, INNER_OWNER, Owner};
 use crate::index::children::{ARRAY_HEAD, COUNT, Children, LINKS, LIVE};
 use crate::index::table::Key;
 
@@ -19,6 +22,8 @@ const CHILDREN_MIN: u32 = 16;
 const CODES_EACH: u32 = 4;
 /// and one with so many is given up.
 const CODES_EACH_MAX: u32 = 16;
+/// The array of a tree of gates may have one code for so many entries of the index.
+const ENTRIES_EACH: u32 = 2;
 /// The longest array: one change copies no more.
 const CODES_MAX: u32 = 1 << 17;
 
@@ -29,7 +34,7 @@ impl Writer {
         self.widen_codes(key);
         let mut children = Children::of(&view.common.arena, key.first);
         if children.place(key.second).is_none()
-            && let Some(codes) = self.codes_wanted(&children, key)
+            && let Some(codes) = self.codes_wanted(view, &children, key)
         {
             self.cover(view, key.first, codes);
             children = Children::of(&view.common.arena, key.first);
@@ -65,7 +70,11 @@ impl Writer {
         }
         self.arena().store(children.place_handle(key.second), 0, 0);
         let live = self.count_live(children.array(), -1);
-        if live * CODES_EACH_MAX < children.count() as u32 && self.memory.has_room(0) {
+        let count = children.count() as u32;
+        if live * CODES_EACH_MAX < count
+            && count > self.codes_max(view, key.first, live)
+            && self.memory.has_room(0)
+        {
             self.give_array_up(view, children);
         }
     }
@@ -102,28 +111,41 @@ impl Writer {
     }
 
     /// The codes that an array with the new one should have, if there should be one.
-    fn codes_wanted(&self, children: &Children<'_>, key: Key) -> Option<RangeInclusive<u32>> {
+    fn codes_wanted(&self, view: &View, children: &Children<'_>, key: Key) -> Option<RangeInclusive<u32>> {
         let load = |at| self.arena().load(key.first, at);
         let all = load(CHILDREN) + load(DERIVED);
         if all < CHILDREN_MIN {
             return None;
         }
-        let wanted = self.codes_near(children, key.second).or_else(|| {
+        let wanted = self.codes_near(view, children, key.second).or_else(|| {
             let codes = load(CODE_MIN)..=load(CODE_MAX);
-            is_dense(&codes, all).then_some(codes)
+            (count_of(&codes) <= self.codes_max(view, key.first, all)).then_some(codes)
         })?;
         self.memory.has_room_for(ARRAY_HEAD + count_of(&wanted) as usize).then_some(wanted)
     }
 
+    /// How many codes the array of an inner block may have that has so many children: as many as
+    /// cost no more than so many links.
+    fn codes_max(&self, view: &View, inner: Handle, children: u32) -> u32 {
+        let codes = children.saturating_mul(CODES_EACH);
+        let is_of_gates = match Owner::read(self.arena(), inner, INNER_OWNER) {
+            Owner::Slot(slot) => view.levels.contains(&slot),
+            _ => false,
+        };
+        let least = if is_of_gates { self.homes.live as u32 / ENTRIES_EACH } else { 0 };
+        codes.max(least).min(CODES_MAX)
+    }
+
     /// The codes of an array and one beside it, with room for more.
-    fn codes_near(&self, children: &Children<'_>, code: u32) -> Option<RangeInclusive<u32>> {
+    fn codes_near(&self, view: &View, children: &Children<'_>, code: u32) -> Option<RangeInclusive<u32>> {
         if children.count() == 0 {
             return None;
         }
         let old = children.codes();
         let codes = old.start.min(code)..=(old.end - 1).max(code);
         let live = self.arena().load(children.array(), LIVE) + 1;
-        is_dense(&codes, live).then(|| match code < old.start {
+        let is_dense = count_of(&codes) <= self.codes_max(view, children.inner(), live);
+        is_dense.then(|| match code < old.start {
             true => codes,
             // They are given in order: the next are higher.
             false => *codes.start()..=codes.end() + (count_of(&codes) / 4).min(CODES_MAX - count_of(&codes)),
@@ -196,11 +218,6 @@ impl Writer {
         self.arena().store(inner, ARRAY, array);
         self.retire_array(old);
     }
-}
-
-/// Whether an array of these codes costs no more than so many links.
-fn is_dense(codes: &RangeInclusive<u32>, children: u32) -> bool {
-    count_of(codes) <= children.saturating_mul(CODES_EACH).min(CODES_MAX)
 }
 
 fn count_of(codes: &RangeInclusive<u32>) -> u32 {
