@@ -28,8 +28,8 @@ use crate::normal::Condition;
 /// How many levels there are.
 pub(super) const LEVELS: usize = 4;
 
-/// How many parts are remembered as seen once: this many for each gate, up to so many.
-const REMEMBERED_EACH: usize = 4;
+/// How many parts are remembered as seen once: this many for each gate and entry, up to so many.
+const REMEMBERED_EACH: usize = 2;
 const REMEMBERED_MIN: usize = 1 << 10;
 const REMEMBERED_MAX: usize = 1 << 18;
 
@@ -82,11 +82,16 @@ impl Gates {
         self.by_part.get(&part).copied()
     }
 
-    /// Whether the part was seen before; remembers it.
-    pub(super) fn see(&mut self, [first, second, _]: Fingerprint) -> bool {
-        let wanted = (self.len() * REMEMBERED_EACH).clamp(REMEMBERED_MIN, REMEMBERED_MAX).next_power_of_two();
-        if self.seen.len() < wanted {
+    /// Whether the part was seen before; remembers it. Of an index with so many entries.
+    pub(super) fn see(&mut self, [first, second, _]: Fingerprint, entries: usize) -> bool {
+        let wanted = (entries + self.len()) * REMEMBERED_EACH;
+        let wanted = wanted.clamp(REMEMBERED_MIN, REMEMBERED_MAX).next_power_of_two();
+        if self.seen.is_empty() {
             self.seen = vec![0; wanted];
+        }
+        while self.seen.len() < wanted {
+            // What was seen is looked for in one of these halves or the other.
+            self.seen.extend_from_within(..);
         }
         let place = first as usize % self.seen.len();
         let mark = second | 1;

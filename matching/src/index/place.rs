@@ -170,7 +170,7 @@ impl Encoder<'_> {
             self.dictionary.use_again(code);
             return Some(code);
         }
-        if !self.gates.see(fingerprint) {
+        if !self.gates.see(fingerprint, self.entries as usize) {
             return None;
         }
         let drafts: Drafts = match part {
