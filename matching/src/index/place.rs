@@ -4,9 +4,11 @@
 //! events are that could fulfil it.
 //!
 //! 1. A draft holds for an event exactly if its condition does.
-//! 2. A draft has used each of its codes, attributes and tests once more; who drops one releases
+//! 2. Where an event fulfils several drafts of a filter, its entry is met several times, which costs a
+//!    mark each time. So alternatives that are codes exclude each other.
+//! 3. A draft has used each of its codes, attributes and tests once more; who drops one releases
 //!    them.
-//! 3. What does not fit an entry becomes one shared test of the whole.
+//! 4. What does not fit an entry becomes one shared test of the whole.
 
 use arrayvec::ArrayVec;
 use smallvec::{SmallVec, smallvec};
@@ -24,6 +26,10 @@ use crate::normal::{Bound, Check, Condition, Constant, Field, Kind, Test};
 
 /// The most places that one filter takes.
 const DRAFTS_MAX: usize = 1_024;
+
+/// The most codes that a draft asks not to be set for the sake of others: they are as many as it has
+/// places, so that more would take the square of what the filter says.
+const EXCLUDED_MAX: usize = 4;
 
 /// The most bytes of a prefix or suffix that is looked up rather than tried.
 const END_BYTES_MAX: usize = 64;
@@ -72,6 +78,33 @@ impl Encoder<'_> {
                 numbered.flat_map(|(at, part)| self.alternative(part, prints.get(at))).collect()
             }
             condition => self.placed(condition, prints),
+        }
+    }
+
+    /// Lets no event fulfil two of several drafts, as far as few codes say that: a draft that is one
+    /// code is met where the event has it, so those behind ask that it has not. How many of the first
+    /// drafts are never fulfilled together with another.
+    ///
+    /// It is no matter whether what the code stands for is false or unknown: who has not the code does
+    /// not meet the entry by it.
+    pub(super) fn exclude(&mut self, drafts: &mut Drafts) -> usize {
+        let is_code = |draft: &Draft| draft.codes.len() == 1 && draft.operations.is_empty();
+        drafts.sort_by_key(|draft| !is_code(draft));
+        let codes: Codes =
+            drafts.iter().take_while(|draft| is_code(draft)).map(|draft| draft.codes[0]).collect();
+        if codes.is_empty() || codes.len() > EXCLUDED_MAX {
+            return usize::from(drafts.len() == 1);
+        }
+        for (place, draft) in drafts.iter_mut().enumerate() {
+            for code in codes.iter().take(place) {
+                self.dictionary.use_again(*code);
+                self.dictionary.expect(*code);
+                draft.operations.extend([Operation::new(NOT, 0, 0, 0).0, *code]);
+            }
+        }
+        match drafts.len() - codes.len() {
+            0 | 1 => drafts.len(),
+            _ => codes.len(),
         }
     }
 

@@ -176,6 +176,7 @@ impl Writer {
         let mut encoder = self.encoder(view);
         encoder.may_share = is_divided(encoder.memory.arena(), slot);
         let mut drafts = encoder.drafts(condition, &prints.parts);
+        let alone = encoder.exclude(&mut drafts);
         self.dictionary.bear();
         self.put_gates(view);
         if !except.is_empty() {
@@ -183,13 +184,13 @@ impl Writer {
                 self.encoder(view).ask(&mut draft.operations, Question::Except(except.to_vec()));
             }
         }
-        let is_several = drafts.len() > 1;
         if drafts.iter().any(|draft| self.asks_gates(draft)) {
             let root = slot.load(self.arena());
             self.arena().store(root, GATES, 1);
         }
-        for mut draft in drafts {
+        for (place, mut draft) in drafts.into_iter().enumerate() {
             self.sort_codes(&mut draft.codes);
+            let is_several = place >= alone;
             self.put(view, Owner::Slot(slot), Moving { target: number, is_always, is_several, draft });
         }
         self.equals.insert(fingerprint, number);

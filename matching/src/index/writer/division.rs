@@ -124,8 +124,8 @@ impl Writer {
                 code => Owner::Link(Key { first: inner, second: code }),
             };
             // One that goes under several codes, or stands elsewhere too, is the entry of each chain.
-            let is_once = same[0].2 && self.places_of(group[0]) == 0;
-            if is_once && can_stand_alone(owner, &group) {
+            let is_alone = same[0].2 && self.places_of(group[0]) == 0 && can_stand_alone(owner, &group);
+            if is_alone && entries.iter().filter(|entry| entry[0] == group[0]).count() == 1 {
                 self.stand_alone(view, group[0] & !IS_LIST, owner, 0);
             } else {
                 self.new_chain_of_many(view, owner, &group);
