@@ -3,6 +3,7 @@
 //! - [`compare`]: 64 bytes with one.
 //! - [`append_others`]: words copied out, without those of one value.
 //! - `literals`: which filters hold; `boxes`: which boxes a point is in.
+//! - `spread`: numbers handed to the lists of several events.
 //! - [`append_at`]: words at places, without zeros.
 //!
 //! 1. What is called scalar says what the answer is. What the processor offers beyond it gives the
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) mod boxes;
 pub(crate) mod literals;
+pub(crate) mod spread;
 
 use crate::index::EntryId;
 

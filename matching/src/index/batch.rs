@@ -12,18 +12,17 @@
 //!    before it left in question.
 //!
 //! In order of reading: `together` (what is known of the events), `holding` (which of them an entry
-//! wants), `walk` (which entries they meet).
+//! wants), `block` (the same of many entries), `walk` (which entries they meet).
 
 use std::sync::atomic::Ordering;
 
 use super::matching::{Scratch, uses_gates};
 use super::trie::Slot;
-use super::{EntryId, Index, Route, copy};
+use super::{EntryId, Index, Route};
 use crate::topic::Topic;
 use crate::value::Attributes;
 
-use walk::Met;
-
+mod block;
 mod holding;
 mod together;
 mod walk;
@@ -109,12 +108,7 @@ impl<D: Clone + Send + Sync> Index<D> {
         let asked: Vec<(&Topic, &A)> = events.iter().map(|(route, event)| (&route.topic, *event)).collect();
         let tests_end = self.tests_end.load(Ordering::Acquire);
         let scratch = scratch.batch.get_or_insert_with(Box::default);
-        let unknowns = walk::find(&self.view, &slots, &asked, scratch, tests_end, &mut |met| match met {
-            Met::One(number, events) => {
-                each_event(events, |event| found[event].push(EntryId(number)));
-            }
-            Met::Many(numbers, events) => each_event(events, |event| copy(numbers, &mut found[event])),
-        });
+        let unknowns = walk::find(&self.view, &slots, &asked, scratch, tests_end, found);
         if unknowns > 0 {
             self.unknowns.fetch_add(unknowns, Ordering::Relaxed);
         }

@@ -63,6 +63,17 @@ impl Together {
         }
     }
 
+    /// As `reaching`; of `events`, for which that is asked, comparisons that are unknown are noted.
+    #[inline]
+    pub(super) fn reaching_noted(&self, scales: &Scales, (scale, step): (u32, u32), events: u64) -> u64 {
+        let reaching = self.reaching(scale, step);
+        let sampled = events & self.sampled & !reaching;
+        if sampled != 0 {
+            self.note_unknown(scales, scale, sampled);
+        }
+        reaching
+    }
+
     /// The events that have reached a step of a scale.
     #[inline]
     fn reaching(&self, scale: u32, step: u32) -> u64 {
@@ -83,14 +94,7 @@ impl Together {
         let mut clause = 0;
         for literal in literals.iter().map(load) {
             clause |= match literal.step() {
-                Some((scale, step)) => {
-                    let reaching = self.reaching(scale, step);
-                    let sampled = events & self.sampled & !reaching;
-                    if sampled != 0 {
-                        self.note_unknown(&vocabulary.scales, scale, sampled);
-                    }
-                    reaching
-                }
+                Some(step) => self.reaching_noted(&vocabulary.scales, step, events),
                 None if !literal.has(Literal::NOT) => self.having(literal.code()),
                 None if literal.is_absent() && !vocabulary.was_read_with(literal.code(), self.moment) => 0,
                 None => !self.having(literal.code()),

@@ -2,13 +2,14 @@
 //! block beside it.
 //!
 //! 1. A block is read once in a batch, with all events that lead to it; boxes once for each event.
-//! 2. What stands in several places is gathered by its number and handed over at the end.
+//! 2. The blocks that others lead to are asked of the memory while those before them are read.
+//! 3. What stands in several places is gathered by its number and handed over at the end.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{
-    ATTRIBUTES, CHAIN_HEAD, DERIVED, Kind, Meta, NEXT, REST, attribute_bit, each_block, each_row, start,
+    ATTRIBUTES, CHAIN_HEAD, DERIVED, Kind, Meta, NEXT, REST, Used, attribute_bit, each_block, each_row, start,
 };
 use crate::index::boxes::{self, Waiting};
 use crate::index::children::Children;
@@ -17,9 +18,12 @@ use crate::index::entry::{IS_GATE, IS_LIST, NOBODY, is_gate};
 use crate::index::matching::{fetch_block, uses_gates};
 use crate::index::trie::Slot;
 use crate::index::writer::View;
+use crate::index::{EntryId, copy};
+use crate::simd;
 use crate::topic::Topic;
 use crate::value::Attributes;
 
+use super::block::Block;
 use super::holding::Events;
 use super::together::Together;
 use super::{each_event, merge};
@@ -28,8 +32,12 @@ use super::{each_event, merge};
 #[derive(Default)]
 pub(in crate::index) struct Scratch {
     together: Together,
+    /// Blocks that lead to others.
     queue: Vec<Step>,
-    group: Vec<Step>,
+    /// What they lead to, for which events.
+    ways: Vec<(Handle, u64)>,
+    steps: Vec<Step>,
+    block: Block,
     waiting: Waiting,
     lists: Vec<(Handle, u64)>,
     blocks: Vec<Step>,
@@ -47,14 +55,6 @@ struct Step {
     events: u64,
 }
 
-/// What was found, for which events.
-pub(super) enum Met<'a> {
-    /// One entry.
-    One(u32, u64),
-    /// A block of entries with one filter; those that say `NOBODY` were removed.
-    Many(&'a [AtomicU32], u64),
-}
-
 /// Entries that stand in several places, with the events that found them so far.
 #[derive(Default)]
 struct Gathered {
@@ -63,8 +63,8 @@ struct Gathered {
     pages: Vec<u64>,
 }
 
-/// Chains that are asked for before the first of them is read.
-const GROUP: usize = 32;
+/// What a block is, and then its words, are asked for so many blocks ahead each.
+const AHEAD: usize = 12;
 
 /// Numbers that are looked through together.
 const PAGE: usize = 64;
@@ -106,15 +106,15 @@ impl Gathered {
     }
 }
 
-/// Hands the entries below `slots` that the events want to `found`; of several places each once for
-/// an event. How many comparisons the events stand for that were unknown.
+/// Hands the entries below `slots` that the events want to `found`, the lists of these; of several
+/// places each once for an event. How many comparisons the events stand for that were unknown.
 pub(super) fn find<A: Attributes + ?Sized>(
     view: &View,
     slots: &[(Slot, u64)],
     asked: &[(&Topic, &A)],
     scratch: &mut Scratch,
     tests_end: u32,
-    found: &mut impl FnMut(Met<'_>),
+    found: &mut [Vec<EntryId>],
 ) -> u64 {
     let arena = &view.common.arena;
     scratch.together.moment = view.vocabulary.moment();
@@ -130,8 +130,14 @@ pub(super) fn find<A: Attributes + ?Sized>(
     }
     scratch.walk(view, slots, asked, found);
     scratch.hand_over(arena, found);
-    scratch.gathered.drain(|number, events| found(Met::One(number, events)));
+    scratch.gathered.drain(|number, events| hand_one(number, events, found));
     scratch.together.clear(asked.len())
+}
+
+/// Hands one entry to the lists of events.
+#[inline]
+fn hand_one(number: u32, events: u64, found: &mut [Vec<EntryId>]) {
+    each_event(events, |event| found[event].push(EntryId(number)));
 }
 
 impl Scratch {
@@ -141,99 +147,95 @@ impl Scratch {
         view: &View,
         slots: &[(Slot, u64)],
         asked: &[(&Topic, &A)],
-        found: &mut impl FnMut(Met<'_>),
+        found: &mut [Vec<EntryId>],
     ) {
         let arena = &view.common.arena;
-        self.queue.clear();
-        for (slot, events) in slots {
-            push(arena, &mut self.queue, slot.load(arena), *events);
-        }
-        let mut next = 0;
-        while let Some(step) = self.queue.get(next).copied() {
-            next += 1;
+        let blocks = slots.iter().map(|(slot, events)| (slot.load(arena), *events));
+        self.ways.extend(blocks.filter(|(block, _)| *block != 0));
+        self.follow(view, asked, found);
+        while let Some(step) = self.queue.pop() {
             match step.meta.kind() {
-                Kind::Inner => {
-                    self.open(view, step);
-                    self.open_gated(view, step, asked, found);
-                }
                 Kind::Boxes => self.open_boxes(arena, step, found),
-                Kind::Ids => self.blocks.push(step),
-                _ => self.scan(view, step, asked, found),
+                _ => self.open(view, step),
             }
+            self.follow(view, asked, found);
         }
     }
 
-    /// Queues what is below an inner block.
+    /// Reads the blocks that were found; those that lead to others are queued.
+    fn follow<A: Attributes + ?Sized>(
+        &mut self,
+        view: &View,
+        asked: &[(&Topic, &A)],
+        found: &mut [Vec<EntryId>],
+    ) {
+        let arena = &view.common.arena;
+        let (ways, mut steps) = (std::mem::take(&mut self.ways), std::mem::take(&mut self.steps));
+        let fetch = |way: &(Handle, u64)| simd::prefetch(&arena.words(way.0)[0]);
+        ways.iter().take(AHEAD).for_each(fetch);
+        for place in 0..ways.len() + AHEAD {
+            ways.get(place + AHEAD).into_iter().for_each(fetch);
+            if let Some((block, events)) = ways.get(place) {
+                let step = step(arena, *block, *events);
+                if step.meta.kind().has_entries() {
+                    fetch_block(arena, step.block, step.first, step.meta);
+                }
+                steps.push(step);
+            }
+            if let Some(step) = place.checked_sub(AHEAD).and_then(|place| steps.get(place)) {
+                match step.meta.kind() {
+                    Kind::Inner | Kind::Boxes => self.queue.push(*step),
+                    Kind::Ids => self.blocks.push(*step),
+                    _ => self.scan(view, *step, asked, found),
+                }
+            }
+        }
+        (self.ways, self.steps) = (ways, steps);
+        self.ways.clear();
+        self.steps.clear();
+    }
+
+    /// Notes what is below an inner block.
     fn open(&mut self, view: &View, step: Step) {
         let arena = &view.common.arena;
-        let Scratch { together, queue, .. } = self;
+        let Scratch { together, ways, .. } = self;
         let words = arena.words(step.block);
-        push(arena, queue, words[REST].load(Ordering::Acquire), step.events);
+        let mut lead = |block: Handle, events: u64| {
+            if block != 0 {
+                ways.push((block, events));
+            }
+        };
+        lead(words[REST].load(Ordering::Acquire), step.events);
+        let children = Children::of(arena, step.block);
+        let child = |code| match children.place(code) {
+            Some(place) => place.load(Ordering::Acquire),
+            None if children.has_links() => children.find(view, code),
+            None => 0,
+        };
         if [0, 1].iter().any(|at| words[ATTRIBUTES + at].load(Ordering::Relaxed) != 0) {
-            let children = Children::of(arena, step.block);
             together.each_code(step.events, |set, events| {
                 let (word, bit) = attribute_bit(set.attribute);
                 if words[word].load(Ordering::Relaxed) & bit != 0 {
-                    push(arena, queue, children.find(view, set.code), events);
+                    lead(child(set.code), events);
                 }
             });
         }
-    }
-
-    /// Reads what is below an inner block by gates, [`GROUP`] chains at a time: there may be
-    /// thousands, and what was asked for must still be near when it is read. Other blocks are queued.
-    fn open_gated<A: Attributes + ?Sized>(
-        &mut self,
-        view: &View,
-        step: Step,
-        asked: &[(&Topic, &A)],
-        found: &mut impl FnMut(Met<'_>),
-    ) {
-        let arena = &view.common.arena;
-        if arena.words(step.block)[DERIVED].load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let children = Children::of(arena, step.block);
-        let mut group = std::mem::take(&mut self.group);
-        // What is added meanwhile is of a higher level, and leads nowhere here.
-        for place in 0..self.together.derived().len() {
-            let code = self.together.derived()[place];
-            let events = self.together.having(code) & step.events;
-            if events != 0 {
-                push(arena, &mut group, children.find(view, code), events);
-            }
-            if group.len() == GROUP {
-                self.scan_all(view, &mut group, asked, found);
-            }
-        }
-        self.scan_all(view, &mut group, asked, found);
-        self.group = group;
-    }
-
-    /// Reads those of the steps that are chains, and queues the others.
-    fn scan_all<A: Attributes + ?Sized>(
-        &mut self,
-        view: &View,
-        group: &mut Vec<Step>,
-        asked: &[(&Topic, &A)],
-        found: &mut impl FnMut(Met<'_>),
-    ) {
-        let is_chain = |step: &Step| step.meta.kind().has_entries();
-        for step in group.iter().filter(|step| is_chain(step)) {
-            fetch_block(&view.common.arena, step.block, step.first, step.meta);
-        }
-        for step in group.drain(..) {
-            match is_chain(&step) {
-                true => self.scan(view, step, asked, found),
-                false => self.queue.push(step),
+        if words[DERIVED].load(Ordering::Relaxed) != 0 {
+            for code in together.derived() {
+                let events = together.having(*code) & step.events;
+                if events != 0 {
+                    lead(child(*code), events);
+                }
             }
         }
     }
 
     /// Boxes are compared with one event after the other: each is a point of its own.
-    fn open_boxes(&mut self, arena: &Arena, step: Step, found: &mut impl FnMut(Met<'_>)) {
-        let Scratch { together, queue, waiting, lists, gates, chains, .. } = self;
-        push(arena, queue, step.first, step.events);
+    fn open_boxes(&mut self, arena: &Arena, step: Step, found: &mut [Vec<EntryId>]) {
+        let Scratch { together, ways, waiting, lists, gates, chains, .. } = self;
+        if step.first != 0 {
+            ways.push((step.first, step.events));
+        }
         each_event(step.events, |place| {
             let events = 1 << place;
             let chain = |block| chains.push((block, events));
@@ -241,13 +243,13 @@ impl Scratch {
                 match *target {
                     target if is_gate(target) => gates.push((target & !IS_GATE, events)),
                     target if target & IS_LIST != 0 => lists.push((target & !IS_LIST, events)),
-                    target => found(Met::One(target, events)),
+                    target => found[place].push(EntryId(target)),
                 }
             }
         });
         gates.drain(..).for_each(|(code, events)| together.give(code, events));
         merge(chains);
-        chains.drain(..).for_each(|(block, events)| push(arena, queue, block, events));
+        ways.extend(chains.drain(..).filter(|(block, _)| *block != 0));
     }
 
     /// Reads a chain of entries.
@@ -256,10 +258,14 @@ impl Scratch {
         view: &View,
         step: Step,
         asked: &[(&Topic, &A)],
-        found: &mut impl FnMut(Met<'_>),
+        found: &mut [Vec<EntryId>],
     ) {
         let chain = (step.block, step.first, step.meta);
         each_block(&view.common.arena, chain, |words, used, meta| match meta.kind() {
+            // Nothing was born since: what is not set was asked for.
+            Kind::Clauses if view.vocabulary.moment() == self.together.moment => {
+                self.scan_block(view, (&words[..meta.size()], used), step.events, asked, found);
+            }
             Kind::Clauses => {
                 clauses::each_entry(&words[..meta.size()], used, |target, literals, last| {
                     let mut holding = self.together.holding(&view.vocabulary, literals, step.events);
@@ -285,51 +291,89 @@ impl Scratch {
         });
     }
 
+    /// Reads a block of clauses.
+    fn scan_block<A: Attributes + ?Sized>(
+        &mut self,
+        view: &View,
+        (words, used): (&[AtomicU32], Used),
+        events: u64,
+        asked: &[(&Topic, &A)],
+        found: &mut [Vec<EntryId>],
+    ) {
+        let literals = &words[CHAIN_HEAD..used.end()];
+        let targets = &words[words.len() - used.targets()..];
+        let mut block = std::mem::take(&mut self.block);
+        block.read(&self.together, &view.vocabulary.scales, literals, events);
+        for (number, end) in block.special.iter().copied() {
+            let mut holding = std::mem::take(&mut block.holding[number]);
+            let last = clauses::load(&literals[end - 1]);
+            if holding != 0 && last.has_operations() {
+                let events = Events { view, asked, together: &self.together };
+                holding = events.all_hold(&clauses::operations(&literals[..end]), holding);
+            }
+            if holding != 0 {
+                let target = targets[targets.len() - 1 - number].load(Ordering::Acquire);
+                self.meet(target, last.is_several(), holding, found);
+            }
+        }
+        block.hand_out(targets, found, |target, events| self.meet_other(target, events));
+        self.block = block;
+    }
+
     #[inline]
-    fn meet(&mut self, target: u32, is_several: bool, events: u64, found: &mut impl FnMut(Met<'_>)) {
+    fn meet(&mut self, target: u32, is_several: bool, events: u64, found: &mut [Vec<EntryId>]) {
+        match target {
+            _ if target >= IS_GATE => self.meet_other(target, events),
+            _ if is_several => self.gathered.add(target, events),
+            _ => hand_one(target, events, found),
+        }
+    }
+
+    /// Meets what is no entry by itself.
+    fn meet_other(&mut self, target: u32, events: u64) {
         match target {
             NOBODY => {}
             _ if is_gate(target) => self.together.give(target & !IS_GATE, events),
-            _ if target & IS_LIST != 0 => self.lists.push((target & !IS_LIST, events)),
-            _ if is_several => self.gathered.add(target, events),
-            _ => found(Met::One(target, events)),
+            _ => self.lists.push((target & !IS_LIST, events)),
         }
     }
 
     /// Hands over lists, each once: each step for all of them before the next, since each waits for
     /// memory. An entry that an event found by itself while its list was made is not handed over
     /// again.
-    fn hand_over(&mut self, arena: &Arena, found: &mut impl FnMut(Met<'_>)) {
+    fn hand_over(&mut self, arena: &Arena, found: &mut [Vec<EntryId>]) {
         let Scratch { lists, blocks, gathered, .. } = self;
         merge(lists);
         lists.iter_mut().for_each(|(list, _)| *list = arena.load(*list, 0));
-        lists.drain(..).for_each(|(block, events)| push(arena, blocks, block, events));
+        let filled = lists.drain(..).filter(|(block, _)| *block != 0);
+        blocks.extend(filled.map(|(block, events)| step(arena, block, events)));
         let is_alone = gathered.is_empty();
         let mut next = 0;
-        while let Some(step) = blocks.get(next).copied() {
+        while let Some(Step { block, first, events, .. }) = blocks.get(next).copied() {
             next += 1;
-            let words = arena.words(step.block);
-            let numbers = &words[CHAIN_HEAD..step.first as usize];
+            let words = arena.words(block);
+            let numbers = &words[CHAIN_HEAD..first as usize];
             if is_alone {
-                found(Met::Many(numbers, step.events));
+                each_event(events, |event| copy(numbers, &mut found[event]));
             } else {
                 for number in numbers {
                     let number = number.load(Ordering::Relaxed);
                     if number != NOBODY {
-                        found(Met::One(number, step.events & !gathered.events(number)));
+                        hand_one(number, events & !gathered.events(number), found);
                     }
                 }
             }
-            push(arena, blocks, words[NEXT].load(Ordering::Acquire), step.events);
+            let after = words[NEXT].load(Ordering::Acquire);
+            if after != 0 {
+                blocks.push(step(arena, after, events));
+            }
         }
         blocks.clear();
     }
 }
 
 #[inline]
-fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle, events: u64) {
-    if block != 0 {
-        let (first, meta) = start(arena, block);
-        queue.push(Step { block, first, meta, events });
-    }
+fn step(arena: &Arena, block: Handle, events: u64) -> Step {
+    let (first, meta) = start(arena, block);
+    Step { block, first, meta, events }
 }
