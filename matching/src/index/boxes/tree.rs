@@ -51,7 +51,7 @@ impl Sets {
 impl Writer {
     /// Hands the boxes in the first block of a chain over to sets, if there are enough.
     pub(in super::super) fn gather_boxes(&mut self, view: &View, owner: Owner, block: Handle) -> bool {
-        if chains::count(self.arena(), block) < BOXES_AT {
+        if !chains::has_entries(self.arena(), block, BOXES_AT) {
             return false;
         }
         let (boxes, others): (Vec<Moving>, Vec<Moving>) =
@@ -112,7 +112,7 @@ impl Writer {
         match self.arena().load(set, ROOT) {
             0 => drop(self.new_chain(view, Owner::Set(set), Kind::Entries, &moving.words())),
             root if meta(self.arena(), root).kind() == Kind::Box => self.put_item(view, set, root, item),
-            root if chains::count(self.arena(), root) < CHAIN_MAX => {
+            root if !chains::has_entries(self.arena(), root, CHAIN_MAX) => {
                 self.append(view, Owner::Set(set), root, moving);
             }
             root => self.plant(set, root, item),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::{View, Writer};
 use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, Meta, NEXT, Owner, PREVIOUS, Used, meta, start,
+    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, Meta, NEXT, Owner, PREVIOUS, Used, each_row, meta, start,
 };
 use crate::index::clauses;
 use crate::index::entry::{ENTRY_HEAD, Head, NOBODY};
@@ -103,11 +103,30 @@ pub(super) fn is_always(arena: &Arena, block: Handle, wanted: u32) -> Option<boo
     found
 }
 
+/// Whether so many entries of a block were not removed.
+pub(in crate::index) fn has_entries(arena: &Arena, block: Handle, wanted: usize) -> bool {
+    let (first, meta) = start(arena, block);
+    let used = Used(first);
+    // Mostly it is clear without a look at them.
+    let most = match meta.kind() {
+        Kind::Clauses => used.targets(),
+        Kind::Ids => used.end() - CHAIN_HEAD,
+        _ => (used.end() - CHAIN_HEAD) / ENTRY_HEAD,
+    };
+    most >= wanted && count(arena, block) >= wanted
+}
+
 /// How many entries of a block were not removed.
 pub(in crate::index) fn count(arena: &Arena, block: Handle) -> usize {
     let mut count = 0;
     each_placed(arena, block, |placed| count += usize::from(placed.target() != NOBODY));
     count
+}
+
+fn copy_words(from: &[AtomicU32], to: &[AtomicU32]) {
+    from.iter()
+        .zip(to)
+        .for_each(|(word, place)| place.store(word.load(Ordering::Relaxed), Ordering::Relaxed));
 }
 
 /// Appends an entry with the flags of `head` to `words`; codes and operations come in two parts,
@@ -252,7 +271,8 @@ impl Writer {
     /// in a new block before it.
     pub(super) fn append_grown(&mut self, view: &View, owner: Owner, block: Handle, row: &[u32]) {
         let (kind, live) = self.kind_with(block, row);
-        let words = self.words_of(kind, row);
+        let body = self.body_of(kind, row);
+        let words = body.len() + usize::from(kind == Kind::Clauses);
         // A copy has room for one part in so many more; a block before others is so much shorter than
         // the longest. In lists of numbers, room that nobody uses is most of the cost.
         let (growth, shortness) = if kind == Kind::Ids { (4, 8) } else { (2, 4) };
@@ -263,6 +283,7 @@ impl Writer {
                 _ => Kind::Entries,
             };
             let words = CHAIN_HEAD + self.words_of(kind, row);
+            self.literals = body;
             let before = self.new_block(owner, kind, words.max(CHAIN_WORDS_MAX / shortness));
             self.arena().store(before, NEXT, block);
             self.arena().store(block, PREVIOUS, before);
@@ -273,7 +294,9 @@ impl Writer {
         }
         let wanted = (live + words).max((live + live / growth).min(CHAIN_WORDS_MAX));
         let copy = self.copy(view, owner, kind, block, wanted);
-        self.append_in_place(copy, row);
+        let is_placed = self.place(copy, row[0], &body);
+        debug_assert!(is_placed, "the copy has room");
+        self.literals = body;
         self.add_home(row[0], copy);
         self.replace(view, owner, block, copy);
     }
@@ -305,12 +328,22 @@ impl Writer {
 
     /// How many words a row, or a number, takes in a block.
     fn words_of(&mut self, kind: Kind, row: &[u32]) -> usize {
-        if kind != Kind::Clauses {
-            return row.len();
+        let body = self.body_of(kind, row);
+        let words = body.len() + usize::from(kind == Kind::Clauses);
+        self.literals = body;
+        words
+    }
+
+    /// What is written about a row, or a number, in a block: in the room for literals, which is to be
+    /// given back.
+    fn body_of(&mut self, kind: Kind, row: &[u32]) -> Vec<u32> {
+        let mut body = std::mem::take(&mut self.literals);
+        body.clear();
+        match kind {
+            Kind::Clauses => _ = clauses::write(row, &self.dictionary, &mut body),
+            _ => body.extend_from_slice(row),
         }
-        self.literals.clear();
-        clauses::write(row, &self.dictionary, &mut self.literals);
-        self.literals.len() + 1
+        body
     }
 
     /// A copy of a block of a chain, with room for `words` words, without what was removed; of the
@@ -327,6 +360,11 @@ impl Writer {
         let arena = &view.common.arena;
         for at in [NEXT, PREVIOUS] {
             arena.store(copy, at, arena.load(block, at));
+        }
+        let known = meta(arena, block);
+        if known.kind() == kind && known.dead() == 0 {
+            self.copy_all(arena, block, copy);
+            return copy;
         }
         let mut row = std::mem::take(&mut self.words);
         each_placed(arena, block, |placed| {
@@ -346,6 +384,26 @@ impl Writer {
         });
         self.words = row;
         copy
+    }
+
+    /// Copies all that is in a block, of which nothing was removed, to an empty one of its kind.
+    fn copy_all(&mut self, arena: &Arena, block: Handle, copy: Handle) {
+        let (used, kind) = (self.used(block), meta(arena, block).kind());
+        let old = &arena.words(block)[..meta(arena, block).size()];
+        let new = &arena.words(copy)[..meta(arena, copy).size()];
+        let (targets, moved) = (&old[old.len() - used.targets()..], &new[new.len() - used.targets()..]);
+        let words = &old[CHAIN_HEAD..used.end()];
+        copy_words(words, &new[CHAIN_HEAD..used.end()]);
+        copy_words(targets, moved);
+        let mut move_home = |target: &AtomicU32| {
+            self.move_home(target.load(Ordering::Relaxed), block, copy);
+        };
+        match kind {
+            Kind::Clauses => targets.iter().for_each(move_home),
+            Kind::Ids => words.iter().for_each(move_home),
+            _ => each_row(words, |target, _, _| move_home(target)),
+        }
+        self.arena().store(copy, 0, used.0);
     }
 
     /// Puts a copy in the place of a block.

@@ -57,7 +57,7 @@ impl Writer {
 
     /// Divides a chain of one block by codes, if enough of its entries have one.
     pub(super) fn divide(&mut self, view: &View, owner: Owner, block: Handle) -> bool {
-        if self.arena().load(block, NEXT) != 0 || chains::count(self.arena(), block) < DIVIDE_AT {
+        if self.arena().load(block, NEXT) != 0 || !chains::has_entries(self.arena(), block, DIVIDE_AT) {
             return false;
         }
         let is_root = self.is_root(owner);
