@@ -5,6 +5,8 @@
 //! 2. What has no form of its own becomes a filter by itself: comparisons of two names,
 //!    conditions as values, XOR. New kinds of nodes do until they are given one.
 
+use smallvec::SmallVec;
+
 use super::tree::{Comparison, Connective, Literal, Node, NodeId, Span, Text, Tree};
 use super::{Filter, print};
 use crate::normal::{Bound, Check, Condition, Constant, Field, Kind, Set};
@@ -79,13 +81,36 @@ impl Lowering<'_> {
     }
 
     fn chain(&self, connective: Connective, operands: Span, negated: bool) -> Option<Condition> {
-        let operands = self.tree.operands(operands);
+        let operands = self.in_order(operands);
         let mut parts = Vec::with_capacity(operands.len());
-        for operand in operands {
-            parts.push(self.lower(*operand, negated)?);
+        for (_, operand) in operands {
+            parts.push(self.lower(operand, negated)?);
         }
         let is_and = (connective == Connective::And) != negated;
         Some(if is_and { Condition::all(parts) } else { Condition::any(parts) })
+    }
+
+    /// Operands with the names that they test, in the order in which their conditions come: so these
+    /// mostly need not be sorted, which are larger.
+    fn in_order(&self, operands: Span) -> SmallVec<[(Option<&str>, NodeId); 8]> {
+        let operands = self.tree.operands(operands).iter();
+        let mut named: SmallVec<[_; 8]> =
+            operands.map(|operand| (self.name_of(*operand), *operand)).collect();
+        named.sort_by_key(|(name, _)| (name.is_none(), *name));
+        named
+    }
+
+    /// The name that a leaf begins with; `None` of other nodes.
+    fn name_of(&self, id: NodeId) -> Option<&str> {
+        let value = match self.tree.node(id) {
+            Node::Compare { left, .. } => left,
+            Node::Between { value, .. } | Node::In { value, .. } | Node::Like { value, .. } => value,
+            _ => id,
+        };
+        match self.tree.node(value) {
+            Node::Name(name) | Node::Exists(name) | Node::IsNull { name, .. } => Some(self.tree.text(name)),
+            _ => None,
+        }
     }
 
     fn is_bool(&self, name: Text, wanted: bool) -> Condition {
@@ -128,6 +153,10 @@ impl Lowering<'_> {
         negated: bool,
     ) -> Option<Condition> {
         let comparison = if negated { comparison.negated() } else { comparison };
+        // What nearly all are.
+        if let (Node::Name(name), Node::Literal(literal)) = (self.tree.node(left), self.tree.node(right)) {
+            return Some(Condition::compare(self.field(name), comparison, self.constant(literal)));
+        }
         match (self.operand(left), self.operand(right)) {
             (Operand::Field(field), Operand::Constant(constant)) => {
                 Some(Condition::compare(field, comparison, constant))

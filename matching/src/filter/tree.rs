@@ -9,6 +9,8 @@
 
 use std::cmp::Ordering;
 
+use smallvec::SmallVec;
+
 use super::arithmetic::{Level, Operator};
 use super::dialect::Embedded;
 use super::function::Function;
@@ -130,7 +132,8 @@ pub(super) struct Step {
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     nodes: Vec<Node>,
-    operands: Vec<NodeId>,
+    /// Those of most filters without memory of their own.
+    operands: SmallVec<[NodeId; 4]>,
     literals: Vec<Literal>,
     patterns: Vec<Pattern>,
     paths: Vec<Path>,
@@ -314,7 +317,7 @@ impl Tree {
         for operand in operands {
             match self.node(*operand) {
                 Node::Chain { connective: inner, operands } if inner == connective => {
-                    self.operands.extend_from_within(operands.range());
+                    operands.range().for_each(|at| self.operands.push(self.operands[at]));
                     self.has_unused = true;
                 }
                 _ => self.operands.push(*operand),

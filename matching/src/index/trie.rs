@@ -161,6 +161,17 @@ fn branches_of(memory: &mut Memory, node: Handle) -> Handle {
 
 /// The slot of a filter, made if it has to be.
 pub(super) fn slot(view: &View, writer: &mut Writer, root: Handle, filter: &TopicFilter) -> Slot {
+    if let Some((known, slot)) = &writer.slot_last
+        && known == filter
+    {
+        return *slot;
+    }
+    let slot = make_slot(view, writer, root, filter);
+    writer.slot_last = Some((filter.clone(), slot));
+    slot
+}
+
+fn make_slot(view: &View, writer: &mut Writer, root: Handle, filter: &TopicFilter) -> Slot {
     let mut node = root;
     let mut levels = filter.levels().peekable();
     while let Some(level) = levels.next() {
@@ -237,6 +248,7 @@ pub(super) fn tidy(view: &View, writer: &mut Writer, root: Handle, slot: Slot) {
             writer.unlink_key(view, key(view, parent, &text), node);
             count_child(writer.memory.arena(), branches, -1);
         }
+        writer.slot_last = None;
         retire(&mut writer.memory, node);
         node = parent & !IS_ONE;
     }

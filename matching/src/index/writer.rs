@@ -71,6 +71,8 @@ pub(super) struct Writer {
     pub(super) sets: Sets,
     /// Entries that took the place of others which no reader can find any more.
     pub(super) settled: Vec<u32>,
+    /// The topic filter that was asked for last, and its slot: often it is asked for again.
+    pub(super) slot_last: Option<(TopicFilter, Slot)>,
     /// Room for the words of one entry.
     words: Vec<u32>,
     /// And for literals.
@@ -124,6 +126,7 @@ impl Writer {
             equals: Equals::new(),
             sets: Sets::default(),
             settled: Vec::new(),
+            slot_last: None,
             words: Vec::new(),
             literals: Vec::new(),
         };
@@ -353,6 +356,9 @@ impl Writer {
     /// The rarest first: the others are rarely looked at. Readers change what is rare meanwhile, so
     /// each code is asked about once: no order holds otherwise.
     fn sort_codes(&self, codes: &mut [u32]) {
+        if codes.len() < 2 {
+            return;
+        }
         // The bits of numbers that are not negative are in their order.
         let by_chance = |code: &u32| (self.chance(*code).to_bits(), *code);
         let mut sorted: SmallVec<[(u32, u32); 16]> = codes.iter().map(by_chance).collect();

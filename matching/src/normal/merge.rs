@@ -17,6 +17,9 @@ const SET_CHECKS_MAX: usize = 1 << 16;
 impl Condition {
     /// All of `parts` hold.
     pub(crate) fn all(parts: Vec<Condition>) -> Condition {
+        if is_open(&parts, Join::All) {
+            return Condition::All(parts);
+        }
         let Some(mut parts) = open(parts, Join::All) else { return Condition::Never };
         if asks_twice(&parts) {
             let (checks, rest) = by_field(parts);
@@ -32,6 +35,9 @@ impl Condition {
 
     /// One of `parts` holds, or more.
     pub(crate) fn any(parts: Vec<Condition>) -> Condition {
+        if is_open(&parts, Join::Any) {
+            return Condition::Any(parts);
+        }
         let Some(mut parts) = open(parts, Join::Any) else { return Condition::Always };
         if asks_twice(&parts) {
             let (checks, rest) = by_field(parts);
@@ -50,6 +56,22 @@ impl Condition {
 enum Join {
     All,
     Any,
+}
+
+/// Whether the parts are such as the joined condition has, so that there is nothing to do.
+fn is_open(parts: &[Condition], join: Join) -> bool {
+    let stays = |part: &Condition| match part {
+        Condition::Test(_) | Condition::Other(_) => true,
+        Condition::All(_) => matches!(join, Join::Any),
+        Condition::Any(_) => matches!(join, Join::All),
+        Condition::Always | Condition::Never => false,
+    };
+    let is_before = |two: &[Condition]| match two {
+        [Condition::Test(one), Condition::Test(other)] => one.field < other.field,
+        [one, other] => one < other,
+        _ => false,
+    };
+    parts.len() > 1 && parts.iter().all(stays) && parts.windows(2).all(is_before)
 }
 
 /// The parts, those of nested joins of the same sort with them: sorted, distinct, and without such
@@ -150,8 +172,11 @@ impl Check {
 }
 
 fn sorted(mut set: Set) -> Set {
-    set.sort_unstable();
-    set.dedup();
+    // As it comes from a list of the filter.
+    if !set.is_sorted_by(|one, other| one < other) {
+        set.sort_unstable();
+        set.dedup();
+    }
     set
 }
 

@@ -50,9 +50,12 @@ impl Writer {
 
     /// Which of the codes divides best.
     fn divider(&self, codes: &[u32], is_root: bool) -> Option<usize> {
-        let usable =
+        let mut usable =
             codes.iter().enumerate().filter(|(_, code)| is_root || divides(&self.dictionary, **code));
-        usable.min_by(|(_, a), (_, b)| self.chance(**a).total_cmp(&self.chance(**b))).map(|(at, _)| at)
+        let first = usable.next()?;
+        let Some(second) = usable.next() else { return Some(first.0) };
+        let chances = [first, second].into_iter().chain(usable).map(|(at, code)| (at, self.chance(*code)));
+        chances.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(at, _)| at)
     }
 
     /// Divides a chain of one block by codes, if enough of its entries have one.
