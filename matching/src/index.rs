@@ -190,6 +190,15 @@ impl<D> Index<D> {
         }
     }
 
+    /// As `with_seed`, but few entries are divided already as many are: for tests, which meet every
+    /// structure so. Slower.
+    #[doc(hidden)]
+    pub fn divided_early(seed: u64) -> Index<D> {
+        let index = Index::with_seed(seed);
+        index.write().lengths = writer::Lengths::SHORT;
+        index
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.live.load(Ordering::Acquire)

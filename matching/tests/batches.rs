@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fanal_matching::{EntryId, Filter, Index, Route, Selector, Topic, TopicFilter, Value};
 
-use generate::{Event, Generator};
+use generate::{Event, Generator, any_index};
 
 mod generate;
 
@@ -67,7 +67,7 @@ struct Both {
 impl Both {
     /// Of every fourth seed, events are found one after the other.
     fn new(seed: u64) -> Both {
-        let both = Both { index: Index::with_seed(seed), entries: BTreeMap::new(), routes: BTreeMap::new() };
+        let both = Both { index: any_index(seed), entries: BTreeMap::new(), routes: BTreeMap::new() };
         if seed % 4 != 3 {
             insert_gates(&both.index);
         }
@@ -281,7 +281,7 @@ fn sort_of(n: usize) -> String {
 /// others come, go and take each other's places.
 #[test]
 fn what_stays_is_found_once_by_each_event_of_a_batch() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     insert_gates(&index);
     let topics = ["a/b", "a/c"].map(parse_topic);
     let event = |n: usize| -> Event {
@@ -339,7 +339,7 @@ fn what_stays_is_found_once_by_each_event_of_a_batch() {
 /// An entry that is being replaced is found by each event of a batch once, as the old or the new.
 #[test]
 fn a_replaced_entry_is_found_once_by_each_event_of_a_batch() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     insert_gates(&index);
     let topic = parse_topic("a/b");
     let events: Vec<Event> = (0..10).map(|n| vec![("n", Value::Int(n))]).collect();
@@ -366,7 +366,7 @@ fn a_replaced_entry_is_found_once_by_each_event_of_a_batch() {
 /// Of the events of a batch as many are looked at as of events that come one by one.
 #[test]
 fn comparisons_that_are_unknown_are_counted_in_batches() {
-    let index: Index<usize> = Index::new();
+    let index: Index<usize> = Index::divided_early(0);
     insert_gates(&index);
     index.insert(filtered("a", "n > 5"), 0);
     let route = index.route(&parse_topic("a"));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fanal_matching::{Entries, EntryId, Filter, Index, Route, Selector, Topic, TopicFilter, Value};
 
-use generate::{Event, Generator};
+use generate::{Event, Generator, any_index};
 
 mod generate;
 
@@ -68,7 +68,7 @@ fn found(index: &Index<usize>, route: &mut Route<usize>, event: &Event) -> Vec<(
 fn live(seed: u64, steps: usize, inserts: usize, pool: usize) -> usize {
     let mut generator = Generator::new(seed);
     let selectors: Vec<Selector> = (0..pool).map(|_| generator.selector()).collect();
-    let index = Index::with_seed(seed);
+    let index = any_index(seed);
     let mut model = Model::default();
     let mut routes: BTreeMap<Topic, Route<usize>> = BTreeMap::new();
     let mut matches = 0;
@@ -197,7 +197,7 @@ fn few_entries_are_found_alike_whether_the_event_is_asked_or_read() {
     let mut matches = 0;
     for seed in 0..400 {
         let mut generator = Generator::new(seed + 4_000_000);
-        let (index, mut model) = (Index::with_seed(seed), Model::default());
+        let (index, mut model) = (any_index(seed), Model::default());
         let (topic, event) = (generator.topic(), generator.event());
         for destination in 0..1 + generator.below(5) {
             let selector = Selector { topic: TopicFilter::parse("#").unwrap(), ..generator.selector() };
@@ -224,7 +224,7 @@ fn few_entries_are_found_while_what_they_ask_for_comes_and_goes() {
     let names: Vec<&'static str> = (0..400).map(|n| &*format!("name{n}").leak()).collect();
     for seed in 0..if is_long() { 200 } else { 12 } {
         let mut generator = Generator::new(seed + 5_000_000);
-        let (index, mut model) = (Index::with_seed(seed), Model::default());
+        let (index, mut model) = (any_index(seed), Model::default());
         let filter = |generator: &mut Generator| {
             // Names go rarely, values all the time.
             let among = if generator.percent(95) { 4 } else { names.len() };
@@ -276,7 +276,7 @@ fn an_event_that_is_asked_gives_the_first_value_of_each_name() {
         ("n40 IS NULL AND n0 = 0", true),
     ];
     for (filter, is_found) in filters {
-        let index = Index::new();
+        let index = Index::divided_early(0);
         let id = index.insert(filtered("a", filter), 0);
         let mut route = index.route(&parse_topic("a"));
         for time in 0..64 {
@@ -293,7 +293,7 @@ fn number(n: i64) -> Event {
 
 #[test]
 fn a_route_is_made_anew_only_where_topics_decide_otherwise() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let topic = parse_topic("a/b");
     index.insert(filtered("a/#", "n > 1"), 0);
     let mut route = index.route(&topic);
@@ -313,7 +313,7 @@ fn a_route_is_made_anew_only_where_topics_decide_otherwise() {
 
 #[test]
 fn a_topic_alone_needs_no_attributes() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     index.insert(selector_of("a"), "all");
     let route = index.route(&parse_topic("a"));
     assert!(!route.needs_attributes() && !route.is_empty());
@@ -326,7 +326,7 @@ fn a_topic_alone_needs_no_attributes() {
 fn an_entry_is_found_once_insert_has_returned() {
     const WRITERS: usize = 2;
     const INSERTS: usize = 600;
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let announced = AtomicUsize::new(0);
     let done = AtomicBool::new(false);
     let topic = parse_topic("a/b");
@@ -373,7 +373,7 @@ fn an_entry_is_found_once_insert_has_returned() {
 #[test]
 fn what_stays_is_found_once_while_others_come_and_go() {
     let rounds = if is_long() { 300_000 } else { 15_000 };
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let topic = parse_topic("a/b");
     let filter = |n: usize| match n % 5 {
         0 => format!("k = {}", n % 3),
@@ -476,7 +476,7 @@ fn point(generator: &mut Generator) -> Event {
 fn it_finds_boxes_as_a_plain_scan_does() {
     for seed in 0..if is_long() { 60 } else { 3 } {
         let mut generator = Generator::new(seed + 4_000_000);
-        let index = Index::with_seed(seed);
+        let index = any_index(seed);
         let topic = parse_topic("a/b");
         let mut route = index.route(&topic);
         let mut model = Model::default();
@@ -507,7 +507,7 @@ fn it_finds_boxes_as_a_plain_scan_does() {
 
 #[test]
 fn boxes_that_go_give_their_memory_back() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let mut rests = Vec::new();
     for _ in 0..24 {
         // The same filters each time: tables of what is equal grow with other ones.
@@ -531,7 +531,7 @@ fn boxes_that_go_give_their_memory_back() {
 fn a_box_that_stays_is_found_once_while_others_come_and_go() {
     let rounds = if is_long() { 200_000 } else { 12_000 };
     let mut generator = Generator::new(11);
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let topic = parse_topic("a/b");
     let event: Event = ["p", "q", "r", "u", "v", "w"].map(|name| (name, Value::Int(500))).to_vec();
     let mut expected = Vec::new();
@@ -569,7 +569,7 @@ fn a_box_that_stays_is_found_once_while_others_come_and_go() {
 /// Both selectors want the event: each match finds the destination, once.
 #[test]
 fn a_replaced_entry_is_found_once_in_every_match() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let topic = parse_topic("a/b");
     let event = number(1);
     let selectors = [
@@ -610,7 +610,7 @@ fn a_replaced_entry_is_found_once_in_every_match() {
 
 #[test]
 fn a_deep_filter_is_inserted_and_removed() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let text = vec!["+"; 64].join("/");
     let id = index.insert(selector_of(&text), 1);
     let topic = parse_topic(&vec!["x"; 64].join("/"));
@@ -621,7 +621,7 @@ fn a_deep_filter_is_inserted_and_removed() {
 
 #[test]
 fn what_goes_gives_its_memory_back() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let fill = |offset: usize| -> Vec<EntryId> {
         (0..20_000)
             .map(|n| {
@@ -657,7 +657,7 @@ fn parts_that_filters_share_may_be_ranges() {
     };
     let all: Vec<String> = (0..400).map(|_| format!("({} AND {})", range(6), range(6))).collect();
     let any: Vec<String> = (0..400).map(|_| format!("({} OR {})", range(6), range(6))).collect();
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let mut selectors = Vec::new();
     for n in 0..4_000 {
         let (one, other) = (generator.below(400), generator.below(400));
@@ -689,7 +689,7 @@ fn parts_that_filters_share_may_be_ranges() {
 /// A filter whose own code is of an attribute, and whose rest is a choice of shared parts.
 #[test]
 fn a_choice_of_shared_parts_is_found_behind_a_code() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let topic = parse_topic("a");
     let mut route = index.route(&topic);
     // Enough that the entries are divided before the first shared part is seen.

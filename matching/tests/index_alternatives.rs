@@ -71,7 +71,7 @@ fn found(index: &Index<usize>, route: &mut Route<usize>, event: &Event) -> Vec<E
 #[test]
 fn they_are_found_once_while_they_rise_and_fall() {
     let mut generator = Generator::new(41);
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let mut present: BTreeMap<EntryId, Selector> = BTreeMap::new();
     let mut order: Vec<EntryId> = Vec::new();
     let mut route = index.route(&topic());
@@ -116,7 +116,7 @@ fn they_are_found_once_while_they_rise_and_fall() {
 #[test]
 fn one_that_stays_is_found_once_while_others_come_and_go() {
     let mut generator = Generator::new(42);
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let asked: Event = NAMES.iter().chain(&["w"]).map(|name| (*name, Value::Int(1))).collect();
     let mut expected = Vec::new();
     for number in 0..300 {

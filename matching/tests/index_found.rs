@@ -35,7 +35,7 @@ struct Both {
 
 impl Both {
     fn new() -> Both {
-        let mut both = Both { index: Index::new(), all: Vec::new() };
+        let mut both = Both { index: Index::divided_early(0), all: Vec::new() };
         (0..400).for_each(|n| both.insert(&format!("k = {n}")));
         both
     }
@@ -121,7 +121,7 @@ fn an_attribute_never_hides_a_core_field() {
             see("id", Value::Str("attribute"));
         }
     }
-    let index = Index::new();
+    let index = Index::divided_early(0);
     index.insert(filtered("id = 'core'"), 0);
     let mut found = Vec::new();
     index.collect(&mut index.route(&topic()), &Named, &mut found);
@@ -150,7 +150,7 @@ fn a_reader_does_not_remember_an_attribute_that_was_forgotten() {
 /// An entry that was removed asks for nothing: what it asked for is another's by now.
 #[test]
 fn what_was_removed_is_not_asked_about() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let on = |topic: &str, filter: &str| Selector {
         topic: TopicFilter::parse(topic).unwrap(),
         ..filtered(filter)
@@ -197,7 +197,7 @@ fn while_racing(mut change: impl FnMut(usize), read: impl Fn() + Sync) {
 /// A route was made while the one filtered entry that it saw was going and another had come.
 #[test]
 fn a_route_never_forgets_that_there_are_filtered_entries() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     for n in 0..60 {
         let mut selector = Selector::new(TopicFilter::parse("t").expect("a topic filter"));
         selector.except = vec![TopicFilter::parse(&format!("+/x{n}/+")).expect("a topic filter")];
@@ -220,7 +220,7 @@ fn a_route_never_forgets_that_there_are_filtered_entries() {
 /// An entry in two places became a list while a reader was between them.
 #[test]
 fn an_entry_is_found_once_while_it_becomes_a_list() {
-    let index = Index::new();
+    let index = Index::divided_early(0);
     for n in 0..60 {
         index.insert(filtered(&format!("a = 1 AND s LIKE '%x{n}%y%'")), 0);
         index.insert(filtered(&format!("b = 2 AND s LIKE '%x{n}%z%'")), 0);

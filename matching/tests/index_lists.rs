@@ -56,7 +56,7 @@ fn found(index: &Index<usize>, route: &mut Route<usize>, event: &Event) -> Vec<E
 #[test]
 fn they_are_found_while_they_rise_and_fall() {
     let mut generator = Generator::new(31);
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let mut present: BTreeMap<EntryId, Selector> = BTreeMap::new();
     let mut order: Vec<EntryId> = Vec::new();
     let mut route = index.route(&topic());
@@ -102,7 +102,7 @@ fn they_are_found_while_they_rise_and_fall() {
 #[test]
 fn one_that_stays_is_found_once_while_equal_ones_come_and_go() {
     let mut generator = Generator::new(32);
-    let index = Index::new();
+    let index = Index::divided_early(0);
     let asked = event(&mut generator);
     let mut expected = Vec::new();
     for number in 0..300 {

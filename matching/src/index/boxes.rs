@@ -8,7 +8,7 @@
 //! | block | words |
 //! |---|---|
 //! | boxes | chain or inner block of other entries, meta, sets, holes, owner (2), how many sets |
-//! | sets | used, size, sets; 0 where one was removed |
+//! | sets | used, size, for each set: its handle, or 0 if it was removed, and a bit for each attribute |
 //! | set | root, boxes, place among the sets, how many attributes, attributes in order |
 //! | box | used, meta, shape, set, parent, bounds, columns, tops, targets, planes |
 //!
@@ -20,7 +20,9 @@
 //! 3. A leaf's lanes are appended: nobody reads a lane's bits before `used` counts it. Of a node,
 //!    only the words change that lead to the level below, and bytes, each so that its lane reaches
 //!    further. `bounds` are the writer's.
-//! 4. A set's root is a chain of entries as long as they are few.
+//! 4. The bits of a set's attributes (`mask_of`) tell most sets that an event has no number for,
+//!    without a look at them.
+//! 5. A set's root is a chain of entries as long as they are few.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -55,6 +57,8 @@ const SETS_COUNT: usize = 6;
 const BOXES_WORDS: usize = 7;
 
 const SETS_HEAD: usize = 2;
+/// Words of each set there.
+const SETS_EACH: usize = 2;
 
 pub(super) const ROOT: usize = 0;
 pub(super) const SET_BOXES: usize = 1;
@@ -102,6 +106,12 @@ impl Form {
     fn more(self) -> usize {
         (self.0 >> 8) as usize
     }
+}
+
+/// The bit of an attribute, which some others share.
+#[inline]
+pub(super) fn mask_of(attribute: u16) -> u32 {
+    1 << (attribute % 32)
 }
 
 /// Level and columns of a block.

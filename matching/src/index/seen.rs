@@ -8,6 +8,7 @@ use std::cell::Cell;
 
 use super::births::Moment;
 use super::blocks::LIST_WORDS;
+use super::boxes::mask_of;
 use super::codes::Known;
 use super::entry::IS_LIST;
 use super::scales::SCALES_MAX;
@@ -68,6 +69,8 @@ pub(super) struct Seen {
     numbers: Vec<u32>,
     derived: Vec<u32>,
     readings: Vec<Reading>,
+    /// The bits of attributes with a number.
+    numeric: u32,
     /// By number of test: the stamp of the event, doubled, and the answer.
     answers: Vec<Cell<u64>>,
     /// Targets that were found already, for those that stand in several places.
@@ -124,6 +127,7 @@ impl Seen {
             numbers: Vec::new(),
             derived: Vec::new(),
             readings: Vec::new(),
+            numeric: 0,
             answers: Vec::new(),
             entries_found: Marks::default(),
             lists_found: Marks::default(),
@@ -162,6 +166,7 @@ impl Seen {
         self.entries_found.clear();
         self.lists_found.clear();
         self.unknowns.set(0);
+        self.numeric = 0;
         self.stamp = self.stamp.wrapping_add(1);
         if self.stamp == 0 {
             self.readings.clear();
@@ -260,12 +265,20 @@ impl Seen {
             return false;
         }
         *reading = Reading::new(self.stamp, value);
+        if reading.rank == Rank::Number {
+            self.numeric |= mask_of(attribute);
+        }
         true
     }
 
     #[inline]
     pub(super) fn reading(&self, attribute: u16) -> Option<&Reading> {
         self.readings.get(usize::from(attribute)).filter(|reading| reading.stamp == self.stamp)
+    }
+
+    /// The bits of all attributes that have a number (`super::boxes`).
+    pub(super) fn numeric(&self) -> u32 {
+        self.numeric
     }
 
     /// Whether the value of an attribute is a number.

@@ -77,6 +77,23 @@ pub(super) struct Writer {
     words: Vec<u32>,
     /// And for literals.
     literals: Vec<u32>,
+    pub(super) lengths: Lengths,
+}
+
+/// From when on entries are read sooner where they are divided.
+#[derive(Clone, Copy)]
+pub(super) struct Lengths {
+    /// Words of a block of clauses.
+    pub(super) clauses: usize,
+    /// Boxes with the same attributes.
+    pub(super) set: usize,
+}
+
+impl Lengths {
+    /// As measured: 64 literals are read in the time that one block below takes to come.
+    const MEASURED: Lengths = Lengths { clauses: 512, set: 32 };
+    /// So that few entries are divided in every way.
+    pub(super) const SHORT: Lengths = Lengths { clauses: 0, set: 4 };
 }
 
 /// The words of one entry.
@@ -129,6 +146,7 @@ impl Writer {
             slot_last: None,
             words: Vec::new(),
             literals: Vec::new(),
+            lengths: Lengths::MEASURED,
         };
         (view, writer)
     }

@@ -9,7 +9,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part, and tests of two sorts use it")]
 
-use fanal_matching::{Filter, Selector, Timestamp, Topic, TopicFilter, Value};
+use fanal_matching::{Filter, Index, Selector, Timestamp, Topic, TopicFilter, Value};
+
+/// An index that divides entries as it does, or few of them already.
+pub fn any_index<D>(seed: u64) -> Index<D> {
+    match seed % 2 {
+        0 => Index::divided_early(seed),
+        _ => Index::with_seed(seed),
+    }
+}
 
 /// Attributes of a random event: names and values, none twice.
 pub type Event = Vec<(&'static str, Value<'static>)>;

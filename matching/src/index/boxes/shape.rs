@@ -13,7 +13,7 @@ use super::super::entry::{
 use super::super::memory::Memory;
 use super::{
     BOUNDS, BOX_SET, COLUMN_WORDS, COLUMNS, COLUMNS_MAX, Column, Form, LANES, SHAPE, SIDES_MAX, Shape, TOP,
-    is_low, lanes,
+    is_low, lanes, mask_of,
 };
 
 /// A box, or the box around many.
@@ -44,6 +44,11 @@ pub(in super::super) struct Sides {
 }
 
 impl Sides {
+    /// The bits of its attributes.
+    pub(super) fn mask(&self) -> u32 {
+        self.as_slice().iter().fold(0, |mask, attribute| mask | mask_of(*attribute))
+    }
+
     pub(super) fn as_slice(&self) -> &[u16] {
         &self.attributes[..self.count]
     }

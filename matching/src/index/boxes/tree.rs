@@ -18,13 +18,12 @@ use super::super::writer::{Moving, View, Writer, chains};
 use super::shape::{Bounds, Item, Sides, append, build, choose, reach, read, split};
 use super::{
     BOXES_WORDS, HOLES, LANES, PARENT, PLAIN, ROOT, SET_BOXES, SET_HEAD, SET_PLACE, SET_SIDES, SETS,
-    SETS_COUNT, SETS_HEAD, SHAPE, Shape,
+    SETS_COUNT, SETS_EACH, SETS_HEAD, SHAPE, Shape,
 };
 
-/// A chain with so many boxes among its entries hands them over.
+/// A chain with so many boxes among its entries hands them over, if they are many for each set or the
+/// chain is very long.
 const BOXES_AT: usize = 32;
-/// And if they are so many for each set, or the chain is long.
-const GROUP: usize = 4;
 /// The most entries of a set without blocks.
 const CHAIN_MAX: usize = 16;
 /// A root with so few lanes becomes a chain again.
@@ -58,7 +57,7 @@ impl Writer {
             self.entries(block).iter().map(Writer::moving).partition(|moving| box_of(moving).is_some());
         let is_long = self.used(block).words() > CHAIN_WORDS_MAX / 4 * 3;
         let groups: HashSet<Sides> = boxes.iter().filter_map(box_of).map(|(sides, _)| sides).collect();
-        if boxes.len() < BOXES_AT || (!is_long && boxes.len() < GROUP * groups.len()) {
+        if boxes.len() < BOXES_AT || (!is_long && boxes.len() < self.lengths.set * groups.len()) {
             return false;
         }
         let next = self.arena().load(block, NEXT);
@@ -78,7 +77,7 @@ impl Writer {
 
     fn new_boxes(&mut self, owner: Owner) -> Handle {
         let (handle, size) = self.memory.take(BOXES_WORDS);
-        let (sets, sets_size) = self.memory.take(SETS_HEAD + 6);
+        let (sets, sets_size) = self.memory.take(SETS_HEAD + 4 * SETS_EACH);
         self.write(sets, 0, &[0, sets_size as u32]);
         let [first, second] = owner.words();
         self.write(handle, 0, &[0, Meta::new(Kind::Boxes, size).0, sets, 0, first, second, 0]);
@@ -140,15 +139,15 @@ impl Writer {
         let words = self.arena().words(sets);
         let used = words[0].load(Ordering::Relaxed) as usize;
         if self.arena().load(boxes, HOLES) > 0 {
-            let hole =
-                words[SETS_HEAD..SETS_HEAD + used].iter().position(|set| set.load(Ordering::Relaxed) == 0);
+            let mut known = words[SETS_HEAD..].as_chunks::<SETS_EACH>().0[..used].iter();
+            let hole = known.position(|[set, _]| set.load(Ordering::Relaxed) == 0);
             if let Some(hole) = hole {
                 self.change(boxes, HOLES, -1);
                 return Some(hole);
             }
         }
         let size = words[1].load(Ordering::Relaxed) as usize;
-        if SETS_HEAD + used == size {
+        if SETS_HEAD + (used + 1) * SETS_EACH > size {
             let (copy, copy_size) = self.memory.take_if_room(2 * size)?;
             let old: Vec<u32> =
                 self.arena().words(sets)[..size].iter().map(|word| word.load(Ordering::Relaxed)).collect();
@@ -163,7 +162,9 @@ impl Writer {
     fn publish_set(&mut self, boxes: Handle, place: usize, set: Handle) {
         let sets = self.arena().load(boxes, SETS);
         let words = self.arena().words(sets);
-        words[SETS_HEAD + place].store(set, Ordering::Release);
+        let at = SETS_HEAD + place * SETS_EACH;
+        words[at + 1].store(self.sides(set).mask(), Ordering::Relaxed);
+        words[at].store(set, Ordering::Release);
         if place == words[0].load(Ordering::Relaxed) as usize {
             words[0].store(place as u32 + 1, Ordering::Release);
         }
@@ -191,7 +192,7 @@ impl Writer {
         let sides = self.sides(set);
         self.sets.0.remove(&(boxes, sides));
         let sets = self.arena().load(boxes, SETS);
-        self.arena().store(sets, SETS_HEAD + place as usize, 0);
+        self.arena().store(sets, SETS_HEAD + place as usize * SETS_EACH, 0);
         self.change(boxes, HOLES, 1);
         self.change(boxes, SETS_COUNT, -1);
         self.memory.retire(set, SET_HEAD + sides.count);

@@ -13,14 +13,13 @@ use super::super::blocks::{Kind, meta};
 use super::super::entry::NOBODY;
 use super::super::seen::{Rank, Seen};
 use super::{
-    Column, LANES, ROOT, SET_HEAD, SET_SIDES, SETS, SETS_HEAD, SHAPE, Shape, coordinates, each_column, probe,
-    probe_fraction, refine,
+    Column, LANES, ROOT, SET_HEAD, SET_SIDES, SETS, SETS_EACH, SETS_HEAD, SHAPE, Shape, coordinates,
+    each_column, probe, probe_fraction, refine,
 };
 use crate::simd;
 use crate::simd::boxes::append_lanes;
 
-/// How many steps ahead the memory is asked: for sets, nodes, leaves, and what was found in leaves.
-const SETS_AHEAD: usize = 8;
+/// How many steps ahead the memory is asked for what was found in leaves.
 const FOUND_AHEAD: usize = 8;
 /// Blocks for which the memory is asked together.
 const GROUP: usize = 16;
@@ -30,6 +29,7 @@ const GROUP: usize = 16;
 pub(in super::super) struct Waiting {
     /// Where the event is in the spaces of sets, one after another.
     points: Vec<i64>,
+    sets: Vec<Handle>,
     nodes: Vec<Step>,
     leaves: Vec<Step>,
     found: Vec<Found>,
@@ -175,17 +175,20 @@ pub(in super::super) fn visit<'w>(
 ) -> &'w [u32] {
     let sets = arena.words(arena.load(boxes, SETS));
     let used = sets[0].load(Ordering::Acquire) as usize;
-    let sets = &sets[SETS_HEAD..SETS_HEAD + used];
+    let sets = &sets[SETS_HEAD..].as_chunks::<SETS_EACH>().0[..used];
+    let numbers = seen.numeric();
     waiting.points.clear();
     waiting.targets.clear();
-    for (next, set) in sets.iter().enumerate() {
-        if let Some(later) = sets.get(next + SETS_AHEAD) {
-            arena.words(later.load(Ordering::Acquire)).first().inspect(|word| simd::prefetch(word));
+    waiting.sets.clear();
+    for [set, mask] in sets {
+        let set = set.load(Ordering::Acquire);
+        if set != 0 && mask.load(Ordering::Relaxed) & !numbers == 0 {
+            simd::prefetch(&arena.words(set)[0]);
+            waiting.sets.push(set);
         }
-        match set.load(Ordering::Acquire) {
-            0 => {}
-            set => waiting.enter(arena.words(set), seen),
-        }
+    }
+    for at in 0..waiting.sets.len() {
+        waiting.enter(arena.words(waiting.sets[at]), seen);
     }
     waiting.open_all(arena, &mut chain);
     waiting.compare_all(arena);

@@ -61,7 +61,7 @@ fn found(index: &Index<usize>, value: usize) -> Vec<EntryId> {
 
 #[test]
 fn an_array_is_made_where_codes_are_dense_and_given_up_where_they_are_not() {
-    let index: Index<usize> = Index::new();
+    let index: Index<usize> = Index::divided_early(0);
     let ids: Vec<EntryId> = (0..40).map(|value| index.insert(asks(value), value)).collect();
     assert!(count(&index) >= 40, "{}", count(&index));
     (0..40).for_each(|value| assert_eq!(found(&index, value), [ids[value]]));
@@ -83,7 +83,7 @@ fn an_array_is_made_where_codes_are_dense_and_given_up_where_they_are_not() {
 
 #[test]
 fn one_code_far_away_stays_in_the_table() {
-    let index: Index<usize> = Index::new();
+    let index: Index<usize> = Index::divided_early(0);
     let first = index.insert(asks(0), 0);
     // Codes of another topic are between.
     for value in 1_000..3_000 {
@@ -98,7 +98,7 @@ fn one_code_far_away_stays_in_the_table() {
 
 #[test]
 fn one_code_far_from_an_array_stays_in_the_table_beside_it() {
-    let index: Index<usize> = Index::new();
+    let index: Index<usize> = Index::divided_early(0);
     let ids: Vec<EntryId> = (0..60).map(|value| index.insert(asks(value), value)).collect();
     let others =
         (1_000..3_000).map(|value| Selector { topic: TopicFilter::parse("u").unwrap(), ..asks(value) });
@@ -131,7 +131,7 @@ fn look_for_long(index: &Index<usize>, event: &Event) {
 #[test]
 fn readers_find_what_stays_while_arrays_come_and_go() {
     const KEPT: [usize; 4] = [0, 70, 150, 299];
-    let index: Index<usize> = Index::new();
+    let index: Index<usize> = Index::divided_early(0);
     // All codes are known for as long as it takes.
     let other = |value| Selector { topic: TopicFilter::parse("u").unwrap(), ..asks(value) };
     let _others: Vec<EntryId> = (0..300).map(|value| index.insert(other(value), 0)).collect();

@@ -139,7 +139,7 @@ fn met_below(index: &Index<usize>, block: Handle, seen: &Seen) -> usize {
 #[test]
 fn entries_that_come_after_traffic_are_placed_by_what_is_rare_in_it() {
     let topic = Topic::parse("t").unwrap();
-    let (fresh, seasoned) = (Index::new(), Index::new());
+    let (fresh, seasoned) = (Index::divided_early(0), Index::divided_early(0));
     let mut all = insert_all(&fresh);
     let first = insert_all(&seasoned);
     let mut route = seasoned.route(&topic);

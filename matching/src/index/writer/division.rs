@@ -7,13 +7,13 @@ use super::chains::{Entries, write_entry};
 use super::lists::can_stand_alone;
 use super::{View, Writer};
 use crate::index::arena::Handle;
-use crate::index::blocks::{INNER_OWNER, INNER_WORDS, Kind, META, Meta, NEXT, Owner};
+use crate::index::blocks::{INNER_OWNER, INNER_WORDS, Kind, META, Meta, NEXT, Owner, meta};
 use crate::index::entry::{ANY, ENTRY_HEAD, Head, IS_LIST, Operation};
 use crate::index::place::divides;
 use crate::index::table::Key;
 use crate::index::writer::chains;
 
-/// A chain with so many entries is divided.
+/// A chain with so many entries is divided, if it is long.
 const DIVIDE_AT: usize = 24;
 
 /// An entry whose alternatives are at most so many is put under each of them.
@@ -60,7 +60,10 @@ impl Writer {
 
     /// Divides a chain of one block by codes, if enough of its entries have one.
     pub(super) fn divide(&mut self, view: &View, owner: Owner, block: Handle) -> bool {
-        if self.arena().load(block, NEXT) != 0 || !chains::has_entries(self.arena(), block, DIVIDE_AT) {
+        if self.arena().load(block, NEXT) != 0
+            || !self.is_long(block)
+            || !chains::has_entries(self.arena(), block, DIVIDE_AT)
+        {
             return false;
         }
         let is_root = self.is_root(owner);
@@ -79,6 +82,13 @@ impl Writer {
         self.lead(view, owner, block, inner);
         self.retire(block);
         true
+    }
+
+    /// Whether a block has so many words that what is below a division is found sooner than they are
+    /// read. Rows are read one by one.
+    fn is_long(&self, block: Handle) -> bool {
+        let is_row = meta(self.arena(), block).kind() == Kind::Entries;
+        is_row || self.used(block).words() >= self.lengths.clauses
     }
 
     fn new_inner(&mut self, owner: Owner) -> Handle {
