@@ -299,13 +299,19 @@ impl<D: Clone + Send + Sync> Index<D> {
         self.recycle(&mut writer);
         self.check(&mut writer, bytes_of(&selector), has_room)?;
         let Some(number) = writer.number() else { return Err(self.full(&writer)) };
+        let slot = match condition {
+            Condition::Never => None,
+            _ => Some(trie::slot(&self.view, &mut writer, self.root, &selector.topic)),
+        };
+        if let Some(slot) = slot {
+            prints.whole = self.fingerprints.of(&(slot, prints.whole));
+            writer.fetch_print(&prints);
+        }
         // The destination is there before anybody can find the entry.
         self.entries.get_or_make(number).store(Some(Arc::new(entry)));
         self.live.fetch_add(1, Ordering::Release);
-        if condition != Condition::Never {
-            let slot = trie::slot(&self.view, &mut writer, self.root, &selector.topic);
+        if let Some(slot) = slot {
             let is_routed = condition != Condition::Always && matching::has_filtered(&self.view, slot);
-            prints.whole = self.fingerprints.of(&(slot, prints.whole));
             writer.insert(&self.view, slot, number, &condition, &selector.except, &prints);
             self.tests_end.store(writer.tests_end(), Ordering::Release);
             if !is_routed {

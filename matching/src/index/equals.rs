@@ -8,20 +8,31 @@
 //! 3. A bucket counts the keys that had to go on to the next: who looks for one ends there once
 //!    nobody did.
 //! 4. The parts grow on their own and by little, so that no growth moves many and no room is made
-//!    long before it is needed.
+//!    long before it is needed. They lie in the arena: what asks the system for much memory at a time
+//!    waits for it.
+//!
+//! A bucket's words: ten targets, ten tags of two bytes, and how many keys passed.
 //!
 //! It belongs to the writer: readers never look here.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::arena::Arena;
+use super::arena::{Arena, Handle, LINE};
 use super::blocks::LIST_FINGERPRINT;
 use super::entry::{IS_LIST, NOBODY};
 use super::fingerprint::Fingerprint;
+use super::memory::Memory;
 use crate::simd;
 
 const PART_BITS: u32 = 10;
 const BUCKET: usize = 10;
+/// In a bucket, where the tags begin,
+const TAGS: usize = BUCKET;
+/// and the count of keys that would be here if there had been room.
+const PASSED: usize = TAGS + BUCKET / 2;
+
+/// From so many buckets on a part has as many as fit.
+const FULL_FROM: u32 = 16;
 
 /// Entries whose fingerprints lie together. A page goes when none of them needs it: in long lists
 /// of equal filters nobody does.
@@ -33,21 +44,19 @@ pub(super) struct Equals {
     pages: Vec<Option<Box<Page>>>,
 }
 
-#[derive(Default)]
+/// The buckets of a part, each a line.
+#[derive(Clone, Copy, Default)]
 struct Part {
-    buckets: Box<[Bucket]>,
-    live: usize,
+    block: Handle,
+    words: u32,
+    first: Handle,
+    count: u32,
+    live: u32,
 }
 
-#[derive(Clone)]
-#[repr(align(64))]
-struct Bucket {
-    /// `NOBODY` where a slot is free.
-    targets: [u32; BUCKET],
-    tags: [u16; BUCKET],
-    /// Keys that would be here if there had been room.
-    passed: u32,
-}
+/// The words of a bucket. A target is `NOBODY` where a slot is free.
+#[derive(Clone, Copy)]
+struct Bucket<'a>(&'a [AtomicU32; LINE]);
 
 struct Page {
     fingerprints: [Fingerprint; PAGE],
@@ -64,30 +73,35 @@ fn tag_of([first, ..]: Fingerprint) -> u16 {
 
 impl Equals {
     pub(super) fn new() -> Equals {
-        Equals { parts: (0..1 << PART_BITS).map(|_| Part::default()).collect(), pages: Vec::new() }
+        Equals { parts: vec![Part::default(); 1 << PART_BITS], pages: Vec::new() }
     }
 
     /// The target with a fingerprint.
     pub(super) fn find(&self, arena: &Arena, fingerprint: Fingerprint) -> Option<u32> {
-        let part = &self.parts[part_of(fingerprint)];
         let is_it = |target: u32| self.fingerprint(arena, target) == Some(fingerprint);
-        let (bucket, slot) = part.find(tag_of(fingerprint), is_it)?;
-        Some(part.buckets[bucket].targets[slot])
+        let (bucket, slot) = self.parts[part_of(fingerprint)].find(arena, tag_of(fingerprint), is_it)?;
+        Some(Bucket::at(arena, bucket).target(slot))
     }
 
     /// Adds an entry whose filter is like no other's.
-    pub(super) fn insert(&mut self, fingerprint: Fingerprint, entry: u32) {
+    pub(super) fn insert(&mut self, memory: &mut Memory, fingerprint: Fingerprint, entry: u32) {
         self.note(fingerprint, entry);
-        self.parts[part_of(fingerprint)].insert(tag_of(fingerprint), entry);
+        self.parts[part_of(fingerprint)].insert(memory, tag_of(fingerprint), entry);
     }
 
     /// Puts a list, which keeps the fingerprint itself, in the place of an entry.
-    pub(super) fn change(&mut self, fingerprint: Fingerprint, entry: u32, list: u32) {
-        let part = &mut self.parts[part_of(fingerprint)];
-        if let Some((bucket, slot)) = part.find(tag_of(fingerprint), |target| target == entry) {
-            part.buckets[bucket].targets[slot] = list;
+    pub(super) fn change(&mut self, arena: &Arena, fingerprint: Fingerprint, entry: u32, list: u32) {
+        let part = &self.parts[part_of(fingerprint)];
+        if let Some((bucket, slot)) = part.find(arena, tag_of(fingerprint), |target| target == entry) {
+            Bucket::at(arena, bucket).0[slot].store(list, Ordering::Relaxed);
         }
         self.forget(entry);
+    }
+
+    /// Asks the memory for the bucket of a fingerprint.
+    pub(super) fn fetch_print(&self, arena: &Arena, fingerprint: Fingerprint) {
+        let part = &self.parts[part_of(fingerprint)];
+        simd::prefetch(&arena.words(part.home(tag_of(fingerprint)))[0]);
     }
 
     /// Asks the memory for what taking an entry out reads first,
@@ -100,24 +114,23 @@ impl Equals {
     /// and for what it reads then.
     pub(super) fn fetch_bucket(&self, arena: &Arena, entry: u32) {
         if let Some(fingerprint) = self.fingerprint(arena, entry) {
-            let part = &self.parts[part_of(fingerprint)];
-            part.buckets.get(part.home(tag_of(fingerprint))).inspect(|bucket| simd::prefetch_any(*bucket));
+            self.fetch_print(arena, fingerprint);
         }
     }
 
     /// Takes a target out; nothing happens if it is not in.
-    pub(super) fn remove(&mut self, arena: &Arena, target: u32) {
-        let Some(fingerprint) = self.fingerprint(arena, target) else { return };
-        if self.parts[part_of(fingerprint)].remove(tag_of(fingerprint), target) && target & IS_LIST == 0 {
+    pub(super) fn remove(&mut self, memory: &mut Memory, target: u32) {
+        let Some(fingerprint) = self.fingerprint(memory.arena(), target) else { return };
+        let part = &mut self.parts[part_of(fingerprint)];
+        if part.remove(memory, tag_of(fingerprint), target) && target & IS_LIST == 0 {
             self.forget(target);
         }
     }
 
+    /// Bytes beside those in the arena.
     pub(super) fn bytes(&self) -> usize {
-        let buckets: usize = self.parts.iter().map(|part| part.buckets.len()).sum();
         let pages = self.pages.iter().flatten().count();
         size_of_val(&*self.parts)
-            + buckets * size_of::<Bucket>()
             + self.pages.capacity() * size_of::<Option<Box<Page>>>()
             + pages * size_of::<Page>()
     }
@@ -153,13 +166,49 @@ impl Equals {
     }
 }
 
-impl Bucket {
-    const EMPTY: Bucket = Bucket { targets: [NOBODY; BUCKET], tags: [0; BUCKET], passed: 0 };
+impl<'a> Bucket<'a> {
+    fn at(arena: &'a Arena, bucket: Handle) -> Bucket<'a> {
+        match arena.words(bucket).first_chunk() {
+            Some(words) => Bucket(words),
+            None => unreachable!("a bucket is a line"),
+        }
+    }
 
-    fn slots_with(&self, tag: u16) -> impl Iterator<Item = usize> {
+    fn target(self, slot: usize) -> u32 {
+        self.0[slot].load(Ordering::Relaxed)
+    }
+
+    fn tag(self, slot: usize) -> u16 {
+        (self.0[TAGS + slot / 2].load(Ordering::Relaxed) >> (slot % 2 * 16)) as u16
+    }
+
+    fn set(self, slot: usize, tag: u16, target: u32) {
+        let (word, at) = (&self.0[TAGS + slot / 2], slot % 2 * 16);
+        let others = word.load(Ordering::Relaxed) & !(0xffff << at);
+        word.store(others | u32::from(tag) << at, Ordering::Relaxed);
+        self.0[slot].store(target, Ordering::Relaxed);
+    }
+
+    fn passed(self) -> u32 {
+        self.0[PASSED].load(Ordering::Relaxed)
+    }
+
+    fn count_passed(self, change: i32) {
+        self.0[PASSED].store(self.passed().wrapping_add_signed(change), Ordering::Relaxed);
+    }
+
+    fn clear(self) {
+        for (at, word) in self.0.iter().enumerate() {
+            word.store(if at < BUCKET { NOBODY } else { 0 }, Ordering::Relaxed);
+        }
+    }
+
+    fn slots_with(self, tag: u16) -> impl Iterator<Item = usize> {
+        let wanted = u32::from(tag) * 0x1_0001;
         let mut found = 0_u32;
-        for (at, known) in self.tags.iter().enumerate() {
-            found |= u32::from(*known == tag) << at;
+        for (at, word) in self.0[TAGS..PASSED].iter().enumerate() {
+            let other = word.load(Ordering::Relaxed) ^ wanted;
+            found |= (u32::from(other & 0xffff == 0) | u32::from(other >> 16 == 0) << 1) << (2 * at);
         }
         std::iter::from_fn(move || {
             let at = found.trailing_zeros();
@@ -168,32 +217,38 @@ impl Bucket {
         })
     }
 
-    fn free_slot(&self) -> Option<usize> {
-        self.targets.iter().position(|target| *target == NOBODY)
+    fn free_slot(self) -> Option<usize> {
+        (0..BUCKET).find(|slot| self.target(*slot) == NOBODY)
     }
 }
 
 impl Part {
-    /// The bucket where a tag belongs.
-    fn home(&self, tag: u16) -> usize {
-        (usize::from(tag) * self.buckets.len()) >> u16::BITS
+    /// The bucket where a tag belongs; 0, where nothing is, if there are none.
+    fn home(&self, tag: u16) -> Handle {
+        self.first + ((u32::from(tag) * self.count) >> u16::BITS) * LINE as u32
     }
 
-    fn after(&self, bucket: usize) -> usize {
-        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+    fn after(&self, bucket: Handle) -> Handle {
+        let next = bucket + LINE as u32;
+        if next == self.first + self.count * LINE as u32 { self.first } else { next }
+    }
+
+    fn buckets(&self) -> impl Iterator<Item = Handle> + use<> {
+        let first = self.first;
+        (0..self.count).map(move |at| first + at * LINE as u32)
     }
 
     /// Bucket and slot of the target with a tag that `is_it` takes. Each bucket may have been passed:
     /// it goes round once.
-    fn find(&self, tag: u16, is_it: impl Fn(u32) -> bool) -> Option<(usize, usize)> {
+    fn find(&self, arena: &Arena, tag: u16, is_it: impl Fn(u32) -> bool) -> Option<(Handle, usize)> {
         let mut bucket = self.home(tag);
-        for _ in 0..self.buckets.len() {
-            let slots = &self.buckets[bucket];
-            let is_it = |slot: &usize| slots.targets[*slot] != NOBODY && is_it(slots.targets[*slot]);
+        for _ in 0..self.count {
+            let slots = Bucket::at(arena, bucket);
+            let is_it = |slot: &usize| slots.target(*slot) != NOBODY && is_it(slots.target(*slot));
             if let Some(slot) = slots.slots_with(tag).find(is_it) {
                 return Some((bucket, slot));
             }
-            if slots.passed == 0 {
+            if slots.passed() == 0 {
                 return None;
             }
             bucket = self.after(bucket);
@@ -201,57 +256,72 @@ impl Part {
         None
     }
 
+    fn slots(&self) -> usize {
+        self.count as usize * BUCKET
+    }
+
     /// Amortised `O(1)`.
-    fn insert(&mut self, tag: u16, target: u32) {
-        let buckets = self.buckets.len();
+    fn insert(&mut self, memory: &mut Memory, tag: u16, target: u32) {
         // 17 slots in 20.
-        if (self.live + 1) * 20 > buckets * BUCKET * 17 {
-            self.resize(buckets + buckets / 8 + 1);
+        if (self.live as usize + 1) * 20 > self.slots() * 17 {
+            self.resize(memory, self.count + self.count / 8 + 1);
         }
-        self.put(tag, target);
         self.live += 1;
+        // Where there is no memory for more it goes on with the slots that it has.
+        assert!(self.live as usize <= self.slots(), "a part of the equals is full");
+        self.put(memory.arena(), tag, target);
     }
 
     /// Writes into the first free slot; there is one.
-    fn put(&mut self, tag: u16, target: u32) {
+    fn put(&self, arena: &Arena, tag: u16, target: u32) {
         let mut bucket = self.home(tag);
         loop {
-            let slots = &mut self.buckets[bucket];
+            let slots = Bucket::at(arena, bucket);
             if let Some(slot) = slots.free_slot() {
-                slots.targets[slot] = target;
-                slots.tags[slot] = tag;
-                return;
+                return slots.set(slot, tag, target);
             }
-            slots.passed += 1;
+            slots.count_passed(1);
             bucket = self.after(bucket);
         }
     }
 
     /// Whether the target was in.
-    fn remove(&mut self, tag: u16, target: u32) -> bool {
-        let Some((bucket, slot)) = self.find(tag, |known| known == target) else { return false };
-        self.buckets[bucket].targets[slot] = NOBODY;
+    fn remove(&mut self, memory: &mut Memory, tag: u16, target: u32) -> bool {
+        let arena = memory.arena();
+        let Some((bucket, slot)) = self.find(arena, tag, |known| known == target) else { return false };
+        Bucket::at(arena, bucket).0[slot].store(NOBODY, Ordering::Relaxed);
         let mut passed = self.home(tag);
         while passed != bucket {
-            self.buckets[passed].passed -= 1;
+            Bucket::at(arena, passed).count_passed(-1);
             passed = self.after(passed);
         }
         self.live -= 1;
         // A third in use becomes two thirds.
-        if self.buckets.len() > 1 && self.live * 3 < self.buckets.len() * BUCKET {
-            self.resize(self.buckets.len().div_ceil(2));
+        if self.count > 1 && self.live as usize * 3 < self.slots() {
+            self.resize(memory, self.count.div_ceil(2));
         }
         true
     }
 
-    fn resize(&mut self, buckets: usize) {
-        let old = std::mem::replace(&mut self.buckets, vec![Bucket::EMPTY; buckets].into());
-        for bucket in &old {
-            for (target, tag) in bucket.targets.iter().zip(bucket.tags) {
-                if *target != NOBODY {
-                    self.put(tag, *target);
-                }
+    /// Puts all targets into so many buckets or some more, if there is room for them.
+    fn resize(&mut self, memory: &mut Memory, count: u32) {
+        let Some((block, words)) = memory.take_if_room(count as usize * LINE + LINE - 1) else { return };
+        let first = block.next_multiple_of(LINE as u32);
+        // Blocks are of few sizes: a large one is used up.
+        let fitting = (block + words as u32 - first) / LINE as u32;
+        let count = if count < FULL_FROM { count } else { fitting };
+        let new = Part { block, words: words as u32, first, count, live: self.live };
+        let arena = memory.arena();
+        new.buckets().for_each(|bucket| Bucket::at(arena, bucket).clear());
+        for bucket in self.buckets().map(|bucket| Bucket::at(arena, bucket)) {
+            for slot in (0..BUCKET).filter(|slot| bucket.target(*slot) != NOBODY) {
+                new.put(arena, bucket.tag(slot), bucket.target(slot));
             }
+        }
+        let old = std::mem::replace(self, new);
+        if old.block != 0 {
+            // Only the writer reads these.
+            memory.give(old.block, old.words as usize);
         }
     }
 }
@@ -268,7 +338,7 @@ mod tests {
 
     #[test]
     fn it_holds_what_a_map_holds() {
-        let arena = Arena::new();
+        let mut memory = Memory::new();
         let mut equals = Equals::new();
         let mut oracle: BTreeMap<u32, u32> = BTreeMap::new();
         let mut seed = 1_u64;
@@ -277,20 +347,21 @@ mod tests {
             let number = (seed >> 40) as u32 % 900;
             // Rises to many and falls to few.
             match oracle.remove(&number) {
-                Some(entry) => equals.remove(&arena, entry),
+                Some(entry) => equals.remove(&mut memory, entry),
                 None => {
-                    equals.insert(fingerprint(number), number + 5);
+                    equals.insert(&mut memory, fingerprint(number), number + 5);
                     oracle.insert(number, number + 5);
                 }
             }
-            assert_eq!(equals.find(&arena, fingerprint(number)), oracle.get(&number).copied());
+            assert_eq!(equals.find(memory.arena(), fingerprint(number)), oracle.get(&number).copied());
         }
         for number in 0..900 {
-            assert_eq!(equals.find(&arena, fingerprint(number)), oracle.get(&number).copied());
+            assert_eq!(equals.find(memory.arena(), fingerprint(number)), oracle.get(&number).copied());
         }
-        oracle.into_values().for_each(|entry| equals.remove(&arena, entry));
+        oracle.into_values().for_each(|entry| equals.remove(&mut memory, entry));
         assert!(equals.pages.iter().all(Option::is_none), "no page is left");
-        let passed = equals.parts.iter().flat_map(|part| &part.buckets).map(|bucket| bucket.passed);
+        let buckets = equals.parts.iter().flat_map(Part::buckets);
+        let passed = buckets.map(|bucket| Bucket::at(memory.arena(), bucket).passed());
         assert_eq!(passed.sum::<u32>(), 0, "nobody goes on where nobody passed");
     }
 
@@ -298,42 +369,44 @@ mod tests {
     /// there went round for ever.
     #[test]
     fn a_search_ends_though_each_bucket_was_passed() {
-        let arena = Arena::new();
+        let mut memory = Memory::new();
         let mut equals = Equals::new();
         let key = |home: u32, number: u32| [home << 21, 1, number];
-        (0..11).for_each(|n| equals.insert(key(0, n), n));
-        (0..4).for_each(|n| equals.remove(&arena, n));
-        (20..30).for_each(|n| equals.insert(key(1, n), n));
-        assert_eq!(equals.parts[0].buckets.len(), 2);
-        assert!(equals.parts[0].buckets.iter().all(|bucket| bucket.passed > 0));
-        assert_eq!(equals.find(&arena, key(0, 99)), None);
-        assert_eq!(equals.find(&arena, key(1, 99)), None);
-        assert!((4..11).all(|n| equals.find(&arena, key(0, n)) == Some(n)));
-        assert!((20..30).all(|n| equals.find(&arena, key(1, n)) == Some(n)));
+        (0..11).for_each(|n| equals.insert(&mut memory, key(0, n), n));
+        (0..4).for_each(|n| equals.remove(&mut memory, n));
+        (20..30).for_each(|n| equals.insert(&mut memory, key(1, n), n));
+        assert_eq!(equals.parts[0].count, 2);
+        let mut buckets = equals.parts[0].buckets();
+        assert!(buckets.all(|bucket| Bucket::at(memory.arena(), bucket).passed() > 0));
+        assert_eq!(equals.find(memory.arena(), key(0, 99)), None);
+        assert_eq!(equals.find(memory.arena(), key(1, 99)), None);
+        assert!((4..11).all(|n| equals.find(memory.arena(), key(0, n)) == Some(n)));
+        assert!((20..30).all(|n| equals.find(memory.arena(), key(1, n)) == Some(n)));
     }
 
     #[test]
     fn every_bit_of_a_fingerprint_counts() {
-        let arena = Arena::new();
+        let mut memory = Memory::new();
         let mut equals = Equals::new();
         let known: Fingerprint = [0x1234_5678, 0x9abc_def0, 0x0fed_cba9];
-        equals.insert(known, 3);
+        equals.insert(&mut memory, known, 3);
         for bit in 0..96 {
             let mut other = known;
             other[bit / 32] ^= 1 << (bit % 32);
-            assert_eq!(equals.find(&arena, other), None, "bit {bit}");
+            assert_eq!(equals.find(memory.arena(), other), None, "bit {bit}");
         }
-        assert_eq!(equals.find(&arena, known), Some(3));
+        assert_eq!(equals.find(memory.arena(), known), Some(3));
     }
 
     #[test]
     fn an_entry_costs_at_most_22_bytes() {
+        let mut memory = Memory::new();
         let mut equals = Equals::new();
         for count in 1..=400_000_u64 {
             let hash = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            equals.insert([(hash >> 32) as u32, hash as u32, 0], count as u32);
+            equals.insert(&mut memory, [(hash >> 32) as u32, hash as u32, 0], count as u32);
             if count % 50_000 == 0 {
-                let each = equals.bytes() as f64 / count as f64;
+                let each = (equals.bytes() + memory.used_bytes()) as f64 / count as f64;
                 assert!(each < 22.0, "{each} bytes at {count}");
             }
         }

@@ -153,7 +153,7 @@ impl Writer {
 
     /// A number for an entry that is to come.
     pub(super) fn number(&mut self) -> Option<u32> {
-        self.homes.take()
+        self.homes.take(&mut self.memory)
     }
 
     /// Takes back what was found to be free. Who retires looks for it from time to time; with `now`
@@ -173,6 +173,11 @@ impl Writer {
                 thing => self.dictionary.take_back(thing),
             }
         }
+    }
+
+    /// Asks the memory for what putting an entry in reads first.
+    pub(super) fn fetch_print(&self, prints: &Prints) {
+        self.equals.fetch_print(self.arena(), prints.whole);
     }
 
     /// Puts an entry below `slot`.
@@ -214,7 +219,7 @@ impl Writer {
             let is_several = place >= alone;
             self.put(view, Owner::Slot(slot), Moving { target: number, is_always, is_several, draft });
         }
-        self.equals.insert(fingerprint, number);
+        self.equals.insert(&mut self.memory, fingerprint, number);
         self.drop_gates(view);
     }
 
@@ -312,12 +317,12 @@ impl Writer {
 
     /// Takes an entry out. Its number is still to be retired.
     pub(super) fn remove(&mut self, view: &View, number: u32) {
-        let home = self.homes.get(number);
+        let home = self.homes.get(self.arena(), number);
         let is_listed = home != 0 && home & IS_SEVERAL == 0 && meta(self.arena(), home).kind() == Kind::Ids;
         if is_listed {
             self.remove_from_list(view, home, number);
         } else {
-            self.equals.remove(self.memory.arena(), number);
+            self.equals.remove(&mut self.memory, number);
             self.remove_target(view, number);
         }
         self.drop_gates(view);

@@ -3,12 +3,13 @@
 //! A target has one home in most cases; one that stands in several places has a block that lists
 //! them, which only the writer reads. Lists and gates keep their homes themselves.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Writer;
-use crate::index::arena::Handle;
+use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{Kind, LIST_HOME, Meta};
 use crate::index::entry::{IS_GATE, IS_LIST};
+use crate::index::memory::Memory;
 use crate::simd;
 
 /// `home` leads to a block of several.
@@ -16,7 +17,8 @@ pub(super) const IS_SEVERAL: u32 = 0x8000_0000;
 
 /// Where each entry stands.
 pub(in crate::index) struct Homes {
-    pages: Vec<Box<[u32; PAGE]>>,
+    /// In the arena.
+    pages: Vec<Handle>,
     pub(super) free: Vec<u32>,
     end: u32,
     pub(in crate::index) live: usize,
@@ -30,7 +32,7 @@ impl Homes {
     }
 
     /// A number that no reader can hold; `None` if there are a billion entries.
-    pub(super) fn take(&mut self) -> Option<u32> {
+    pub(super) fn take(&mut self, memory: &mut Memory) -> Option<u32> {
         let number = match self.free.pop() {
             Some(number) => number,
             None if self.end == IS_GATE => return None,
@@ -40,30 +42,35 @@ impl Homes {
             }
         };
         if number as usize / PAGE == self.pages.len() {
-            self.pages.push(Box::new([0; PAGE]));
+            self.pages.push(memory.take(PAGE).0);
         }
         self.live += 1;
-        self.set(number, 0);
+        self.set(memory.arena(), number, 0);
         Some(number)
     }
 
-    pub(super) fn get(&self, number: u32) -> u32 {
-        self.pages[number as usize / PAGE][number as usize % PAGE]
+    fn place<'a>(&self, arena: &'a Arena, number: u32) -> &'a AtomicU32 {
+        &arena.words(self.pages[number as usize / PAGE])[number as usize % PAGE]
+    }
+
+    pub(super) fn get(&self, arena: &Arena, number: u32) -> u32 {
+        self.place(arena, number).load(Ordering::Relaxed)
     }
 
     /// Asks the memory for the home of a number, if there is one.
-    pub(super) fn fetch(&self, number: u32) {
+    pub(super) fn fetch(&self, arena: &Arena, number: u32) {
         if let Some(page) = self.pages.get(number as usize / PAGE) {
-            simd::prefetch_any(&page[number as usize % PAGE]);
+            simd::prefetch(&arena.words(*page)[number as usize % PAGE]);
         }
     }
 
-    pub(super) fn set(&mut self, number: u32, home: u32) {
-        self.pages[number as usize / PAGE][number as usize % PAGE] = home;
+    pub(super) fn set(&self, arena: &Arena, number: u32, home: u32) {
+        self.place(arena, number).store(home, Ordering::Relaxed);
     }
 
+    /// Bytes beside those in the arena.
     pub(super) fn bytes(&self) -> usize {
-        self.pages.len() * PAGE * 4 + self.free.capacity() * 4
+        (self.pages.capacity() + self.free.capacity()) * 4
     }
 }
 
@@ -75,7 +82,7 @@ impl Writer {
         } else if target & IS_GATE != 0 {
             self.gates.home(target & !IS_GATE)
         } else {
-            self.homes.get(target)
+            self.homes.get(self.arena(), target)
         }
     }
 
@@ -85,7 +92,7 @@ impl Writer {
         } else if target & IS_GATE != 0 {
             self.gates.set_home(target & !IS_GATE, home);
         } else {
-            self.homes.set(target, home);
+            self.homes.set(self.memory.arena(), target, home);
         }
     }
 

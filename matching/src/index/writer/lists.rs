@@ -21,12 +21,12 @@ impl Writer {
             return target & !IS_LIST;
         }
         let (list, _) = self.memory.take(LIST_WORDS);
-        let home = self.homes.get(target);
+        let home = self.homes.get(self.arena(), target);
         self.write(list, 0, &[0, Meta::new(Kind::List, LIST_WORDS).0, home, 1, 0, 0]);
         self.write(list, LIST_FINGERPRINT, &fingerprint);
-        self.homes.set(target, 0);
+        self.homes.set(self.arena(), target, 0);
         self.new_chain(view, Owner::List(list), Kind::Ids, &[target]);
-        self.equals.change(fingerprint, target, list | IS_LIST);
+        self.equals.change(self.memory.arena(), fingerprint, target, list | IS_LIST);
         for block in self.blocks_of(home) {
             self.retarget(block, target, list | IS_LIST);
         }
@@ -94,7 +94,7 @@ impl Writer {
         let count = self.arena().load(list, LIST_COUNT);
         self.arena().store(list, LIST_COUNT, count + 1);
         if self.append_in_place(block, &[number]) {
-            self.homes.set(number, block);
+            self.homes.set(self.arena(), number, block);
         } else {
             self.append_grown(view, Owner::List(list), block, &[number]);
         }
@@ -105,7 +105,7 @@ impl Writer {
         let count = self.arena().load(list, LIST_COUNT) - 1;
         self.arena().store(list, LIST_COUNT, count);
         if count == 0 {
-            self.equals.remove(self.memory.arena(), list | IS_LIST);
+            self.equals.remove(&mut self.memory, list | IS_LIST);
             self.remove_list(view, list);
         }
         self.remove_from_block(view, block, number);

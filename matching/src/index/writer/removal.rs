@@ -24,13 +24,13 @@ const FETCHED: usize = 4;
 impl Writer {
     /// Asks the memory for what taking a number out reads first,
     pub(in crate::index) fn fetch(&self, number: u32) {
-        self.homes.fetch(number);
+        self.homes.fetch(self.arena(), number);
         self.equals.fetch(number);
     }
 
     /// and for what it reads then: so that it waits for few lines one after the other.
     pub(in crate::index) fn fetch_block(&self, number: u32) {
-        let home = self.homes.get(number);
+        let home = self.homes.get(self.arena(), number);
         if home != 0 && home & IS_SEVERAL == 0 {
             let block = self.arena().words(home);
             block.iter().step_by(LINE).take(FETCHED).for_each(simd::prefetch);
