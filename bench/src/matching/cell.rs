@@ -1,7 +1,9 @@
 //! Measures one cell: load, check, match, change, check again.
 //!
 //! 1. Ids are compared with the oracle's before the first figure and again after the changes.
-//! 2. Events are timed one by one; no event is timed twice, but where that is what is measured.
+//! 2. Events are timed one by one; no event is timed twice, but where that is what is measured. An
+//!    event is read once before its time begins, as a broker has that took it from its frame: what is
+//!    timed is the engine, not the memory that the workload lies in.
 //! 3. A cell has a time limit: an engine that is too slow is asked with fewer events, at least
 //!    [`EVENTS_MIN`], and one that does not finish loading has no figures.
 //! 4. An engine that panics ends its cell, not the run.
@@ -230,6 +232,7 @@ impl<E: Engine> Cell<'_, E> {
             if processor.len() >= EVENTS_MIN && Instant::now() > deadline {
                 break;
             }
+            std::hint::black_box(event.read());
             matcher.receive(event);
             let (found, took) = self.clock.measure(|| matcher.find(event));
             found?;
@@ -265,6 +268,7 @@ impl<E: Engine> Cell<'_, E> {
     fn time_batches(&self, matcher: &mut E::Matcher<'_>, events: &[Event]) -> Result<Option<f64>, Refusal> {
         let mut per_event = Vec::new();
         for batch in events.chunks_exact(BATCH) {
+            batch.iter().for_each(|event| _ = std::hint::black_box(event.read()));
             let (found, took) = self.clock.measure(|| matcher.find_batch(batch));
             if !found? {
                 return Ok(None);
@@ -278,6 +282,7 @@ impl<E: Engine> Cell<'_, E> {
     fn time_slices(&self, matcher: &mut E::Matcher<'_>, events: &[Event]) -> Result<Option<f64>, Refusal> {
         let mut samples = Samples::default();
         for event in events {
+            std::hint::black_box(event.read());
             let (found, took) = self.clock.measure(|| matcher.find_slices(event));
             if std::hint::black_box(found?).is_none() {
                 return Ok(None);

@@ -180,6 +180,20 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Reads the event once, as who took it from its frame has: what comes back depends on all of it.
+    pub(super) fn read(&self) -> usize {
+        let mut sum = 0;
+        self.visit(&mut |name, value| {
+            sum += name.len();
+            if let Value::Str(text) = value {
+                sum += text.bytes().map(usize::from).sum::<usize>();
+            }
+        });
+        sum
+    }
+}
+
 impl Attributes for Event {
     fn get(&self, name: &str) -> Option<Value<'_>> {
         let at = self.attributes.binary_search_by(|attribute| (*attribute.name).cmp(name)).ok()?;

@@ -154,6 +154,9 @@ pub(super) fn find<A: Attributes + ?Sized>(
         return 0;
     }
     view.vocabulary.read(arena, event, seen);
+    let notes_unknowns =
+        seen.is_sampled() && view.vocabulary.scales.are_lacking(|number| seen.has_number(number));
+    seen.set_notes_unknowns(notes_unknowns);
     if slots.iter().any(|slot| uses_gates(arena, *slot)) {
         for level in &view.levels {
             walk(view, &[*level], (topic, event), seen, (steps, blocks), &mut found_one);
@@ -388,7 +391,7 @@ fn scan<A: Attributes + ?Sized>(
                 }
             };
             let words = &words[..meta.size()];
-            match seen.is_sampled() {
+            match seen.notes_unknowns() {
                 false => clauses::each_holding(words, used, seen, see),
                 true => clauses::each_holding_sampled(words, used, &view.vocabulary.scales, seen, see),
             }

@@ -12,7 +12,7 @@
 //! Not here: floats, and integers beyond 32 bits. They are operations.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 
@@ -126,17 +126,24 @@ impl Scale {
 pub(super) struct Scales {
     /// By number.
     scales: Box<[AtomicU64]>,
+    /// How many numbers were ever given.
+    given: AtomicU32,
 }
 
 impl Scales {
     pub(super) fn new() -> Scales {
-        Scales { scales: (0..SCALES_MAX).map(|_| AtomicU64::new(0)).collect() }
+        Scales { scales: (0..SCALES_MAX).map(|_| AtomicU64::new(0)).collect(), given: AtomicU32::new(0) }
     }
 
     /// What a scale measures.
     #[inline]
     pub(super) fn get(&self, number: u32) -> Scale {
         Scale::unpack(self.scales[number as usize % SCALES_MAX].load(Ordering::Relaxed))
+    }
+
+    /// Whether there is a scale that an event has no number for, or was.
+    pub(super) fn are_lacking(&self, has_number: impl Fn(u16) -> bool) -> bool {
+        (0..self.given.load(Ordering::Acquire)).any(|number| !has_number(self.get(number).attribute))
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -198,6 +205,7 @@ impl ScaleNumbers {
             }
             let Some(number) = self.next() else { return };
             scales.scales[usize::from(number)].store(scale.pack(), Ordering::Release);
+            scales.given.fetch_max(u32::from(number) + 1, Ordering::Release);
             self.numbers.insert(scale.pack(), number);
             see(u32::from(number), scale);
             count += 1;

@@ -60,6 +60,8 @@ pub(super) struct Seen {
     pub(super) moment: Moment,
     /// Comparisons that met no value, or one of another kind.
     unknowns: Cell<u32>,
+    /// Whether there are scales that are asked about without a number, and this is to be noted.
+    notes_unknowns: bool,
     /// First a half of a word for each scale, then a bit for each code.
     bits: Vec<u64>,
     /// The scales at which it stands above 0.
@@ -121,6 +123,7 @@ impl Seen {
             stamp,
             moment: Moment::default(),
             unknowns: Cell::new(0),
+            notes_unknowns: false,
             bits: Vec::new(),
             scales: Vec::new(),
             codes: Vec::new(),
@@ -149,6 +152,16 @@ impl Seen {
     /// How many comparisons of this event were unknown, if it is one of those that are looked at.
     pub(super) fn sampled_unknowns(&self) -> Option<u32> {
         self.is_sampled().then_some(self.unknowns.get())
+    }
+
+    /// Whether comparisons are read one by one, since some are unknown and to be counted.
+    #[inline]
+    pub(super) fn notes_unknowns(&self) -> bool {
+        self.notes_unknowns
+    }
+
+    pub(super) fn set_notes_unknowns(&mut self, notes: bool) {
+        self.notes_unknowns = notes;
     }
 
     /// Forgets the event.
