@@ -37,6 +37,7 @@ use super::place::{Draft, Encoder};
 use super::table::{Key, Parts, Table};
 use super::trie::{self, Slot};
 use crate::normal::Condition;
+use crate::simd;
 use crate::topic::TopicFilter;
 
 use division::Way;
@@ -90,10 +91,15 @@ pub(super) struct Lengths {
 }
 
 impl Lengths {
-    /// As measured: 64 literals are read in the time that one block below takes to come.
-    const MEASURED: Lengths = Lengths { clauses: 768, set: 48 };
-    /// So that few entries are divided in every way.
+    /// As measured: 64 literals are read in the time that one block below takes to come, where the
+    /// processor has wide registers.
+    const WIDE: Lengths = Lengths { clauses: 768, set: 48 };
+    /// Where entries are read one by one. Few are divided in every way.
     pub(super) const SHORT: Lengths = Lengths { clauses: 0, set: 4 };
+
+    fn of_processor() -> Lengths {
+        if simd::literals::is_wide() { Lengths::WIDE } else { Lengths::SHORT }
+    }
 }
 
 /// The words of one entry.
@@ -146,7 +152,7 @@ impl Writer {
             slot_last: None,
             words: Vec::new(),
             literals: Vec::new(),
-            lengths: Lengths::MEASURED,
+            lengths: Lengths::of_processor(),
         };
         (view, writer)
     }

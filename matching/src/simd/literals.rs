@@ -41,6 +41,14 @@ pub(crate) fn read(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> 
     read_scalar(literals, set, across)
 }
 
+/// Whether literals are read by wide registers, some ten times as fast.
+pub(crate) fn is_wide() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return x86::is_there();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// As [`read`], in portable code.
 pub(crate) fn read_scalar(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Entries {
     let mut bits = Bits { holding: 0, clause_ends: 0, entry_ends: 0 };
@@ -111,22 +119,97 @@ fn any_up_to(ends: u64, within: u64, bits: u64) -> (u64, bool) {
 mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::{
-        __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_cmplt_epu32_mask, _mm512_mask_cmpge_epu32_mask,
-        _mm512_mask_i32gather_epi32, _mm512_mask_srli_epi32, _mm512_rorv_epi32, _mm512_set1_epi32,
-        _mm512_setzero_si512, _mm512_srli_epi32, _mm512_test_epi32_mask, _pext_u64,
+        __m256i, __m512i, _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_epi8, _mm256_castsi256_ps,
+        _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_mask_i32gather_epi32, _mm256_max_epu32,
+        _mm256_movemask_ps, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_setzero_si256, _mm256_srli_epi32,
+        _mm256_srlv_epi32, _mm256_xor_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cmplt_epu32_mask,
+        _mm512_mask_cmpge_epu32_mask, _mm512_mask_i32gather_epi32, _mm512_mask_srli_epi32, _mm512_rorv_epi32,
+        _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srli_epi32, _mm512_test_epi32_mask, _pext_u64,
     };
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::{AT_ONCE, Across, Bits, Entries, Literal, SCALES_MAX};
+
+    #[inline]
+    pub(super) fn is_there() -> bool {
+        is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt")
+    }
 
     /// `None` if the processor offers nothing.
     #[inline]
     pub(super) fn read(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Option<Entries> {
-        let has = is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("bmi2")
-            && is_x86_feature_detected!("popcnt");
-        // SAFETY: the processor has it.
-        has.then(|| unsafe { read_16_each(literals, set, across) })
+        if is_there() {
+            // SAFETY: the processor has it.
+            Some(unsafe { read_16_each(literals, set, across) })
+        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+            // SAFETY: the processor has it.
+            Some(unsafe { read_8_each(literals, set, across) })
+        } else {
+            None
+        }
+    }
+
+    #[target_feature(enable = "avx2,bmi2,popcnt")]
+    pub(super) fn read_8_each(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Entries {
+        let literals = &literals[..literals.len().min(AT_ONCE)];
+        let mut bits = Bits { holding: 0, clause_ends: 0, entry_ends: 0 };
+        let all = |flag: u32| _mm256_set1_epi32(flag as i32);
+        // As below.
+        let words = all(set.len().min(1 << 26) as u32 * 2);
+        for (at, eight) in literals.chunks(8).enumerate() {
+            let (loaded, lanes) = load_8(eight);
+            let with = |flag| _mm256_cmpeq_epi32(_mm256_and_si256(loaded, all(flag)), all(flag));
+            let code = _mm256_and_si256(loaded, all(Literal::CODE));
+            let is_scale = with(Literal::SCALE);
+            let word_of_code = _mm256_add_epi32(_mm256_srli_epi32::<5>(code), all(SCALES_MAX as u32));
+            let scale = _mm256_srli_epi32::<{ Literal::STEP_BITS as i32 }>(code);
+            let word = _mm256_blendv_epi8(word_of_code, scale, is_scale);
+            let is_there = _mm256_cmpgt_epi32(words, word);
+            let none = _mm256_setzero_si256();
+            // SAFETY: reads only words of 32 bits that `set` has.
+            let found =
+                unsafe { _mm256_mask_i32gather_epi32::<4>(none, set.as_ptr().cast(), word, is_there) };
+            let bit = _mm256_srlv_epi32(found, _mm256_and_si256(code, all(31)));
+            let is_set = _mm256_cmpeq_epi32(_mm256_and_si256(bit, all(1)), all(1));
+            let step = _mm256_and_si256(loaded, all(Literal::STEP));
+            let is_reached = _mm256_cmpeq_epi32(_mm256_max_epu32(found, step), found);
+            let of_code = _mm256_xor_si256(is_set, with(Literal::NOT));
+            let holding = mask_of(_mm256_blendv_epi8(of_code, is_reached, is_scale));
+            bits.holding |= u64::from(holding & lanes) << (8 * at);
+            bits.clause_ends |= u64::from(mask_of(with(Literal::CLAUSE_END))) << (8 * at);
+            bits.entry_ends |= u64::from(mask_of(with(Literal::ENTRY_END))) << (8 * at);
+        }
+        let holding = bits.entries(literals.len(), across);
+        let numbers = _pext_u64(holding, bits.entry_ends);
+        Entries { holding, numbers, count: bits.entry_ends.count_ones() }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn mask_of(lanes: __m256i) -> u8 {
+        _mm256_movemask_ps(_mm256_castsi256_ps(lanes)) as u8
+    }
+
+    /// The words, of which there are at most 8, and which lanes they fill. The others are zero.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load_8(words: &[AtomicU32]) -> (__m256i, u8) {
+        let lanes = (1_u32 << words.len()).wrapping_sub(1) as u8;
+        if words.len() == 8 {
+            let loaded;
+            // SAFETY: reads these 8 words and nothing else.
+            unsafe {
+                asm!("vmovdqu {}, [{}]", out(ymm_reg) loaded, in(reg) words.as_ptr(),
+                    options(nostack, preserves_flags, readonly));
+            }
+            return (loaded, lanes);
+        }
+        let word = |at: usize| words.get(at).map_or(0, |word| word.load(Ordering::Relaxed) as i32);
+        let loaded =
+            _mm256_setr_epi32(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7));
+        (loaded, lanes)
     }
 
     #[target_feature(enable = "avx512bw,bmi2,popcnt")]
@@ -209,6 +292,13 @@ mod tests {
         (entries, (clause, entry))
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "the processor is asked for it")]
+    fn by_8(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Entries {
+        // SAFETY: whoever calls it knows that the processor has it.
+        unsafe { x86::read_8_each(literals, set, across) }
+    }
+
     #[test]
     fn random_literals_are_read_alike_in_every_way() {
         for seed in 0..20_000 {
@@ -232,12 +322,17 @@ mod tests {
             let all: Vec<u32> = (0..last).map(|place| literal(place + 1 == last)).collect();
             let words: Vec<AtomicU32> = all.iter().map(|word| AtomicU32::new(*word)).collect();
             let (mut chosen, mut scalar, mut plain) = (Across::default(), Across::default(), (false, true));
+            let mut eights = Across::default();
             for (literals, words) in all.chunks(AT_ONCE).zip(words.chunks(AT_ONCE)) {
                 let (expected, next) = plainly(literals, &set, plain);
                 plain = next;
                 assert_eq!(read(words, &set, &mut chosen), expected, "as chosen, seed {seed}");
                 assert_eq!(read_scalar(words, &set, &mut scalar), expected, "scalar, seed {seed}");
                 assert_eq!(chosen, scalar);
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+                    assert_eq!(by_8(words, &set, &mut eights), expected, "by 8, seed {seed}");
+                }
             }
         }
     }
