@@ -27,7 +27,7 @@ use crate::value::Value;
 
 /// Words of an entry before its codes.
 pub(super) const ENTRY_HEAD: usize = 2;
-/// The longest entry. What is longer becomes one test.
+/// The longest entry, but for few words that are added to it later. What is longer becomes one test.
 pub(super) const ENTRY_WORDS_MAX: usize = 240;
 /// The most codes that an operation lists.
 pub(super) const CODES_MAX: usize = 64;

@@ -296,16 +296,17 @@ impl Part {
             passed = self.after(passed);
         }
         self.live -= 1;
-        // A third in use becomes two thirds.
-        if self.count > 1 && self.live as usize * 3 < self.slots() {
-            self.resize(memory, self.count.div_ceil(2));
+        // A third in use becomes two thirds. Where there is no room for that, nothing is missing.
+        let half = self.count.div_ceil(2);
+        if self.count > 1 && self.live as usize * 3 < self.slots() && memory.has_room_for(words_of(half)) {
+            self.resize(memory, half);
         }
         true
     }
 
     /// Puts all targets into so many buckets or some more, if there is room for them.
     fn resize(&mut self, memory: &mut Memory, count: u32) {
-        let Some((block, words)) = memory.take_if_room(count as usize * LINE + LINE - 1) else { return };
+        let Some((block, words)) = memory.take_if_room(words_of(count)) else { return };
         let first = block.next_multiple_of(LINE as u32);
         // Blocks are of few sizes: a large one is used up.
         let fitting = (block + words as u32 - first) / LINE as u32;
@@ -324,6 +325,11 @@ impl Part {
             memory.give(old.block, old.words as usize);
         }
     }
+}
+
+/// Words of so many buckets, each on a line.
+fn words_of(count: u32) -> usize {
+    count as usize * LINE + LINE - 1
 }
 
 #[cfg(test)]

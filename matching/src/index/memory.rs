@@ -56,9 +56,9 @@ const DRAIN_AT: usize = 64;
 /// Words that are kept for changes that must not fail: 64 MiB, or half of all.
 const RESERVE_WORDS: usize = 1 << 24;
 
-/// Words that a change takes at most: for the blocks that it moves, and for each byte of what is asked
-/// for. Of an entry with many places its copies take most of that.
-const CHANGE_WORDS: usize = 1 << 15;
+/// Words that a change takes at most: for the blocks that it moves and a table that grows, and for
+/// each byte of what is asked for. Of an entry with many places its copies take most of that.
+const CHANGE_WORDS: usize = 3 << 14;
 const CHANGE_WORDS_EACH: usize = 48;
 
 /// So often something goes on with what it has where there is no room for a larger block. A part of a

@@ -137,13 +137,21 @@ mod x86 {
             && is_x86_feature_detected!("popcnt")
     }
 
+    /// Whether there are registers half as wide.
+    #[inline]
+    pub(super) fn is_half_there() -> bool {
+        is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt")
+    }
+
     /// `None` if the processor offers nothing.
     #[inline]
     pub(super) fn read(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> Option<Entries> {
         if is_there() {
             // SAFETY: the processor has it.
             Some(unsafe { read_16_each(literals, set, across) })
-        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+        } else if is_half_there() {
             // SAFETY: the processor has it.
             Some(unsafe { read_8_each(literals, set, across) })
         } else {
@@ -330,7 +338,7 @@ mod tests {
                 assert_eq!(read_scalar(words, &set, &mut scalar), expected, "scalar, seed {seed}");
                 assert_eq!(chosen, scalar);
                 #[cfg(target_arch = "x86_64")]
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+                if x86::is_half_there() {
                     assert_eq!(by_8(words, &set, &mut eights), expected, "by 8, seed {seed}");
                 }
             }
