@@ -3,6 +3,8 @@
 //! All that moves is written once, aside, and sorted by the code that it goes under; nobody reads
 //! the new blocks before all are there.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::chains::{Entries, write_entry};
 use super::lists::can_stand_alone;
 use super::{View, Writer};
@@ -85,10 +87,15 @@ impl Writer {
     }
 
     /// Whether a block has so many words that what is below a division is found sooner than they are
-    /// read. Rows are read one by one.
+    /// read. Rows are read one by one; and lists stand alone below codes, where they are found without
+    /// a look at what they are.
     fn is_long(&self, block: Handle) -> bool {
-        let is_row = meta(self.arena(), block).kind() == Kind::Entries;
-        is_row || self.used(block).words() >= self.lengths.clauses
+        let (meta, used) = (meta(self.arena(), block), self.used(block));
+        let targets = &self.arena().words(block)[meta.size() - used.targets()..meta.size()];
+        let is_list = |target: &&AtomicU32| target.load(Ordering::Relaxed) & IS_LIST != 0;
+        meta.kind() == Kind::Entries
+            || used.words() >= self.lengths.clauses
+            || targets.iter().filter(is_list).count() >= DIVIDE_AT
     }
 
     fn new_inner(&mut self, owner: Owner) -> Handle {
