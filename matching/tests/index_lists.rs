@@ -2,13 +2,14 @@
 //! filters, with longer ones that come between them and go again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanal_matching::{Entries, EntryId, Filter, Index, Route, Selector, Topic, TopicFilter, Value};
+use fanal_matching::{EntryId, Filter, Index, Selector, Topic, TopicFilter, Value};
 
 use generate::{Event, Generator};
+use ways::{STAYING, are_found_once, found};
 
 mod generate;
+mod ways;
 
 const NAMES: [&str; 5] = ["p", "q", "r", "u", "v"];
 const VALUES: usize = 3;
@@ -30,26 +31,6 @@ fn event(generator: &mut Generator) -> Event {
 
 fn topic() -> Topic {
     Topic::parse("a/b").expect("a valid topic")
-}
-
-/// What the index finds in all ways that it has, which must agree.
-fn found(index: &Index<usize>, route: &mut Route<usize>, event: &Event) -> Vec<EntryId> {
-    let (mut collected, mut listed) = (Vec::new(), Vec::new());
-    index.collect(route, event, &mut collected);
-    index.visit_lists(route, event, |entries| match entries {
-        Entries::One(id) => listed.push(id),
-        Entries::Many(list) => listed.extend(list.iter()),
-    });
-    let mut batches = vec![Vec::new(); 3];
-    index.collect_batch(&[(&*route, event); 3], &mut batches);
-    let mut all = [collected, listed].into_iter().chain(batches);
-    let mut first = all.next().unwrap_or_default();
-    first.sort_unstable();
-    for mut other in all {
-        other.sort_unstable();
-        assert_eq!(other, first);
-    }
-    first
 }
 
 /// Rises to thousands of entries and falls to none, again and again.
@@ -105,7 +86,7 @@ fn one_that_stays_is_found_once_while_equal_ones_come_and_go() {
     let index = Index::divided_early(0);
     let asked = event(&mut generator);
     let mut expected = Vec::new();
-    for number in 0..300 {
+    for number in 0..STAYING {
         let selector = selector(&mut generator);
         if selector.matches(&topic(), &asked) {
             expected.push(number);
@@ -113,36 +94,5 @@ fn one_that_stays_is_found_once_while_equal_ones_come_and_go() {
         index.insert(selector, number);
     }
     assert!(expected.len() > 20, "{}", expected.len());
-    let done = AtomicBool::new(false);
-    let read = || {
-        let mut route = index.route(&topic());
-        while !done.load(Ordering::Relaxed) {
-            let mut found = Vec::new();
-            index.visit(&mut route, &asked, |_, number| {
-                if *number < 300 {
-                    found.push(*number);
-                }
-            });
-            found.sort_unstable();
-            assert_eq!(found, expected);
-        }
-    };
-    std::thread::scope(|scope| {
-        let readers = [scope.spawn(read), scope.spawn(read)];
-        let mut coming = Vec::new();
-        for round in 0..24_000 {
-            // A reader that failed fails the test.
-            if readers.iter().any(|reader| reader.is_finished()) {
-                break;
-            }
-            let is_rising = round / 3_000 % 2 == 0;
-            if generator.percent(if is_rising { 95 } else { 5 }) {
-                coming.push(index.insert(selector(&mut generator), 300));
-            } else if !coming.is_empty() {
-                let at = generator.below(coming.len());
-                index.remove(coming.swap_remove(at));
-            }
-        }
-        done.store(true, Ordering::Relaxed);
-    });
+    are_found_once(&index, (&topic(), &asked, &expected), &mut generator, selector, 3_000);
 }
