@@ -176,8 +176,17 @@ impl Allocator {
         let words = class_words(class);
         let handle = self.pop(class).or_else(|| self.cut(words));
         let handle = handle.or_else(|| self.extend(arena, words, self.words_max - self.kept_words));
-        let handle = handle.or_else(|| self.split(words));
+        let handle = handle.or_else(|| self.split(words, self.free.len()));
         let handle = handle.or_else(|| self.extend(arena, words, self.words_max))?;
+        self.used_words += words;
+        Some((handle, words))
+    }
+
+    /// As `take`, of free pieces that `sure_words` counts nothing of, and of which nothing is missing
+    /// that others could not do without.
+    pub(super) fn take_spare(&mut self, words: usize) -> Option<(Handle, usize)> {
+        let words = class_words(class_of(words));
+        let handle = self.split(words, class_of(SURE_WORDS))?;
         self.used_words += words;
         Some((handle, words))
     }
@@ -294,9 +303,9 @@ impl Allocator {
         Some(())
     }
 
-    /// A block out of any larger one, where the arena cannot grow.
-    fn split(&mut self, words: usize) -> Option<Handle> {
-        let class = (class_of(words)..self.free.len()).find(|class| !self.free[*class].is_empty())?;
+    /// A block out of any larger one below `class_end`, where the arena cannot grow.
+    fn split(&mut self, words: usize, class_end: usize) -> Option<Handle> {
+        let class = (class_of(words)..class_end).find(|class| !self.free[*class].is_empty())?;
         let handle = self.pop(class)?;
         self.recycle(handle + words as u32..handle + class_words(class) as u32);
         Some(handle)

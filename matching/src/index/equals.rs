@@ -21,7 +21,7 @@ use super::arena::{Arena, Handle, LINE};
 use super::blocks::LIST_FINGERPRINT;
 use super::entry::{IS_LIST, NOBODY};
 use super::fingerprint::Fingerprint;
-use super::memory::Memory;
+use super::memory::{Memory, Take};
 use crate::simd;
 
 const PART_BITS: u32 = 10;
@@ -264,7 +264,7 @@ impl Part {
     fn insert(&mut self, memory: &mut Memory, tag: u16, target: u32) {
         // 17 slots in 20.
         if (self.live as usize + 1) * 20 > self.slots() * 17 {
-            self.resize(memory, self.count + self.count / 8 + 1);
+            self.resize((memory, Memory::take_if_room), self.count + self.count / 8 + 1);
         }
         self.live += 1;
         // Where there is no memory for more it goes on with the slots that it has.
@@ -298,15 +298,15 @@ impl Part {
         self.live -= 1;
         // A third in use becomes two thirds. Where there is no room for that, nothing is missing.
         let half = self.count.div_ceil(2);
-        if self.count > 1 && self.live as usize * 3 < self.slots() && memory.has_room_for(words_of(half)) {
-            self.resize(memory, half);
+        if self.count > 1 && self.live as usize * 3 < self.slots() {
+            self.resize((memory, Memory::take_spare), half);
         }
         true
     }
 
     /// Puts all targets into so many buckets or some more, if there is room for them.
-    fn resize(&mut self, memory: &mut Memory, count: u32) {
-        let Some((block, words)) = memory.take_if_room(words_of(count)) else { return };
+    fn resize(&mut self, (memory, take): (&mut Memory, Take), count: u32) {
+        let Some((block, words)) = take(memory, words_of(count)) else { return };
         let first = block.next_multiple_of(LINE as u32);
         // Blocks are of few sizes: a large one is used up.
         let fitting = (block + words as u32 - first) / LINE as u32;

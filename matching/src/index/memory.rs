@@ -12,6 +12,9 @@ pub(super) struct Common {
     pub(super) epochs: Epochs,
 }
 
+/// How a table gets room for a part of another size.
+pub(super) type Take = fn(&mut Memory, usize) -> Option<(Handle, usize)>;
+
 /// What leaves the index and may be used again later.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Leaving {
@@ -158,11 +161,27 @@ impl Memory {
 
     /// Makes large pieces of small ones, where there is no room and much was given back.
     pub(super) fn gather(&mut self, bytes: usize) {
-        let unused = self.allocator.unused_words();
-        if self.given_words >= unused / 8 && unused >= reserve_of(self.words_max) && !self.has_room(bytes) {
+        if self.allocator.unused_words() >= reserve_of(self.words_max) && !self.has_room(bytes) {
+            self.join();
+        }
+    }
+
+    /// Puts free pieces together, if much was given back since they were.
+    fn join(&mut self) {
+        if self.given_words >= self.allocator.unused_words() / 8 {
             self.allocator.join();
             self.given_words = 0;
         }
+    }
+
+    /// As `take`, for who gives back more than that soon: of pieces too small to be counted as sure, if
+    /// there is no room. `None` if there is none of these.
+    pub(super) fn take_spare(&mut self, words: usize) -> Option<(Handle, usize)> {
+        if self.has_room_for(words) {
+            return self.allocator.take(&self.common.arena, words);
+        }
+        self.join();
+        self.allocator.take_spare(words)
     }
 
     /// Whether the reserve is still whole, and there are large pieces enough for an ask of so many

@@ -8,8 +8,8 @@
 //!    that finds a value finds the key that it belongs to.
 //! 2. A removed key keeps its slot, with [`GONE`] as its value, until its part is rebuilt.
 //! 3. The table has [`PARTS`] parts, for 250 million keys, that grow on their own: one growth copies
-//!    one part, aside, and swaps it. The one that was is retired. Parts that hold as many keys have
-//!    different sizes, so that they do not all grow at the same time. Where there is no memory to grow,
+//!    one part, aside, and swaps it; so does one that is mostly empty. The one that was is retired.
+//!    Parts that hold as many keys have different sizes, so that they do not all grow at the same time. Where there is no memory to grow,
 //!    a part goes on with the slots that it has.
 //!
 //! Keys need not be unique: `find` takes a judge, as hashes of names need one.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::arena::{Arena, Handle, LINE};
-use super::memory::Memory;
+use super::memory::{Memory, Take};
 
 const PARTS: usize = 1 << PART_BITS;
 const PART_BITS: u32 = 10;
@@ -213,23 +213,39 @@ impl Parts {
         // Else it is what was removed that takes the room.
         let is_full = part.live * 100 > buckets.slots() * LIVE_MAX;
         let wanted = if is_full { grown(number, buckets.count) } else { buckets.count };
-        let block = (part.block, part.words);
-        let Some(bigger) = part.empty(memory, wanted) else {
-            // Slower to look through, but it holds what it has slots for.
-            assert!(part.taken <= buckets.slots(), "a part of a table is full");
-            put(memory.arena(), buckets, key, value);
-            return;
-        };
-        part.taken = 1;
-        each(memory.arena(), buckets, |key, value| {
+        if let Some(bigger) = self.resize((memory, Memory::take_if_room), table, number, wanted) {
+            self.parts[number].taken += 1;
             put(memory.arena(), bigger, key, value);
+            return;
+        }
+        // Slower to look through, but it holds what it has slots for.
+        assert!(self.parts[number].taken <= buckets.slots(), "a part of a table is full");
+        put(memory.arena(), buckets, key, value);
+    }
+
+    /// Gives a part so many buckets, without what was removed. `None`, and nothing changed, if there is
+    /// no room.
+    fn resize(
+        &mut self,
+        (memory, take): (&mut Memory, Take),
+        table: &Table,
+        number: usize,
+        count: u32,
+    ) -> Option<Buckets> {
+        let buckets = table.part(number);
+        let part = &mut self.parts[number];
+        let old = (part.block, part.words);
+        let new = part.empty((memory, take), count)?;
+        part.taken = 0;
+        each(memory.arena(), buckets, |key, value| {
+            put(memory.arena(), new, key, value);
             part.taken += 1;
         });
-        put(memory.arena(), bigger, key, value);
-        table.directory[number].store(bigger.pack(), Ordering::Release);
-        if block.0 != 0 {
-            memory.retire(block.0, block.1);
+        table.directory[number].store(new.pack(), Ordering::Release);
+        if old.0 != 0 {
+            memory.retire(old.0, old.1);
         }
+        Some(new)
     }
 
     #[cfg(test)]
@@ -245,18 +261,26 @@ impl Parts {
         }
     }
 
-    pub(super) fn remove(&mut self, memory: &Memory, table: &Table, key: Key, value: u32) {
+    /// Takes a key out. Amortised `O(1)`; at worst a copy of a small part of one part in 1,024.
+    pub(super) fn remove(&mut self, memory: &mut Memory, table: &Table, key: Key, value: u32) {
         self.change(memory, table, key, value, GONE);
-        self.parts[part_of(key.mixed())].live -= 1;
+        let number = part_of(key.mixed());
+        self.parts[number].live -= 1;
+        let buckets = table.part(number);
+        let half = buckets.count.div_ceil(2);
+        // A quarter in use becomes a half. Where there is no room for that, nothing is missing.
+        if buckets.count > 1 && self.parts[number].live * 4 < buckets.slots() {
+            self.resize((memory, Memory::take_spare), table, number, half);
+        }
     }
 }
 
 impl Part {
     /// Buckets without keys, each on a line of the cache. The memory may have been used before: it
     /// is cleared. `None`, and nothing changed, if there is no room.
-    fn empty(&mut self, memory: &mut Memory, count: u32) -> Option<Buckets> {
+    fn empty(&mut self, (memory, take): (&mut Memory, Take), count: u32) -> Option<Buckets> {
         let words = (count * BUCKET_WORDS) as usize;
-        let (block, size) = memory.take_if_room(words + LINE - 1)?;
+        let (block, size) = take(memory, words + LINE - 1)?;
         let first = block.next_multiple_of(LINE as u32);
         memory.arena().words(first)[..words].iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.block = block;
@@ -351,7 +375,7 @@ mod tests {
                     oracle.insert((first, second), step + 2);
                 }
                 Some(value) => {
-                    parts.remove(&memory, &table, key, value);
+                    parts.remove(&mut memory, &table, key, value);
                     oracle.remove(&(first, second));
                 }
                 None => {
@@ -376,7 +400,7 @@ mod tests {
         let (table, mut parts) = Parts::new();
         let key = Key { first: 1, second: 2 };
         (10..30).for_each(|value| parts.insert(&mut memory, &table, key, value));
-        parts.remove(&memory, &table, key, 15);
+        parts.remove(&mut memory, &table, key, 15);
         assert_eq!(table.find(memory.arena(), key, |value| value == 29), 29);
         assert_eq!(table.find(memory.arena(), key, |value| value == 15), 0);
     }
@@ -395,10 +419,28 @@ mod tests {
         }
         // One in ten leaves and another comes.
         for number in 2..40_000 {
-            parts.remove(&memory, &table, key(number), number);
+            parts.remove(&mut memory, &table, key(number), number);
             parts.insert(&mut memory, &table, key(number + 400_000), number);
         }
         let each = parts.bytes() as f64 / 400_000.0;
         assert!(each < 26.0, "{each} bytes after changes");
+    }
+
+    #[test]
+    fn a_table_that_is_emptied_gives_its_memory_back() {
+        let mut memory = Memory::new();
+        let (table, mut parts) = Parts::new();
+        let key = |number: u32| Key { first: number.wrapping_mul(0x9e37_79b9), second: number };
+        let count = 200_000;
+        (2..count).for_each(|number| parts.insert(&mut memory, &table, key(number), number));
+        let most = parts.bytes();
+        let is_kept = |number: &u32| number.is_multiple_of(16);
+        let gone = (2..count).filter(|number| !is_kept(number));
+        gone.for_each(|number| parts.remove(&mut memory, &table, key(number), number));
+        assert!(parts.bytes() * 4 < most, "{} of {most} bytes are left", parts.bytes());
+        for number in 2..count {
+            let found = table.find(memory.arena(), key(number), |_| true);
+            assert_eq!(found, if is_kept(&number) { number } else { 0 });
+        }
     }
 }

@@ -362,7 +362,7 @@ impl Writer {
 
     /// Takes out what `link` added.
     pub(super) fn unlink_key(&mut self, view: &View, key: Key, to: Handle) {
-        self.links.remove(&self.memory, &view.links, key, to);
+        self.links.remove(&mut self.memory, &view.links, key, to);
     }
 
     pub(super) fn arena(&self) -> &Arena {

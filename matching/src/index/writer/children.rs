@@ -64,7 +64,7 @@ impl Writer {
     pub(super) fn remove_child(&mut self, view: &View, key: Key, child: Handle) {
         let children = Children::of(&view.common.arena, key.first);
         if children.place(key.second).is_none() {
-            self.links.remove(&self.memory, &view.links, key, child);
+            self.links.remove(&mut self.memory, &view.links, key, child);
             self.count_links(children.array(), -1);
             return;
         }
@@ -184,7 +184,7 @@ impl Writer {
         self.arena().store(array, LINKS, self.links_of(&old) - links.len() as u32);
         self.lead_to_array(inner, array);
         for (code, child) in links {
-            self.links.remove(&self.memory, &view.links, Key { first: inner, second: code }, child);
+            self.links.remove(&mut self.memory, &view.links, Key { first: inner, second: code }, child);
         }
     }
 
