@@ -37,9 +37,10 @@ use crate::value::Attributes;
 use arena::Handle;
 pub use batch::BATCH;
 pub(crate) use clauses::Literal;
-use entry::NOBODY;
 use epoch::PLACES;
 use fingerprint::{Fingerprint, Fingerprints, Prints};
+use ids::GROUP;
+pub(crate) use ids::Ids;
 use matching::{Hit, Scratch};
 use memory::{Leaving, Memory};
 pub(crate) use scales::SCALES_MAX;
@@ -62,8 +63,10 @@ mod equals;
 mod few;
 mod fingerprint;
 mod gates;
+mod ids;
 mod matching;
 mod memory;
+mod numbers;
 mod place;
 mod scales;
 mod seen;
@@ -298,7 +301,6 @@ impl<D: Clone + Send + Sync> Index<D> {
         let mut writer = self.write();
         self.recycle(&mut writer);
         self.check(&mut writer, bytes_of(&selector), has_room)?;
-        let Some(number) = writer.number() else { return Err(self.full(&writer)) };
         let slot = match condition {
             Condition::Never => None,
             _ => Some(trie::slot(&self.view, &mut writer, self.root, &selector.topic)),
@@ -307,12 +309,21 @@ impl<D: Clone + Send + Sync> Index<D> {
             prints.whole = self.fingerprints.of(&(slot, prints.whole));
             writer.fetch_print(&prints);
         }
+        let entry = Arc::new(entry);
+        let equal = slot.and_then(|_| writer.equal(&prints));
+        let Some(number) = writer.number(equal) else {
+            slot.inspect(|slot| trie::tidy(&self.view, &mut writer, self.root, *slot));
+            return Err(self.full(&writer));
+        };
         // The destination is there before anybody can find the entry.
-        self.entries.get_or_make(number).store(Some(Arc::new(entry)));
+        self.entries.get_or_make(number).store(Some(entry));
         self.live.fetch_add(1, Ordering::Release);
         if let Some(slot) = slot {
             let is_routed = condition != Condition::Always && matching::has_filtered(&self.view, slot);
-            writer.insert(&self.view, slot, number, &condition, &selector.except, &prints);
+            match equal {
+                Some(target) => writer.join(&self.view, target, number, &prints),
+                None => writer.insert(&self.view, slot, number, &condition, &selector.except, &prints),
+            }
             self.tests_end.store(writer.tests_end(), Ordering::Release);
             if !is_routed {
                 self.on_routes_changed(slot);
@@ -468,7 +479,7 @@ impl<D: Clone + Send + Sync> Index<D> {
     ) {
         self.find(route, event, scratch, &mut |hit| match hit {
             Hit::One(number) => found.push(EntryId(number)),
-            Hit::Many(numbers) => copy(numbers, found),
+            Hit::Many(words) => simd::ids::append(words, found),
         });
     }
 
@@ -504,7 +515,7 @@ impl<D: Clone + Send + Sync> Index<D> {
             route.always.iter().for_each(|(id, _)| found(Entries::One(*id)));
             self.find(route, event, scratch, &mut |hit| match hit {
                 Hit::One(number) => found(Entries::One(EntryId(number))),
-                Hit::Many(numbers) => found(Entries::Many(EntryList(numbers))),
+                Hit::Many(words) => found(Entries::Many(EntryList(words))),
             });
         });
     }
@@ -548,7 +559,7 @@ impl<D: Clone + Send + Sync> Index<D> {
             };
             let has_others = matching::find_always(&self.view, slot, topic, &mut |hit| match hit {
                 Hit::One(number) => resolve(number),
-                Hit::Many(numbers) => each(numbers, &mut resolve),
+                Hit::Many(words) => ids::numbers(words).for_each(&mut resolve),
             });
             if has_others {
                 slots.push(slot);
@@ -638,16 +649,6 @@ impl Readers {
     }
 }
 
-fn each(numbers: &[AtomicU32], see: &mut impl FnMut(u32)) {
-    let numbers = numbers.iter().map(|number| number.load(Ordering::Relaxed));
-    numbers.filter(|number| *number != NOBODY).for_each(see);
-}
-
-/// Appends the numbers that were not removed.
-fn copy(numbers: &[AtomicU32], found: &mut Vec<EntryId>) {
-    simd::append_others(numbers, NOBODY, found);
-}
-
 /// What topic filters say about one topic, at one version of the index.
 #[derive(Clone, Debug)]
 pub struct Route<D> {
@@ -704,13 +705,12 @@ pub struct EntryList<'a>(&'a [AtomicU32]);
 impl EntryList<'_> {
     /// The entries.
     pub fn iter(&self) -> impl Iterator<Item = EntryId> {
-        let numbers = self.0.iter().map(|number| number.load(Ordering::Relaxed));
-        numbers.filter(|number| *number != NOBODY).map(EntryId)
+        ids::numbers(self.0).map(EntryId)
     }
 
-    /// How many they are at most: those that were removed lately count as well.
+    /// How many they are at most: up to eight times as many as they are.
     pub fn len_max(&self) -> usize {
-        self.0.len()
+        self.0.len() * GROUP as usize
     }
 }
 

@@ -1,8 +1,7 @@
 //! Many words or bytes at once: the only place with `unsafe` in the workspace.
 //!
 //! - [`compare`]: 64 bytes with one.
-//! - [`append_others`]: words copied out, without those of one value.
-//! - `literals`: which filters hold; `boxes`: which boxes a point is in.
+//! - `ids`: numbers read out of the words of a list; `literals`: which filters hold; `boxes`: which boxes a point is in.
 //! - `spread`: numbers handed to the lists of several events.
 //! - [`append_at`]: words at places, without zeros.
 //!
@@ -17,10 +16,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) mod boxes;
+pub(crate) mod ids;
 pub(crate) mod literals;
 pub(crate) mod spread;
-
-use crate::index::EntryId;
 
 /// Words of a column.
 pub(crate) const WORDS: usize = 16;
@@ -47,36 +45,6 @@ pub(crate) fn compare(columns: &[Column], bytes: &[u8], compared: &mut [Compared
         return;
     }
     each(columns, bytes, compared, scalar);
-}
-
-/// Appends the words that are not `without`, in their order.
-#[inline]
-pub(crate) fn append_others(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
-    #[cfg(target_arch = "x86_64")]
-    if x86::append_others(words, without, found) {
-        return;
-    }
-    append_scalar(words, without, found);
-}
-
-/// As [`append_others`] in portable code: few words are left out, so all are copied first.
-pub(crate) fn append_scalar(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
-    let start = found.len();
-    let mut has_without = false;
-    found.extend(words.iter().map(|word| {
-        let word = word.load(Ordering::Relaxed);
-        has_without |= word == without;
-        EntryId(word)
-    }));
-    if has_without {
-        let mut end = start;
-        for at in start..found.len() {
-            let id = found[at];
-            found[end] = id;
-            end += usize::from(id.0 != without);
-        }
-        found.truncate(end);
-    }
 }
 
 /// Appends the words at `places`, of which `base` is the first, but for those that are zero or
@@ -164,14 +132,13 @@ mod x86 {
         __m256i, __m512i, _mm256_castsi256_ps, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32, _mm256_loadu_si256,
         _mm256_min_epu8, _mm256_min_epu32, _mm256_movemask_epi8, _mm256_movemask_ps,
         _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_setzero_si256,
-        _mm256_storeu_si256, _mm256_sub_epi32, _mm512_cmpeq_epi32_mask, _mm512_cmpeq_epu8_mask,
-        _mm512_cmple_epu8_mask, _mm512_mask_cmplt_epu32_mask, _mm512_mask_cmpneq_epi32_mask,
-        _mm512_maskz_compress_epi32, _mm512_maskz_loadu_epi32, _mm512_set1_epi8, _mm512_set1_epi32,
-        _mm512_storeu_si512, _mm512_sub_epi32, _mm512_test_epi32_mask,
+        _mm256_storeu_si256, _mm256_sub_epi32, _mm512_cmpeq_epu8_mask, _mm512_cmple_epu8_mask,
+        _mm512_mask_cmplt_epu32_mask, _mm512_maskz_compress_epi32, _mm512_maskz_loadu_epi32,
+        _mm512_set1_epi8, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi32, _mm512_test_epi32_mask,
     };
     use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-    use super::{Column, Compared, EntryId, append_at_scalar, append_scalar, each};
+    use super::{Column, Compared, append_at_scalar, each};
 
     /// False if the processor offers nothing.
     #[inline]
@@ -186,94 +153,6 @@ mod x86 {
             return false;
         }
         true
-    }
-
-    /// False if the processor offers nothing.
-    #[inline]
-    pub(super) fn append_others(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) -> bool {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("popcnt") {
-            // SAFETY: the processor has it.
-            unsafe { append_by_16(words, without, found) };
-        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
-            // SAFETY: the processor has it.
-            unsafe { append_by_8(words, without, found) };
-        } else {
-            return false;
-        }
-        true
-    }
-
-    /// Few words are left out, so all are copied first.
-    #[target_feature(enable = "avx512f,popcnt")]
-    pub(super) fn append_by_16(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
-        found.reserve(words.len() + 16);
-        // SAFETY: there is room for 16 beyond the words.
-        let start = unsafe { found.as_mut_ptr().add(found.len()) };
-        let left_out = _mm512_set1_epi32(without as i32);
-        let (mut has_left_out, mut at) = (0, 0);
-        while at + 16 <= words.len() {
-            let loaded = load_some(&words[at..], u16::MAX);
-            has_left_out |= _mm512_cmpeq_epi32_mask(loaded, left_out);
-            // SAFETY: as above. An `EntryId` is a word.
-            unsafe { _mm512_storeu_si512(start.add(at).cast(), loaded) };
-            at += 16;
-        }
-        let loaded = load_some(&words[at..], (1_u16 << (words.len() - at)).wrapping_sub(1));
-        // Lanes beyond the words are zero, which is never left out.
-        has_left_out |= _mm512_cmpeq_epi32_mask(loaded, left_out);
-        // SAFETY: as above.
-        unsafe { _mm512_storeu_si512(start.add(at).cast(), loaded) };
-        if has_left_out == 0 {
-            // SAFETY: so many were written.
-            unsafe { found.set_len(found.len() + words.len()) };
-        } else {
-            append_packed(words, without, found);
-        }
-    }
-
-    #[cold]
-    #[target_feature(enable = "avx512f,popcnt")]
-    fn append_packed(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
-        found.reserve(words.len() + 16);
-        let start = found.as_mut_ptr();
-        let without = _mm512_set1_epi32(without as i32);
-        let mut end = found.len();
-        let mut at = 0;
-        while at < words.len() {
-            let there = u16::MAX >> 16_usize.saturating_sub(words.len() - at);
-            let loaded = load_some(&words[at..], there);
-            let kept = _mm512_mask_cmpneq_epi32_mask(there, loaded, without);
-            let packed = _mm512_maskz_compress_epi32(kept, loaded);
-            // SAFETY: no more were written than words were read, and there is room for 16 beyond
-            // these. An `EntryId` is a word.
-            unsafe { _mm512_storeu_si512(start.add(end).cast(), packed) };
-            end += kept.count_ones() as usize;
-            at += 16;
-        }
-        // SAFETY: so many were written.
-        unsafe { found.set_len(end) };
-    }
-
-    #[target_feature(enable = "avx2,popcnt")]
-    pub(super) fn append_by_8(words: &[AtomicU32], without: u32, found: &mut Vec<EntryId>) {
-        found.reserve(words.len() + 8);
-        let start = found.as_mut_ptr();
-        let wanted = _mm256_set1_epi32(without as i32);
-        let mut end = found.len();
-        let (eights, rest) = words.as_chunks::<8>();
-        for eight in eights {
-            let loaded = load_8(eight);
-            let same = _mm256_castsi256_ps(_mm256_cmpeq_epi32(loaded, wanted));
-            let left_out = _mm256_movemask_ps(same) as usize;
-            let packed = _mm256_permutevar8x32_epi32(loaded, load_order(&PACKED[left_out]));
-            // SAFETY: no more were written than words were read, and there is room for 8 beyond
-            // these. An `EntryId` is a word.
-            unsafe { _mm256_storeu_si256(start.add(end).cast(), packed) };
-            end += 8 - left_out.count_ones() as usize;
-        }
-        // SAFETY: so many were written.
-        unsafe { found.set_len(end) };
-        append_scalar(rest, without, found);
     }
 
     /// False if the processor offers nothing.
@@ -350,7 +229,7 @@ mod x86 {
     }
 
     /// For each set of lanes that are left out: the others in their order, and then anything.
-    static PACKED: [[u32; 8]; 256] = packed();
+    pub(super) static PACKED: [[u32; 8]; 256] = packed();
 
     const fn packed() -> [[u32; 8]; 256] {
         let mut orders = [[0; 8]; 256];
@@ -454,18 +333,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
-    fn load_8(words: &[AtomicU32; 8]) -> __m256i {
-        let loaded;
-        // SAFETY: reads these words and nothing else.
-        unsafe {
-            asm!("vmovdqu {}, [{}]", out(ymm_reg) loaded, in(reg) words.as_ptr(),
-                options(nostack, preserves_flags, readonly));
-        }
-        loaded
-    }
-
-    #[target_feature(enable = "avx2")]
-    fn load_order(order: &[u32; 8]) -> __m256i {
+    pub(super) fn load_order(order: &[u32; 8]) -> __m256i {
         // SAFETY: reads these words and nothing else.
         unsafe { _mm256_loadu_si256(order.as_ptr().cast()) }
     }

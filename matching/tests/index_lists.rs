@@ -96,3 +96,47 @@ fn one_that_stays_is_found_once_while_equal_ones_come_and_go() {
     assert!(expected.len() > 20, "{}", expected.len());
     are_found_once(&index, (&topic(), &asked, &expected), &mut generator, selector, 3_000);
 }
+
+/// Of a list that takes many blocks, and of one that takes one, the entries are found whatever leaves
+/// them and comes back, and their numbers stay dense.
+#[test]
+fn long_lists_are_whole_while_entries_leave_and_come_back() {
+    let mut generator = Generator::new(33);
+    let index = Index::divided_early(0);
+    let selector = |value: usize| {
+        let topic = TopicFilter::parse("a/#").expect("a valid topic filter");
+        let predicate = Filter::parse(&format!("p = {value}")).expect("a valid filter");
+        Selector { predicate: Some(predicate), ..Selector::new(topic) }
+    };
+    let mut route = index.route(&topic());
+    let mut lists: [Vec<EntryId>; 2] = [Vec::new(), Vec::new()];
+    let mut most = 0;
+    for wave in 0..6 {
+        for step in 0..30_000 {
+            let value = usize::from(generator.percent(5));
+            let list = &mut lists[value];
+            // It rises to many blocks, then as many leave as come.
+            let percent = if wave == 0 { 90 } else { 50 };
+            if generator.percent(percent) || list.is_empty() {
+                list.push(index.insert(selector(value), 0));
+            } else {
+                // What came together leaves together, or not.
+                let near = list.len() - 1 - generator.below(list.len().min(20));
+                let at = if step % 3 == 0 { near } else { generator.below(list.len()) };
+                assert!(index.remove(list.swap_remove(at)).is_some());
+            }
+            most = most.max(index.len());
+            if step % 3_000 == 0 {
+                for (value, list) in lists.iter().enumerate() {
+                    let mut expected = list.clone();
+                    expected.sort_unstable();
+                    let event: Event = vec![("p", Value::Int(value as i64))];
+                    assert_eq!(found(&index, &mut route, &event), expected, "wave {wave}, step {step}");
+                }
+            }
+        }
+    }
+    assert!(most > 20_000, "{most}");
+    let greatest = lists.iter().flatten().map(|id| id.number()).max().expect("there are entries");
+    assert!((greatest as usize) < 2 * most, "number {greatest} of at most {most} entries");
+}

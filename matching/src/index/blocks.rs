@@ -6,15 +6,15 @@
 //! |---|---|
 //! | entries | used, meta, next, owner (2), previous, entries (`super::entry`) |
 //! | clauses | used, meta, next, owner (2), previous, literals; from the end downwards targets (`super::clauses`) |
-//! | ids | used, meta, next, owner (2), previous, numbers of entries |
+//! | ids | used, meta, next, owner (2), previous, numbers of entries (`super::ids`) |
 //! | inner | rest, meta, attributes of children (2), owner (2), array, children by gates, whether gates are used, children, least and greatest code of a child |
-//! | list | first block of ids, meta, home, numbers, owner (2), fingerprint (3) |
+//! | list | first block of ids, meta, home, numbers, owner (2), fingerprint (3), word being filled |
 //! | homes | how many, meta, blocks |
 //! | boxes, box | `super::boxes` |
 //!
 //! 1. *Entries*, *clauses* and *ids* form chains; blocks of the first two may be in one chain. A
-//!    chain's words change in two ways while readers are at them: `used` grows after what it covers
-//!    was written, and a target becomes `NOBODY`.
+//!    chain's words change in these ways while readers are at them: `used` grows after what it covers
+//!    was written, a target becomes `NOBODY`, and numbers come and go in a word of ids.
 //! 2. *Inner* divides entries by a code that they ask for: a child is found in the inner block's
 //!    array or in the table of links (`super::children`). `rest` is a chain of those that ask for no
 //!    more codes.
@@ -54,7 +54,9 @@ pub(super) const LIST_COUNT: usize = 3;
 /// Zeros if the list is an entry of a chain.
 pub(super) const LIST_OWNER: usize = 4;
 pub(super) const LIST_FINGERPRINT: usize = 6;
-pub(super) const LIST_WORDS: usize = 9;
+/// Where in the first block the word is whose group is being used up; 0 if there is none.
+pub(super) const LIST_FILLING: usize = 9;
+pub(super) const LIST_WORDS: usize = 10;
 
 /// The longest block of a chain.
 pub(super) const CHAIN_WORDS_MAX: usize = 1_024;

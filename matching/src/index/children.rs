@@ -17,6 +17,8 @@
 //!    now, and if so looks again. An inner block that has given up its array leads to an empty one,
 //!    never to none, nor to one that it led to before: a change is never overlooked.
 //! 4. An array that was replaced stays what it was while readers are at it.
+//! 5. A child that is a list which stands alone is marked ([`IS_IDS`]), in arrays and in the table:
+//!    who finds it need not look what it is.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -32,6 +34,9 @@ pub(super) const LIVE: usize = 2;
 /// Counted before they are there, and until they are gone.
 pub(super) const LINKS: usize = 3;
 pub(super) const ARRAY_HEAD: usize = 4;
+
+/// Marks a child that is a block of ids. No handle is so large.
+pub(super) const IS_IDS: u32 = 0x8000_0000;
 
 /// The children of an inner block, as they were when a reader came to it.
 #[derive(Clone, Copy)]
@@ -78,7 +83,7 @@ impl<'a> Children<'a> {
         self.inner
     }
 
-    /// Appends those children of codes that are in the array.
+    /// Appends those children of codes that are in the array, with their marks.
     #[inline]
     pub(super) fn collect(&self, codes: &[u32], found: &mut Vec<Handle>) {
         simd::append_at(self.words, self.base, codes, found);
@@ -105,7 +110,7 @@ impl<'a> Children<'a> {
         self.base..self.base + self.words.len() as u32
     }
 
-    /// The child of a code, or 0.
+    /// The child of a code, with its mark, or 0.
     #[inline]
     pub(super) fn find(mut self, view: &'a View, code: u32) -> Handle {
         let arena = &view.common.arena;

@@ -13,14 +13,15 @@ use super::EntryId;
 use super::arena::{Arena, Handle, LINE};
 use super::batch::BatchScratch;
 use super::blocks::{
-    ARRAY, ATTRIBUTES, CHAIN_HEAD, DERIVED, GATES, Kind, META, Meta, NEXT, REST, Used, chain_words,
-    each_block, each_row, meta, start,
+    ARRAY, ATTRIBUTES, CHAIN_HEAD, DERIVED, GATES, Kind, META, Meta, REST, Used, chain_words, each_block,
+    each_row, meta, start,
 };
 use super::boxes::{self, Waiting};
-use super::children::{self, Children};
+use super::children::{self, Children, IS_IDS};
 use super::clauses::{self, Literal};
 use super::entry::{self, IS_GATE, IS_LIST, NOBODY, Tests, is_gate};
 use super::few;
+use super::ids;
 use super::seen::{SAMPLED, Seen};
 use super::table::Key;
 use super::trie::Slot;
@@ -34,7 +35,8 @@ pub(super) struct Scratch {
     seen: Seen,
     steps: Steps,
     lists: Vec<Handle>,
-    blocks: Vec<Step>,
+    /// Blocks of ids.
+    ids: Vec<Handle>,
     /// For who resolves what was found.
     pub(super) found: Vec<EntryId>,
     /// For several events at once.
@@ -43,8 +45,8 @@ pub(super) struct Scratch {
 
 /// So many blocks of ids are asked for before they are handed over,
 const AHEAD: usize = 16;
-/// each to so many words: who reads on in order is not kept waiting.
-const WORDS_AHEAD: u32 = 4 * LINE as u32;
+/// so many lines of each: who reads on in order is not kept waiting.
+const LINES_AHEAD: usize = 2;
 
 /// What is still to be gone through: level after level, each step for all blocks of a level before
 /// the next step.
@@ -85,7 +87,7 @@ struct Link {
 pub(super) enum Hit<'a> {
     /// One entry.
     One(u32),
-    /// A block of entries with one filter; those that say `NOBODY` were removed.
+    /// A block of entries with one filter (`super::ids`).
     Many(&'a [AtomicU32]),
 }
 
@@ -95,7 +97,7 @@ impl Scratch {
             seen: Seen::new(),
             steps: Steps::default(),
             lists: Vec::new(),
-            blocks: Vec::new(),
+            ids: Vec::new(),
             found: Vec::new(),
             batch: None,
         }
@@ -137,7 +139,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
     found: &mut impl FnMut(Hit<'_>),
 ) -> u64 {
     let arena = &view.common.arena;
-    let Scratch { seen, steps, lists, blocks, .. } = scratch;
+    let Scratch { seen, steps, lists, ids, .. } = scratch;
     seen.expect_tests(tests_end as usize);
     seen.moment = view.vocabulary.moment();
     let mut found_one = |target: u32| match target & IS_LIST {
@@ -149,7 +151,7 @@ pub(super) fn find<A: Attributes + ?Sized>(
         && let Some(few) = few::few(arena, slots)
     {
         few::find(view, &few, (topic, event), seen, &mut found_one);
-        hand_over(arena, (lists, blocks), seen, found);
+        hand_over(arena, (lists, ids), seen, found);
         seen.clear();
         return 0;
     }
@@ -159,13 +161,13 @@ pub(super) fn find<A: Attributes + ?Sized>(
     seen.set_notes_unknowns(notes_unknowns);
     if slots.iter().any(|slot| uses_gates(arena, *slot)) {
         for level in &view.levels {
-            walk(view, &[*level], (topic, event), seen, (steps, blocks), &mut found_one);
+            walk(view, &[*level], (topic, event), seen, (steps, ids), &mut found_one);
         }
         view.vocabulary.note_gates(seen);
     }
-    walk(view, slots, (topic, event), seen, (steps, blocks), &mut found_one);
+    walk(view, slots, (topic, event), seen, (steps, ids), &mut found_one);
     let unknowns = seen.sampled_unknowns().unwrap_or(0);
-    hand_over(arena, (lists, blocks), seen, found);
+    hand_over(arena, (lists, ids), seen, found);
     seen.clear();
     u64::from(unknowns) * u64::from(SAMPLED)
 }
@@ -174,32 +176,30 @@ pub(super) fn find<A: Attributes + ?Sized>(
 /// entry that was found by itself while its list was made is not handed over again.
 fn hand_over(
     arena: &Arena,
-    (lists, blocks): (&mut Vec<Handle>, &mut Vec<Step>),
+    (lists, ids): (&mut Vec<Handle>, &mut Vec<Handle>),
     seen: &Seen,
     found: &mut impl FnMut(Hit<'_>),
 ) {
     fetch(lists.iter().map(|list| &arena.words(*list)[0]));
-    lists.iter_mut().for_each(|list| *list = arena.load(*list, 0));
-    fetch(lists.iter().filter(|block| **block != 0).map(|block| &arena.words(*block)[0]));
-    lists.drain(..).for_each(|block| push(arena, blocks, block));
-    let fetch = |step: &Step| fetch_block(arena, step.block, step.first.min(WORDS_AHEAD), step.meta);
-    blocks.iter().take(AHEAD).for_each(fetch);
-    let mut next = 0;
-    while let Some(step) = blocks.get(next).copied() {
-        blocks.get(next + AHEAD).into_iter().for_each(fetch);
-        next += 1;
-        let words = arena.words(step.block);
-        let numbers = &words[CHAIN_HEAD..step.first as usize];
+    ids.extend(lists.drain(..).map(|list| arena.load(list, 0)).filter(|block| *block != 0));
+    let fetch = |block: &Handle| fetch(arena.words(*block).iter().step_by(LINE).take(LINES_AHEAD));
+    ids.iter().take(AHEAD).for_each(fetch);
+    let mut at = 0;
+    while let Some(block) = ids.get(at).copied() {
+        ids.get(at + AHEAD).into_iter().for_each(fetch);
+        at += 1;
+        let (words, next) = chain_words(arena, block);
         if seen.has_marks() {
-            let numbers = numbers.iter().map(|number| number.load(Ordering::Relaxed));
-            let new = numbers.filter(|number| *number != NOBODY && !seen.is_marked(*number));
+            let new = ids::numbers(words).filter(|number| !seen.is_marked(*number));
             new.for_each(|number| found(Hit::One(number)));
         } else {
-            found(Hit::Many(numbers));
+            found(Hit::Many(words));
         }
-        push(arena, blocks, words[NEXT].load(Ordering::Acquire));
+        if next != 0 {
+            ids.push(next);
+        }
     }
-    blocks.clear();
+    ids.clear();
 }
 
 /// Whether some entry below a slot asks for gates.
@@ -219,7 +219,7 @@ fn walk<A: Attributes + ?Sized>(
     slots: &[Slot],
     (topic, event): (&Topic, &A),
     seen: &mut Seen,
-    (steps, ids): (&mut Steps, &mut Vec<Step>),
+    (steps, ids): (&mut Steps, &mut Vec<Handle>),
     found: &mut impl FnMut(u32),
 ) {
     let arena = &view.common.arena;
@@ -253,14 +253,18 @@ fn array_of<'a>(arena: &'a Arena, step: &Step) -> Option<&'a AtomicU32> {
 impl Steps {
     /// Looks what the blocks are that were found, and goes down to them; lists that stand alone are
     /// found with that. False if there is nothing that leads further.
-    fn descend(&mut self, arena: &Arena, ids: &mut Vec<Step>) -> bool {
+    fn descend(&mut self, arena: &Arena, ids: &mut Vec<Handle>) -> bool {
         self.inner.clear();
         for block in self.found.drain(..).filter(|block| *block != 0) {
+            if block & IS_IDS != 0 {
+                ids.push(block & !IS_IDS);
+                continue;
+            }
             let (first, meta) = start(arena, block);
             let step = Step { block, first, meta };
             match meta.kind() {
                 Kind::Inner | Kind::Boxes => self.inner.push(step),
-                Kind::Ids => ids.push(step),
+                Kind::Ids => ids.push(block),
                 _ => self.chains.push(step),
             }
         }
@@ -308,9 +312,10 @@ impl Steps {
     fn follow_links(&mut self, view: &View) {
         let arena = &view.common.arena;
         fetch(self.links.iter().map(|link| &arena.words(link.bucket)[0]));
-        self.found.extend(self.links.drain(..).map(|link| follow(view, link)));
-        self.found.retain(|block| *block != 0);
-        fetch(self.found.iter().map(|block| &arena.words(*block)[0]));
+        let followed = self.links.drain(..).map(|link| follow(view, link));
+        self.found.extend(followed.filter(|child| *child != 0));
+        let are_looked_at = self.found.iter().filter(|child| **child & IS_IDS == 0);
+        fetch(are_looked_at.map(|block| &arena.words(*block)[0]));
     }
 
     fn visit_boxes(&mut self, arena: &Arena, step: Step, seen: &mut Seen, found: &mut impl FnMut(u32)) {
@@ -351,14 +356,6 @@ pub(super) fn fetch_block(arena: &Arena, block: Handle, first: u32, meta: Meta) 
         let start = (meta.size() - used.targets()).max(used.end().next_multiple_of(LINE));
         fetch(words[start.min(meta.size())..meta.size()].iter().step_by(LINE));
         simd::prefetch(&words[meta.size() - 1]);
-    }
-}
-
-#[inline]
-fn push(arena: &Arena, queue: &mut Vec<Step>, block: Handle) {
-    if block != 0 {
-        let (first, meta) = start(arena, block);
-        queue.push(Step { block, first, meta });
     }
 }
 
@@ -412,8 +409,8 @@ fn hit(arena: &Arena, target: u32, found: &mut impl FnMut(Hit<'_>)) {
     }
     let mut block = arena.load(target & !IS_LIST, 0);
     while block != 0 {
-        let (ids, next) = chain_words(arena, block);
-        found(Hit::Many(ids));
+        let (words, next) = chain_words(arena, block);
+        found(Hit::Many(words));
         block = next;
     }
 }

@@ -26,7 +26,7 @@ use super::blocks::{
 };
 use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
-use super::children::Children;
+use super::children::{Children, IS_IDS};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
 use super::entry::{CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
 use super::equals::Equals;
@@ -157,9 +157,17 @@ impl Writer {
         (view, writer)
     }
 
-    /// A number for an entry that is to come.
-    pub(super) fn number(&mut self) -> Option<u32> {
-        self.homes.take(&mut self.memory)
+    /// What stands for the same filter already.
+    pub(super) fn equal(&self, prints: &Prints) -> Option<u32> {
+        self.equals.find(self.arena(), prints.whole)
+    }
+
+    /// A number for an entry that is to come, whose filter `equal` stands for. `None` if there are no
+    /// more.
+    pub(super) fn number(&mut self, equal: Option<u32>) -> Option<u32> {
+        let list = equal.filter(|target| target & IS_LIST != 0).map(|target| target & !IS_LIST);
+        let number = list.and_then(|list| self.number_of_list(list));
+        number.or_else(|| self.homes.take(&mut self.memory))
     }
 
     /// Takes back what was found to be free. Who retires looks for it from time to time; with `now`
@@ -170,10 +178,10 @@ impl Writer {
         }
         while let Some(thing) = self.memory.freed.pop() {
             match thing {
-                Leaving::Entry(number) => self.homes.free.push(number),
+                Leaving::Entry(number) => self.homes.numbers.give(number),
                 Leaving::Test(number) => self.checks.take_back(&view.questions, number),
                 Leaving::Replaced { old, new } => {
-                    self.homes.free.push(old);
+                    self.homes.numbers.give(old);
                     self.settled.push(new);
                 }
                 thing => self.dictionary.take_back(thing),
@@ -186,7 +194,13 @@ impl Writer {
         self.equals.fetch_print(self.arena(), prints.whole);
     }
 
-    /// Puts an entry below `slot`.
+    /// Puts an entry to those that have the same filter.
+    pub(super) fn join(&mut self, view: &View, equal: u32, number: u32, prints: &Prints) {
+        let list = self.list_of(view, equal, prints.whole);
+        self.add_to_list(view, list, number);
+    }
+
+    /// Puts an entry below `slot` whose filter nobody else has.
     ///
     /// `prints` are of everything that the entry asks for, `slot` included.
     pub(super) fn insert(
@@ -198,12 +212,6 @@ impl Writer {
         except: &[TopicFilter],
         prints: &Prints,
     ) {
-        let fingerprint = prints.whole;
-        if let Some(target) = self.equals.find(self.arena(), fingerprint) {
-            let list = self.list_of(view, target, fingerprint);
-            self.add_to_list(view, list, number);
-            return;
-        }
         let is_always = *condition == Condition::Always;
         let mut encoder = self.encoder(view);
         encoder.may_share = is_divided(encoder.memory.arena(), slot);
@@ -225,7 +233,7 @@ impl Writer {
             let is_several = place >= alone;
             self.put(view, Owner::Slot(slot), Moving { target: number, is_always, is_several, draft });
         }
-        self.equals.insert(&mut self.memory, fingerprint, number);
+        self.equals.insert(&mut self.memory, prints.whole, number);
         self.drop_gates(view);
     }
 
@@ -409,7 +417,7 @@ impl Writer {
         loop {
             let block = self.block_of(view, owner);
             if block == 0 {
-                self.new_chain(view, owner, Kind::Entries, &moving.words());
+                self.new_chain(view, owner, &moving.words());
                 return;
             }
             let kind = meta(self.arena(), block).kind();
@@ -470,7 +478,7 @@ impl Writer {
             Owner::List(list) => self.arena().load(list, 0),
             Owner::Plain(boxes) => self.arena().load(boxes, boxes::PLAIN),
             Owner::Set(set) => self.arena().load(set, boxes::ROOT),
-            Owner::Link(key) => Children::of(self.arena(), key.first).find(view, key.second),
+            Owner::Link(key) => Children::of(self.arena(), key.first).find(view, key.second) & !IS_IDS,
         }
     }
 
@@ -487,16 +495,24 @@ impl Writer {
             }
             Owner::Plain(boxes) => self.arena().store(boxes, boxes::PLAIN, block),
             Owner::Set(set) => self.arena().store(set, boxes::ROOT, block),
-            Owner::Link(key) if old == 0 => {
-                self.count_child(key, 1);
-                self.add_child(view, key, block);
-            }
-            Owner::Link(key) if block == 0 => {
-                self.remove_child(view, key, old);
-                self.count_child(key, -1);
-            }
-            Owner::Link(key) => self.change_child(view, key, old, block),
+            Owner::Link(key) => match [old, block].map(|block| self.marked(block)) {
+                [0, child] => {
+                    self.count_child(key, 1);
+                    self.add_child(view, key, child);
+                }
+                [old, 0] => {
+                    self.remove_child(view, key, old);
+                    self.count_child(key, -1);
+                }
+                [old, child] => self.change_child(view, key, old, child),
+            },
         }
+    }
+
+    /// A block as a child.
+    fn marked(&self, block: Handle) -> u32 {
+        let is_ids = block != 0 && meta(self.arena(), block).kind() == Kind::Ids;
+        if is_ids { block | IS_IDS } else { block }
     }
 
     fn count_child(&mut self, key: Key, change: i32) {

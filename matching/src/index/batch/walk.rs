@@ -12,13 +12,13 @@ use crate::index::blocks::{
     ATTRIBUTES, CHAIN_HEAD, DERIVED, Kind, Meta, NEXT, REST, Used, attribute_bit, each_block, each_row, start,
 };
 use crate::index::boxes::{self, Waiting};
-use crate::index::children::Children;
+use crate::index::children::{Children, IS_IDS};
 use crate::index::clauses;
 use crate::index::entry::{IS_GATE, IS_LIST, NOBODY, is_gate};
 use crate::index::matching::{fetch_block, uses_gates};
 use crate::index::trie::Slot;
 use crate::index::writer::View;
-use crate::index::{EntryId, copy};
+use crate::index::{EntryId, ids};
 use crate::simd;
 use crate::topic::Topic;
 use crate::value::Attributes;
@@ -171,12 +171,12 @@ impl Scratch {
     ) {
         let arena = &view.common.arena;
         let (ways, mut steps) = (std::mem::take(&mut self.ways), std::mem::take(&mut self.steps));
-        let fetch = |way: &(Handle, u64)| simd::prefetch(&arena.words(way.0)[0]);
+        let fetch = |way: &(Handle, u64)| simd::prefetch(&arena.words(way.0 & !IS_IDS)[0]);
         ways.iter().take(AHEAD).for_each(fetch);
         for place in 0..ways.len() + AHEAD {
             ways.get(place + AHEAD).into_iter().for_each(fetch);
             if let Some((block, events)) = ways.get(place) {
-                let step = step(arena, *block, *events);
+                let step = step(arena, *block & !IS_IDS, *events);
                 if step.meta.kind().has_entries() {
                     fetch_block(arena, step.block, step.first, step.meta);
                 }
@@ -352,16 +352,12 @@ impl Scratch {
         while let Some(Step { block, first, events, .. }) = blocks.get(next).copied() {
             next += 1;
             let words = arena.words(block);
-            let numbers = &words[CHAIN_HEAD..first as usize];
+            let ids = &words[CHAIN_HEAD..first as usize];
             if is_alone {
-                each_event(events, |event| copy(numbers, &mut found[event]));
+                each_event(events, |event| simd::ids::append(ids, &mut found[event]));
             } else {
-                for number in numbers {
-                    let number = number.load(Ordering::Relaxed);
-                    if number != NOBODY {
-                        hand_one(number, events & !gathered.events(number), found);
-                    }
-                }
+                ids::numbers(ids)
+                    .for_each(|number| hand_one(number, events & !gathered.events(number), found));
             }
             let after = words[NEXT].load(Ordering::Acquire);
             if after != 0 {

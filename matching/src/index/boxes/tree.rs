@@ -96,7 +96,7 @@ impl Writer {
             return;
         }
         let words: Vec<u32> = others.iter().flat_map(Moving::words).collect();
-        let block = self.new_chain(view, owner, Kind::Entries, &words);
+        let block = self.new_chain(view, owner, &words);
         self.arena().store(block, NEXT, next);
         if next != 0 {
             self.arena().store(next, PREVIOUS, block);
@@ -109,7 +109,7 @@ impl Writer {
         let Some(set) = self.set_of(boxes, sides) else { return Some(moving) };
         let item = Item { bounds, target: moving.target, from: 0 };
         match self.arena().load(set, ROOT) {
-            0 => drop(self.new_chain(view, Owner::Set(set), Kind::Entries, &moving.words())),
+            0 => drop(self.new_chain(view, Owner::Set(set), &moving.words())),
             root if meta(self.arena(), root).kind() == Kind::Box => self.put_item(view, set, root, item),
             root if !chains::has_entries(self.arena(), root, CHAIN_MAX) => {
                 self.append(view, Owner::Set(set), root, moving);
@@ -371,7 +371,7 @@ impl Writer {
         };
         let entries: Vec<u32> = items.iter().flat_map(words).collect();
         items.iter().for_each(|item| self.drop_home(item.target, leaf));
-        self.new_chain(view, Owner::Set(set), Kind::Entries, &entries);
+        self.new_chain(view, Owner::Set(set), &entries);
         self.retire(leaf);
     }
 

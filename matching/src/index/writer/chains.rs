@@ -1,4 +1,4 @@
-//! Chains of blocks: entries one behind the other, or the numbers of those with one filter.
+//! Chains of blocks: entries one behind the other.
 //!
 //! 1. A block's words are appended to in place as long as there is room. One that is full is
 //!    copied to one with room for half as many more, up to the longest block; then another block
@@ -18,31 +18,33 @@ use crate::index::clauses;
 use crate::index::entry::{ENTRY_HEAD, Head, NOBODY};
 use crate::index::scales::Scales;
 
+/// A copy has room for one part in so many more;
+const GROWTH: usize = 2;
+/// a block before others is so much shorter than the longest.
+const SHORTNESS: usize = 4;
+
 /// Copies of the entries of a block, as rows.
 pub(in crate::index) struct Entries(Vec<u32>);
 
 impl Entries {
     /// The words of each.
     pub(in crate::index) fn iter(&self) -> impl Iterator<Item = &[u32]> {
-        split(Kind::Entries, &self.0)
+        split(&self.0)
     }
 }
 
-/// Divides words into those of each entry, or number.
-fn split(kind: Kind, words: &[u32]) -> impl Iterator<Item = &[u32]> {
+/// Divides words into those of each row.
+fn split(words: &[u32]) -> impl Iterator<Item = &[u32]> {
     let mut rest = words;
     std::iter::from_fn(move || {
-        let (entry, next) = rest.split_at(match rest {
-            [] => return None,
-            [_, head, ..] if kind != Kind::Ids => Head(*head).words(),
-            _ => 1,
-        });
+        let [_, head, ..] = rest else { return None };
+        let (entry, next) = rest.split_at(Head(*head).words());
         rest = next;
         Some(entry)
     })
 }
 
-/// An entry, or number, in a block of a chain.
+/// An entry in a block of a chain.
 #[derive(Clone, Copy)]
 pub(super) struct Placed<'a> {
     /// Where the target is.
@@ -59,7 +61,7 @@ impl Placed<'_> {
         self.target.load(Ordering::Relaxed)
     }
 
-    /// Appends it as a row, or as a number.
+    /// Appends it as a row.
     pub(super) fn read(&self, scales: &Scales, row: &mut Vec<u32>) {
         match self.kind {
             Kind::Clauses => clauses::read(self.target(), self.body, scales, row),
@@ -68,7 +70,7 @@ impl Placed<'_> {
     }
 }
 
-/// Calls `see` with each entry, or number, in a block of a chain, those included that were removed.
+/// Calls `see` with each entry in a block of a chain, those included that were removed.
 pub(super) fn each_placed<'a>(arena: &'a Arena, block: Handle, mut see: impl FnMut(Placed<'a>)) {
     let (first, meta) = start(arena, block);
     let (used, kind) = (Used(first), meta.kind());
@@ -77,10 +79,8 @@ pub(super) fn each_placed<'a>(arena: &'a Arena, block: Handle, mut see: impl FnM
         Kind::Clauses => clauses::each_entry(words, used, |target, body, _| {
             see(Placed { target, words: body.len() + 1, kind, body });
         }),
-        Kind::Ids => words[CHAIN_HEAD..used.end()]
-            .chunks(1)
-            .for_each(|body| see(Placed { target: &body[0], words: 1, kind, body })),
         _ => {
+            debug_assert_eq!(kind, Kind::Entries);
             let mut rest = &words[CHAIN_HEAD..used.end()];
             while let [target, head, ..] = rest {
                 let (body, next) = rest.split_at(Head(head.load(Ordering::Relaxed)).words());
@@ -110,7 +110,6 @@ pub(in crate::index) fn has_entries(arena: &Arena, block: Handle, wanted: usize)
     // Mostly it is clear without a look at them.
     let most = match meta.kind() {
         Kind::Clauses => used.targets(),
-        Kind::Ids => used.end() - CHAIN_HEAD,
         _ => (used.end() - CHAIN_HEAD) / ENTRY_HEAD,
     };
     most >= wanted && count(arena, block) >= wanted
@@ -162,24 +161,10 @@ impl Writer {
         Used(self.arena().load(block, 0))
     }
 
-    /// Makes the first block of a chain. `entries` are the rows of all, or numbers, one behind the other.
-    pub(in crate::index) fn new_chain(
-        &mut self,
-        view: &View,
-        owner: Owner,
-        kind: Kind,
-        entries: &[u32],
-    ) -> Handle {
-        let block = match kind {
-            Kind::Entries => self.new_block_of(owner, entries),
-            _ => {
-                let block = self.new_block(owner, kind, CHAIN_HEAD + entries.len());
-                self.write(block, CHAIN_HEAD, entries);
-                self.arena().store(block, 0, (CHAIN_HEAD + entries.len()) as u32);
-                block
-            }
-        };
-        split(kind, entries).for_each(|entry| self.add_home(entry[0], block));
+    /// Makes the first block of a chain. `rows` are those of all entries, one behind the other.
+    pub(in crate::index) fn new_chain(&mut self, view: &View, owner: Owner, rows: &[u32]) -> Handle {
+        let block = self.new_block_of(owner, rows);
+        split(rows).for_each(|entry| self.add_home(entry[0], block));
         self.lead(view, owner, 0, block);
         block
     }
@@ -188,7 +173,7 @@ impl Writer {
     fn new_block_of(&mut self, owner: Owner, rows: &[u32]) -> Handle {
         let mut literals = std::mem::take(&mut self.literals);
         literals.clear();
-        let rows_of = || split(Kind::Entries, rows);
+        let rows_of = || split(rows);
         let block = if let Some(count) = clauses::write_all(rows_of(), &self.dictionary, &mut literals) {
             let used = Used::new(CHAIN_HEAD + literals.len(), count);
             let block = self.new_block(owner, Kind::Clauses, used.words());
@@ -217,10 +202,10 @@ impl Writer {
             words += if fits { entry.len() } else { 0 };
             fits
         };
-        split(Kind::Entries, entries).take_while(fits).for_each(drop);
+        split(entries).take_while(fits).for_each(drop);
         let (now, later) = entries.split_at(words);
-        self.new_chain(view, owner, Kind::Entries, now);
-        for entry in split(Kind::Entries, later) {
+        self.new_chain(view, owner, now);
+        for entry in split(later) {
             let block = self.block_of(view, owner);
             if self.append_in_place(block, entry) {
                 self.add_home(entry[0], block);
@@ -239,7 +224,7 @@ impl Writer {
         block
     }
 
-    /// Adds a row, or a number, to a block. False if it has no room for it, or not in its kind.
+    /// Adds a row to a block. False if it has no room for it, or not in its kind.
     pub(super) fn append_in_place(&mut self, block: Handle, row: &[u32]) -> bool {
         if meta(self.arena(), block).kind() != Kind::Clauses {
             return self.place(block, row[0], row);
@@ -253,7 +238,7 @@ impl Writer {
     }
 
     /// Adds what is written about a target in the way of the block's kind. False if it has no room.
-    fn place(&self, block: Handle, target: u32, body: &[u32]) -> bool {
+    pub(super) fn place(&self, block: Handle, target: u32, body: &[u32]) -> bool {
         let (meta, used) = (meta(self.arena(), block), self.used(block));
         let targets = usize::from(meta.kind() == Kind::Clauses);
         if used.words() + body.len() + targets > meta.size() {
@@ -273,32 +258,30 @@ impl Writer {
         let (kind, live) = self.kind_with(block, row);
         let body = self.body_of(kind, row);
         let words = body.len() + usize::from(kind == Kind::Clauses);
-        // A copy has room for one part in so many more; a block before others is so much shorter than
-        // the longest. In lists of numbers, room that nobody uses is most of the cost.
-        let (growth, shortness) = if kind == Kind::Ids { (4, 8) } else { (2, 4) };
         if live + words > CHAIN_WORDS_MAX {
-            let kind = match kind {
-                Kind::Ids => kind,
-                _ if clauses::fits(row) => Kind::Clauses,
-                _ => Kind::Entries,
-            };
+            let kind = if clauses::fits(row) { Kind::Clauses } else { Kind::Entries };
             let words = CHAIN_HEAD + self.words_of(kind, row);
             self.literals = body;
-            let before = self.new_block(owner, kind, words.max(CHAIN_WORDS_MAX / shortness));
-            self.arena().store(before, NEXT, block);
-            self.arena().store(block, PREVIOUS, before);
+            let before = self.new_block(owner, kind, words.max(CHAIN_WORDS_MAX / SHORTNESS));
             self.append_in_place(before, row);
             self.add_home(row[0], before);
-            self.lead(view, owner, block, before);
+            self.put_before(view, owner, block, before);
             return;
         }
-        let wanted = (live + words).max((live + live / growth).min(CHAIN_WORDS_MAX));
+        let wanted = (live + words).max((live + live / GROWTH).min(CHAIN_WORDS_MAX));
         let copy = self.copy(view, owner, kind, block, wanted);
         let is_placed = self.place(copy, row[0], &body);
         debug_assert!(is_placed, "the copy has room");
         self.literals = body;
         self.add_home(row[0], copy);
         self.replace(view, owner, block, copy);
+    }
+
+    /// Lets a chain begin with a block before its first.
+    pub(super) fn put_before(&mut self, view: &View, owner: Owner, block: Handle, before: Handle) {
+        self.arena().store(before, NEXT, block);
+        self.arena().store(block, PREVIOUS, before);
+        self.lead(view, owner, block, before);
     }
 
     /// What kind a copy of a block should be that is to have one more row, and how many words it has
@@ -309,7 +292,6 @@ impl Writer {
         match now.kind() {
             Kind::Clauses if clauses::fits(row) => return (Kind::Clauses, live),
             Kind::Entries if !clauses::fits(row) => return (Kind::Entries, live),
-            Kind::Ids => return (Kind::Ids, live),
             _ => {}
         }
         let entries = self.entries(block);
@@ -326,7 +308,7 @@ impl Writer {
         with
     }
 
-    /// How many words a row, or a number, takes in a block.
+    /// How many words a row takes in a block.
     fn words_of(&mut self, kind: Kind, row: &[u32]) -> usize {
         let body = self.body_of(kind, row);
         let words = body.len() + usize::from(kind == Kind::Clauses);
@@ -334,8 +316,7 @@ impl Writer {
         words
     }
 
-    /// What is written about a row, or a number, in a block: in the room for literals, which is to be
-    /// given back.
+    /// What is written about a row in a block: in the room for literals, which is to be given back.
     fn body_of(&mut self, kind: Kind, row: &[u32]) -> Vec<u32> {
         let mut body = std::mem::take(&mut self.literals);
         body.clear();
@@ -400,7 +381,6 @@ impl Writer {
         };
         match kind {
             Kind::Clauses => targets.iter().for_each(move_home),
-            Kind::Ids => words.iter().for_each(move_home),
             _ => each_row(words, |target, _, _| move_home(target)),
         }
         self.arena().store(copy, 0, used.0);

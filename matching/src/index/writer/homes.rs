@@ -10,6 +10,7 @@ use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{Kind, LIST_HOME, Meta};
 use crate::index::entry::{IS_GATE, IS_LIST};
 use crate::index::memory::Memory;
+use crate::index::numbers::Numbers;
 use crate::simd;
 
 /// `home` leads to a block of several.
@@ -19,8 +20,7 @@ pub(super) const IS_SEVERAL: u32 = 0x8000_0000;
 pub(in crate::index) struct Homes {
     /// In the arena.
     pages: Vec<Handle>,
-    pub(super) free: Vec<u32>,
-    end: u32,
+    pub(super) numbers: Numbers,
     pub(in crate::index) live: usize,
 }
 
@@ -28,25 +28,37 @@ const PAGE: usize = 1_024;
 
 impl Homes {
     pub(super) fn new() -> Homes {
-        Homes { pages: Vec::new(), free: Vec::new(), end: 0, live: 0 }
+        Homes { pages: Vec::new(), numbers: Numbers::default(), live: 0 }
     }
 
-    /// A number that no reader can hold; `None` if there are a billion entries.
+    /// A number that no reader can hold; `None` if there are 134 million entries.
     pub(super) fn take(&mut self, memory: &mut Memory) -> Option<u32> {
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None if self.end == IS_GATE => return None,
-            None => {
-                self.end += 1;
-                self.end - 1
-            }
-        };
-        if number as usize / PAGE == self.pages.len() {
+        let number = self.numbers.take()?;
+        self.open(memory, number);
+        Some(number)
+    }
+
+    /// A number of a group that is kept for who asks, if there is one.
+    pub(super) fn take_group(&mut self, memory: &mut Memory) -> Option<u32> {
+        let number = self.numbers.take_group(self.live)?;
+        self.open(memory, number);
+        Some(number)
+    }
+
+    /// A number of a group that is kept, if one is free.
+    pub(super) fn take_of(&mut self, memory: &mut Memory, group: u32) -> Option<u32> {
+        let number = self.numbers.take_of(group)?;
+        self.open(memory, number);
+        Some(number)
+    }
+
+    /// Begins an entry that stands nowhere.
+    fn open(&mut self, memory: &mut Memory, number: u32) {
+        while number as usize / PAGE >= self.pages.len() {
             self.pages.push(memory.take(PAGE).0);
         }
         self.live += 1;
         self.set(memory.arena(), number, 0);
-        Some(number)
     }
 
     fn place<'a>(&self, arena: &'a Arena, number: u32) -> &'a AtomicU32 {
@@ -70,7 +82,7 @@ impl Homes {
 
     /// Bytes beside those in the arena.
     pub(super) fn bytes(&self) -> usize {
-        (self.pages.capacity() + self.free.capacity()) * 4
+        self.pages.capacity() * size_of::<Handle>() + self.numbers.bytes()
     }
 }
 

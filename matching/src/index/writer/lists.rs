@@ -1,4 +1,10 @@
 //! Entries with equal filters: one entry that stands for a list of numbers.
+//!
+//! 1. A list that has some entries takes further numbers from groups that are kept for it
+//!    (`super::super::numbers`), so that eight of them are a word. So does what comes back to such a
+//!    group.
+//! 2. Kept are groups of words of the first block with two numbers or more, and of the word that is
+//!    being filled. Nothing is added to the other blocks.
 
 use std::sync::atomic::Ordering;
 
@@ -6,12 +12,21 @@ use super::Writer;
 use super::homes::IS_SEVERAL;
 use crate::index::arena::Handle;
 use crate::index::blocks::{
-    CHAIN_HEAD, CHAIN_OWNER, Kind, LIST_COUNT, LIST_FINGERPRINT, LIST_OWNER, LIST_WORDS, Meta, NEXT, Owner,
-    PREVIOUS, meta,
+    CHAIN_HEAD, CHAIN_OWNER, CHAIN_WORDS_MAX, Kind, LIST_COUNT, LIST_FILLING, LIST_FINGERPRINT, LIST_OWNER,
+    LIST_WORDS, Meta, NEXT, Owner, PREVIOUS, Used, chain_words, meta,
 };
 use crate::index::entry::{ENTRY_HEAD, Head, IS_LIST};
 use crate::index::fingerprint::Fingerprint;
+use crate::index::ids::{GROUP, Ids};
 use crate::index::writer::{View, chains};
+
+/// From so many entries on a list has groups for itself.
+const GROUPS_FROM: u32 = 4;
+/// A copy of a block of ids has room for one part in so many more: room that nobody uses is most of
+/// the cost.
+const GROWTH: usize = 4;
+/// A block before others is so much shorter than the longest.
+const SHORTNESS: usize = 8;
 
 /// Lists of entries with equal filters.
 impl Writer {
@@ -24,8 +39,11 @@ impl Writer {
         let home = self.homes.get(self.arena(), target);
         self.write(list, 0, &[0, Meta::new(Kind::List, LIST_WORDS).0, home, 1, 0, 0]);
         self.write(list, LIST_FINGERPRINT, &fingerprint);
-        self.homes.set(self.arena(), target, 0);
-        self.new_chain(view, Owner::List(list), Kind::Ids, &[target]);
+        self.write(list, LIST_FILLING, &[0]);
+        let ids = self.new_block(Owner::List(list), Kind::Ids, CHAIN_HEAD + 1);
+        self.place(ids, 0, &[Ids::of(target).0]);
+        self.homes.set(self.arena(), target, ids);
+        self.lead(view, Owner::List(list), 0, ids);
         self.equals.change(self.memory.arena(), fingerprint, target, list | IS_LIST);
         for block in self.blocks_of(home) {
             self.retarget(block, target, list | IS_LIST);
@@ -89,29 +107,154 @@ impl Writer {
         });
     }
 
-    pub(super) fn add_to_list(&mut self, view: &View, list: Handle, number: u32) {
+    /// A number for an entry that is to be added to a list, of a group that is kept for the list.
+    pub(super) fn number_of_list(&mut self, list: Handle) -> Option<u32> {
         let block = self.arena().load(list, 0);
+        let filling = self.arena().load(list, LIST_FILLING) as usize;
+        if filling != 0 {
+            let group = Ids::load(&self.arena().words(block)[filling]).group();
+            let number = self.homes.take_of(&mut self.memory, group);
+            if number.is_some() {
+                return number;
+            }
+        }
+        if let Some((at, number)) = self.number_that_left(block) {
+            self.arena().store(list, LIST_FILLING, at as u32);
+            return Some(number);
+        }
+        let is_long = self.arena().load(list, LIST_COUNT) >= GROUPS_FROM;
+        if is_long { self.homes.take_group(&mut self.memory) } else { None }
+    }
+
+    /// A number that came back to a group that a block has more numbers of, and where it is there.
+    fn number_that_left(&mut self, block: Handle) -> Option<(usize, u32)> {
+        let end = self.used(block).end();
+        (CHAIN_HEAD..end).find_map(|at| {
+            let word = Ids::load(&self.arena().words(block)[at]);
+            // Of groups that are not kept there is one number in a word.
+            let may_lack = (2..GROUP).contains(&word.count());
+            let number = if may_lack { self.homes.take_of(&mut self.memory, word.group()) } else { None };
+            number.map(|number| (at, number))
+        })
+    }
+
+    pub(super) fn add_to_list(&mut self, view: &View, list: Handle, number: u32) {
         let count = self.arena().load(list, LIST_COUNT);
         self.arena().store(list, LIST_COUNT, count + 1);
-        if self.append_in_place(block, &[number]) {
-            self.homes.set(self.arena(), number, block);
-        } else {
-            self.append_grown(view, Owner::List(list), block, &[number]);
+        let group = Ids::of(number).group();
+        let filling = self.arena().load(list, LIST_FILLING) as usize;
+        let block = self.arena().load(list, 0);
+        if filling != 0 {
+            let place = &self.arena().words(block)[filling];
+            let word = Ids::load(place);
+            if word.group() == group {
+                place.store(word.with(number).0, Ordering::Release);
+                self.homes.set(self.arena(), number, block);
+                return;
+            }
+        }
+        let block = self.append_ids(view, list, block, Ids::of(number));
+        self.homes.set(self.arena(), number, block);
+        if self.homes.numbers.is_kept(group) {
+            let at = self.used(block).end() - 1;
+            self.arena().store(list, LIST_FILLING, at as u32);
         }
     }
 
+    /// Adds a word to a list whose first block is `block`; the block where it is now.
+    fn append_ids(&mut self, view: &View, list: Handle, block: Handle, word: Ids) -> Handle {
+        if self.place(block, 0, &[word.0]) {
+            return block;
+        }
+        let live = self.used(block).words() - meta(self.arena(), block).dead();
+        let first = if live < CHAIN_WORDS_MAX {
+            let wanted = (live + 1).max((live + live / GROWTH).min(CHAIN_WORDS_MAX));
+            self.copy_ids(view, Owner::List(list), block, wanted)
+        } else {
+            self.give_groups_up(block);
+            self.arena().store(list, LIST_FILLING, 0);
+            let before = self.new_block(Owner::List(list), Kind::Ids, CHAIN_WORDS_MAX / SHORTNESS);
+            self.put_before(view, Owner::List(list), block, before);
+            before
+        };
+        let is_placed = self.place(first, 0, &[word.0]);
+        debug_assert!(is_placed, "there is room");
+        first
+    }
+
+    /// Lets anybody have the free numbers of a block which entries will not be added to any more.
+    fn give_groups_up(&mut self, block: Handle) {
+        for at in CHAIN_HEAD..self.used(block).end() {
+            let word = Ids::load(&self.arena().words(block)[at]);
+            if word.count() < GROUP {
+                self.homes.numbers.give_up(word.group());
+            }
+        }
+    }
+
+    /// Puts a copy with room for so many words, without those that have no number any more, in the
+    /// place of a block of ids.
+    pub(super) fn copy_ids(&mut self, view: &View, owner: Owner, block: Handle, words: usize) -> Handle {
+        let copy = self.new_block(owner, Kind::Ids, words);
+        let arena = &view.common.arena;
+        for at in [NEXT, PREVIOUS] {
+            arena.store(copy, at, arena.load(block, at));
+        }
+        let (mut end, mut filling) = (CHAIN_HEAD, 0);
+        let was_filling = match owner {
+            Owner::List(list) if arena.load(list, 0) == block => arena.load(list, LIST_FILLING) as usize,
+            _ => 0,
+        };
+        for at in CHAIN_HEAD..self.used(block).end() {
+            let word = Ids::load(&arena.words(block)[at]);
+            if word.count() == 0 {
+                continue;
+            }
+            if at == was_filling {
+                filling = end;
+            }
+            arena.words(copy)[end].store(word.0, Ordering::Relaxed);
+            end += 1;
+            word.numbers().for_each(|number| self.homes.set(arena, number, copy));
+        }
+        arena.store(copy, 0, Used::new(end, 0).0);
+        if let (Owner::List(list), true) = (owner, was_filling != 0) {
+            arena.store(list, LIST_FILLING, filling as u32);
+        }
+        self.replace(view, owner, block, copy);
+        copy
+    }
+
     pub(super) fn remove_from_list(&mut self, view: &View, block: Handle, number: u32) {
-        let Owner::List(list) = Owner::read(self.arena(), block, CHAIN_OWNER) else { return };
+        let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
+        let Owner::List(list) = owner else { return };
         let count = self.arena().load(list, LIST_COUNT) - 1;
         self.arena().store(list, LIST_COUNT, count);
         if count == 0 {
             self.equals.remove(&mut self.memory, list | IS_LIST);
             self.remove_list(view, list);
         }
-        self.remove_from_block(view, block, number);
+        let dead = self.take_out(list, block, number);
+        self.bury(view, owner, block, dead);
         if count == 0 {
             self.memory.retire(list, LIST_WORDS);
         }
+    }
+
+    /// Takes a number out of a block of a list; how many words have none any more.
+    fn take_out(&mut self, list: Handle, block: Handle, number: u32) -> usize {
+        let (words, _) = chain_words(self.memory.arena(), block);
+        let Some(at) = words.iter().position(|word| Ids::load(word).has(number)) else { return 0 };
+        let word = Ids::load(&words[at]).without(number);
+        words[at].store(word.0, Ordering::Release);
+        let is_first = self.arena().load(list, 0) == block;
+        if word.count() < 2 || !is_first {
+            self.homes.numbers.give_up(word.group());
+            if is_first && self.arena().load(list, LIST_FILLING) as usize == CHAIN_HEAD + at {
+                self.arena().store(list, LIST_FILLING, 0);
+            }
+        }
+        usize::from(word.count() == 0)
     }
 
     fn remove_list(&mut self, view: &View, list: Handle) {

@@ -12,7 +12,7 @@ use super::{View, Writer};
 use crate::index::arena::{Handle, LINE};
 use crate::index::blocks::{
     ARRAY, CHAIN_HEAD, CHAIN_OWNER, CHILDREN, DERIVED, INNER_OWNER, INNER_WORDS, Kind, META, NEXT, Owner,
-    PREVIOUS, REST, chain_words, meta,
+    PREVIOUS, REST, meta,
 };
 use crate::index::entry::NOBODY;
 use crate::simd;
@@ -63,21 +63,18 @@ impl Writer {
         }
         let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
         let mut dead = 0;
-        if meta(self.arena(), block).kind() == Kind::Ids {
-            let (numbers, _) = chain_words(self.arena(), block);
-            if let Some(place) = numbers.iter().find(|number| number.load(Ordering::Relaxed) == target) {
-                place.store(NOBODY, Ordering::Release);
-                dead = 1;
+        each_placed(&view.common.arena, block, |placed| {
+            if placed.target() == target {
+                placed.target.store(NOBODY, Ordering::Release);
+                dead += placed.words;
+                self.release_entry(view, owner, placed);
             }
-        } else {
-            each_placed(&view.common.arena, block, |placed| {
-                if placed.target() == target {
-                    placed.target.store(NOBODY, Ordering::Release);
-                    dead += placed.words;
-                    self.release_entry(view, owner, placed);
-                }
-            });
-        }
+        });
+        self.bury(view, owner, block, dead);
+    }
+
+    /// Counts words of a block as dead, and tidies it.
+    pub(super) fn bury(&mut self, view: &View, owner: Owner, block: Handle, dead: usize) {
         let changed = meta(self.arena(), block).add_dead(dead);
         self.arena().words(block)[META].store(changed.0, Ordering::Relaxed);
         self.tidy(view, owner, block);
@@ -120,9 +117,13 @@ impl Writer {
         if CHAIN_HEAD + dead == used {
             self.unlink(view, owner, block);
         } else if dead * 2 > used {
-            let kind = meta(self.arena(), block).kind();
-            let copy = self.copy(view, owner, kind, block, used - dead);
-            self.replace(view, owner, block, copy);
+            match meta(self.arena(), block).kind() {
+                Kind::Ids => _ = self.copy_ids(view, owner, block, used - dead),
+                kind => {
+                    let copy = self.copy(view, owner, kind, block, used - dead);
+                    self.replace(view, owner, block, copy);
+                }
+            }
         }
     }
 
