@@ -184,11 +184,10 @@ pub(super) fn meta(arena: &Arena, block: Handle) -> Meta {
     Meta(arena.words(block)[META].load(Ordering::Relaxed))
 }
 
-/// The words of a chain's block that are in use from its beginning, and the next block. That is read
+/// Of a chain's block the words that are in use from its beginning, and the next block. That is read
 /// first: who finds the chain ends here then finds all that was added before the others went.
 #[inline]
-pub(super) fn chain_words(arena: &Arena, block: Handle) -> (&[AtomicU32], Handle) {
-    let words = arena.words(block);
+pub(super) fn chain_words(words: &[AtomicU32]) -> (&[AtomicU32], Handle) {
     let next = words[NEXT].load(Ordering::Acquire);
     let used = Used(words[0].load(Ordering::Acquire));
     (&words[CHAIN_HEAD..used.end()], next)

@@ -43,10 +43,9 @@ pub(super) struct Scratch {
     pub(super) batch: Option<Box<BatchScratch>>,
 }
 
-/// So many blocks of ids are asked for before they are handed over,
+/// So many blocks of ids are asked for before they are handed over, two lines of each: who reads on
+/// in order is not kept waiting.
 const AHEAD: usize = 16;
-/// so many lines of each: who reads on in order is not kept waiting.
-const LINES_AHEAD: usize = 2;
 
 /// What is still to be gone through: level after level, each step for all blocks of a level before
 /// the next step.
@@ -182,13 +181,14 @@ fn hand_over(
 ) {
     fetch(lists.iter().map(|list| &arena.words(*list)[0]));
     ids.extend(lists.drain(..).map(|list| arena.load(list, 0)).filter(|block| *block != 0));
-    let fetch = |block: &Handle| fetch(arena.words(*block).iter().step_by(LINE).take(LINES_AHEAD));
-    ids.iter().take(AHEAD).for_each(fetch);
+    let mut ahead: [&[AtomicU32]; AHEAD] = [&[]; AHEAD];
+    ahead.iter_mut().zip(ids.iter()).for_each(|(place, block)| *place = ask_for(arena, *block));
     let mut at = 0;
-    while let Some(block) = ids.get(at).copied() {
-        ids.get(at + AHEAD).into_iter().for_each(fetch);
-        at += 1;
-        let (words, next) = chain_words(arena, block);
+    while at < ids.len() {
+        let (words, next) = chain_words(ahead[at % AHEAD]);
+        if let Some(block) = ids.get(at + AHEAD) {
+            ahead[at % AHEAD] = ask_for(arena, *block);
+        }
         if seen.has_marks() {
             let new = ids::numbers(words).filter(|number| !seen.is_marked(*number));
             new.for_each(|number| found(Hit::One(number)));
@@ -196,10 +196,22 @@ fn hand_over(
             found(Hit::Many(words));
         }
         if next != 0 {
+            if ids.len() <= at + AHEAD {
+                ahead[ids.len() % AHEAD] = ask_for(arena, next);
+            }
             ids.push(next);
         }
+        at += 1;
     }
     ids.clear();
+}
+
+/// The words of a block of ids, of which the memory is asked for the first lines.
+#[inline]
+fn ask_for(arena: &Arena, block: Handle) -> &[AtomicU32] {
+    let words = arena.words(block);
+    [0, LINE].iter().filter_map(|at| words.get(*at)).for_each(simd::prefetch);
+    words
 }
 
 /// Whether some entry below a slot asks for gates.
@@ -229,11 +241,11 @@ fn walk<A: Attributes + ?Sized>(
         for at in 0..steps.inner.len() {
             let step = steps.inner[at];
             match step.meta.kind() {
-                Kind::Inner => steps.open(view, step, seen),
+                Kind::Inner => steps.open(view, step, seen, ids),
                 _ => steps.visit_boxes(arena, step, seen, found),
             }
         }
-        steps.follow_links(view);
+        steps.follow_links(view, ids);
     }
     let fetch = |step: &Step| fetch_block(arena, step.block, step.first, step.meta);
     steps.chains.iter().take(CHAINS_AHEAD).for_each(fetch);
@@ -251,15 +263,11 @@ fn array_of<'a>(arena: &'a Arena, step: &Step) -> Option<&'a AtomicU32> {
 }
 
 impl Steps {
-    /// Looks what the blocks are that were found, and goes down to them; lists that stand alone are
-    /// found with that. False if there is nothing that leads further.
+    /// Looks what the blocks are that were found, and goes down to them. False if there is nothing that
+    /// leads further.
     fn descend(&mut self, arena: &Arena, ids: &mut Vec<Handle>) -> bool {
         self.inner.clear();
         for block in self.found.drain(..).filter(|block| *block != 0) {
-            if block & IS_IDS != 0 {
-                ids.push(block & !IS_IDS);
-                continue;
-            }
             let (first, meta) = start(arena, block);
             let step = Step { block, first, meta };
             match meta.kind() {
@@ -271,10 +279,11 @@ impl Steps {
         !self.inner.is_empty()
     }
 
-    /// Notes what is below an inner block.
-    fn open(&mut self, view: &View, step: Step, seen: &Seen) {
+    /// Notes what is below an inner block; lists that stand alone are found with that.
+    fn open(&mut self, view: &View, step: Step, seen: &Seen, ids: &mut Vec<Handle>) {
         let words = view.common.arena.words(step.block);
         self.found.push(words[REST].load(Ordering::Acquire));
+        let start = self.found.len();
         let children = Children::of(&view.common.arena, step.block);
         let has: [u32; 2] = [0, 1].map(|at| words[ATTRIBUTES + at].load(Ordering::Relaxed));
         let has_derived = words[DERIVED].load(Ordering::Relaxed) != 0;
@@ -284,6 +293,7 @@ impl Steps {
         if has_derived {
             children.collect(seen.derived(), &mut self.found);
         }
+        sort_out(&mut self.found, start, ids);
         if !children.has_links() {
             return;
         }
@@ -309,13 +319,14 @@ impl Steps {
     }
 
     /// Finds the blocks that links lead to.
-    fn follow_links(&mut self, view: &View) {
+    fn follow_links(&mut self, view: &View, ids: &mut Vec<Handle>) {
         let arena = &view.common.arena;
         fetch(self.links.iter().map(|link| &arena.words(link.bucket)[0]));
+        let start = self.found.len();
         let followed = self.links.drain(..).map(|link| follow(view, link));
         self.found.extend(followed.filter(|child| *child != 0));
-        let are_looked_at = self.found.iter().filter(|child| **child & IS_IDS == 0);
-        fetch(are_looked_at.map(|block| &arena.words(*block)[0]));
+        sort_out(&mut self.found, start, ids);
+        fetch(self.found.iter().map(|block| &arena.words(*block)[0]));
     }
 
     fn visit_boxes(&mut self, arena: &Arena, step: Step, seen: &mut Seen, found: &mut impl FnMut(u32)) {
@@ -328,6 +339,22 @@ impl Steps {
             }
         }
     }
+}
+
+/// Takes the blocks of ids out of children from `start` on.
+#[inline]
+fn sort_out(children: &mut Vec<u32>, start: usize, ids: &mut Vec<Handle>) {
+    let mut end = start;
+    for at in start..children.len() {
+        let child = children[at];
+        if child & IS_IDS != 0 {
+            ids.push(child & !IS_IDS);
+        } else {
+            children[end] = child;
+            end += 1;
+        }
+    }
+    children.truncate(end);
 }
 
 /// Where a link leads to. What is not in the table may be in an array by now.
@@ -409,7 +436,7 @@ fn hit(arena: &Arena, target: u32, found: &mut impl FnMut(Hit<'_>)) {
     }
     let mut block = arena.load(target & !IS_LIST, 0);
     while block != 0 {
-        let (words, next) = chain_words(arena, block);
+        let (words, next) = chain_words(arena.words(block));
         found(Hit::Many(words));
         block = next;
     }

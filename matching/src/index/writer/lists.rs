@@ -243,7 +243,7 @@ impl Writer {
 
     /// Takes a number out of a block of a list; how many words have none any more.
     fn take_out(&mut self, list: Handle, block: Handle, number: u32) -> usize {
-        let (words, _) = chain_words(self.memory.arena(), block);
+        let (words, _) = chain_words(self.memory.arena().words(block));
         let Some(at) = words.iter().position(|word| Ids::load(word).has(number)) else { return 0 };
         let word = Ids::load(&words[at]).without(number);
         words[at].store(word.0, Ordering::Release);
