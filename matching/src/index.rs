@@ -354,21 +354,17 @@ impl<D: Clone + Send + Sync> Index<D> {
     /// Takes an entry out; `leaving` says what comes free with it.
     fn take(&self, id: EntryId, leaving: Leaving) -> Option<Arc<Entry<D>>> {
         let mut writer = self.write();
+        let place = self.entries.get(id.0)?;
+        simd::prefetch_any(place);
         writer.fetch(id.0);
         self.recycle(&mut writer);
-        let entry = self.entries.get(id.0)?;
-        simd::prefetch_any(entry);
-        // Who has an entry has a number.
-        if entry.load().is_some() {
-            writer.fetch_block(id.0);
-        }
-        let entry = entry.swap(None)?;
-        let place = writer.slot_of(id.0);
-        writer.remove(&self.view, id.0);
-        if let Some((slot, is_always)) = place {
-            if is_always || slot.load(&self.view.common.arena) == 0 {
-                self.on_routes_changed(slot);
-            }
+        // Who has an entry has a number. What it is kept in is needed last.
+        simd::prefetch_shared(place.load().as_ref()?);
+        writer.fetch_block(id.0);
+        let slot = writer.remove(&self.view, id.0);
+        let entry = place.swap(None)?;
+        if let Some(slot) = slot {
+            self.on_routes_changed(slot);
             trie::tidy(&self.view, &mut writer, self.root, slot);
         }
         self.versions.all.fetch_add(1, Ordering::Release);

@@ -13,6 +13,7 @@
 //!
 //! Not here: what the bytes and words mean.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) mod boxes;
@@ -82,6 +83,15 @@ pub(crate) fn prefetch_any<T>(thing: &T) {
     let _ = thing;
 }
 
+/// As [`prefetch_any`], of the counts of what is shared and of its beginning.
+#[inline]
+pub(crate) fn prefetch_shared<T>(thing: &Arc<T>) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_shared(thing);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = thing;
+}
+
 #[inline(always)]
 fn each(
     columns: &[Column],
@@ -136,6 +146,7 @@ mod x86 {
         _mm512_mask_cmplt_epu32_mask, _mm512_maskz_compress_epi32, _mm512_maskz_loadu_epi32,
         _mm512_set1_epi8, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi32, _mm512_test_epi32_mask,
     };
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering, fence};
 
     use super::{Column, Compared, append_at_scalar, each};
@@ -250,9 +261,22 @@ mod x86 {
 
     #[inline]
     pub(super) fn prefetch<T>(thing: &T) {
-        // SAFETY: a hint, which reads and writes nothing.
+        prefetch_at(std::ptr::from_ref(thing));
+    }
+
+    #[inline]
+    pub(super) fn prefetch_shared<T>(thing: &Arc<T>) {
+        let thing = Arc::as_ptr(thing);
+        // Where they are is not promised: elsewhere it is of no use and does no harm.
+        prefetch_at(thing.cast::<[usize; 2]>().wrapping_sub(1));
+        prefetch_at(thing);
+    }
+
+    #[inline]
+    fn prefetch_at<T>(place: *const T) {
+        // SAFETY: a hint, which reads and writes nothing, wherever it leads.
         unsafe {
-            asm!("prefetcht0 [{}]", in(reg) std::ptr::from_ref(thing), options(nostack, preserves_flags, readonly));
+            asm!("prefetcht0 [{}]", in(reg) place, options(nostack, preserves_flags, readonly));
         }
     }
 

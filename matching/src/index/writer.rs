@@ -28,7 +28,7 @@ use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
 use super::children::{Children, IS_IDS};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
-use super::entry::{CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
+use super::entry::{CODE, ENTRY_HEAD, Head, IS_GATE, NOT, SOME, each_operation};
 use super::equals::Equals;
 use super::fingerprint::Prints;
 use super::gates::{Gates, LEVELS, Made};
@@ -74,6 +74,9 @@ pub(super) struct Writer {
     pub(super) settled: Vec<u32>,
     /// The topic filter that was asked for last, and its slot: often it is asked for again.
     pub(super) slot_last: Option<(TopicFilter, Slot)>,
+    /// The node of topics that a removal has left without entries, or without one that every event of
+    /// it was for.
+    slot_left: Option<Slot>,
     /// Room for the words of one entry.
     words: Vec<u32>,
     /// And for literals.
@@ -150,6 +153,7 @@ impl Writer {
             sets: Sets::default(),
             settled: Vec::new(),
             slot_last: None,
+            slot_left: None,
             words: Vec::new(),
             literals: Vec::new(),
             lengths: Lengths::of_processor(),
@@ -272,23 +276,17 @@ impl Writer {
         asks
     }
 
-    /// Where an entry stands, and whether it wants every event there; `None` if its filter never
-    /// holds.
-    pub(super) fn slot_of(&self, number: u32) -> Option<(Slot, bool)> {
-        let mut target = number;
-        let mut block = self.first_block_of(target)?;
-        if meta(self.arena(), block).kind() == Kind::Ids
-            && let Owner::List(list) = Owner::read(self.arena(), block, CHAIN_OWNER)
-        {
-            if let Some(owner) = self.owner_of_list(list) {
-                return Some((self.slot_above(owner)?, false));
-            }
-            target = list | IS_LIST;
-            block = self.first_block_of(target)?;
+    /// The node of topics where an entry wants every event; `None` if it does not.
+    fn slot_of_always(&self, target: u32) -> Option<Slot> {
+        let block = self.first_block_of(target)?;
+        if meta(self.arena(), block).kind() != Kind::Entries {
+            return None;
         }
-        let is_box = meta(self.arena(), block).kind() == Kind::Box;
-        let is_always = !is_box && chains::is_always(self.arena(), block, target)?;
-        Some((self.slot_above(self.owner_of(block))?, is_always))
+        match Owner::read(self.arena(), block, CHAIN_OWNER) {
+            Owner::Link(_) => None,
+            owner if chains::is_always(self.arena(), block, target) => self.slot_above(owner),
+            _ => None,
+        }
     }
 
     /// The node of topics at the end of the way up from an owner.
@@ -298,14 +296,6 @@ impl Writer {
                 Owner::Slot(slot) => return Some(slot),
                 owner => self.owner_above(owner)?,
             };
-        }
-    }
-
-    /// Who leads to a chain, or to the set of a box.
-    fn owner_of(&self, block: Handle) -> Owner {
-        match meta(self.arena(), block).kind() {
-            Kind::Box => Owner::Set(self.arena().load(block, boxes::BOX_SET)),
-            _ => Owner::read(self.arena(), block, CHAIN_OWNER),
         }
     }
 
@@ -329,8 +319,10 @@ impl Writer {
         }
     }
 
-    /// Takes an entry out. Its number is still to be retired.
-    pub(super) fn remove(&mut self, view: &View, number: u32) {
+    /// Takes an entry out. Its number is still to be retired. The node of topics, if routes that know
+    /// it are no longer right: it wanted every event there, or it was the last one.
+    pub(super) fn remove(&mut self, view: &View, number: u32) -> Option<Slot> {
+        self.slot_left = None;
         let home = self.homes.get(self.arena(), number);
         let is_listed = home != 0 && home & IS_SEVERAL == 0 && meta(self.arena(), home).kind() == Kind::Ids;
         if is_listed {
@@ -339,8 +331,10 @@ impl Writer {
             self.equals.remove(&mut self.memory, number);
             self.remove_target(view, number);
         }
+        let slot = self.slot_left.take();
         self.drop_gates(view);
         self.homes.live -= 1;
+        slot
     }
 
     /// Bytes of all that is needed to match and to remove by number.

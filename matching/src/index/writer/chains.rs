@@ -91,16 +91,15 @@ pub(super) fn each_placed<'a>(arena: &'a Arena, block: Handle, mut see: impl FnM
     }
 }
 
-/// Whether the target `wanted` of a block wants every event of its topic; `None` if it is not there.
-pub(super) fn is_always(arena: &Arena, block: Handle, wanted: u32) -> Option<bool> {
-    let mut found = None;
+/// Whether the target `wanted` of a block of rows wants every event of its topic.
+pub(super) fn is_always(arena: &Arena, block: Handle, wanted: u32) -> bool {
+    let mut is_always = false;
     each_placed(arena, block, |placed| {
         if placed.target() == wanted {
-            let is_row = placed.kind == Kind::Entries;
-            found = Some(is_row && Head(placed.body[1].load(Ordering::Relaxed)).is_always());
+            is_always = Head(placed.body[1].load(Ordering::Relaxed)).is_always();
         }
     });
-    found
+    is_always
 }
 
 /// Whether so many entries of a block were not removed.

@@ -233,6 +233,8 @@ impl Writer {
         if count == 0 {
             self.equals.remove(&mut self.memory, list | IS_LIST);
             self.remove_list(view, list);
+        } else {
+            self.slot_left = self.slot_of_always(list | IS_LIST);
         }
         let dead = self.take_out(list, block, number);
         self.bury(view, owner, block, dead);

@@ -85,7 +85,10 @@ impl Writer {
         let mut words = std::mem::take(&mut self.words);
         words.clear();
         placed.read(self.dictionary.scales(), &mut words);
-        let (_, codes, operations) = parts(&words);
+        let (head, codes, operations) = parts(&words);
+        if head.is_always() {
+            self.slot_left = self.slot_above(owner);
+        }
         self.encoder(view).release(codes, operations);
         self.words = words;
         self.release_path(view, owner);
@@ -150,7 +153,11 @@ impl Writer {
             Owner::Rest(inner) => inner,
             Owner::Plain(boxes) => return self.tidy_boxes(view, boxes),
             Owner::Set(set) => return self.on_set_gone(view, set),
-            Owner::Slot(_) | Owner::List(_) => return,
+            Owner::Slot(slot) => {
+                self.slot_left = Some(slot);
+                return;
+            }
+            Owner::List(_) => return,
         };
         let words = self.arena().words(inner);
         let is_empty = [REST, CHILDREN, DERIVED].iter().all(|at| words[*at].load(Ordering::Relaxed) == 0);
