@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
+use super::arena::LINE;
 use super::blocks::{CHAIN_HEAD, Used};
 use super::codes::Dictionary;
 use super::entry::{ANY, CODE, ENTRY_HEAD, Head, INT, NOT, Operation, SOME, each_top};
@@ -43,7 +44,7 @@ impl Literal {
     pub(crate) const NOT: u32 = 1 << 27;
     /// Of the first of several: codes of one attribute, of which an event has one at most. Of a
     /// low bound: the high one of the same range is next.
-    const ONE_OF: u32 = 1 << 28;
+    pub(super) const ONE_OF: u32 = 1 << 28;
     /// Of the last of an entry: its last clause is operations.
     const OPERATIONS: u32 = 1 << 28;
     /// The target stands in several places.
@@ -200,15 +201,21 @@ pub(super) fn write_all<'a>(
     (others * OPERATIONS_SHARE <= count).then_some(count)
 }
 
-/// Appends the row of an entry with these literals to `row`.
-pub(super) fn read(target: u32, literals: &[AtomicU32], scales: &Scales, row: &mut Vec<u32>) {
-    let [.., last] = literals else { return };
-    let last = load(last);
+/// What an entry with these literals asks for: its clauses, the last literal, and the operations that
+/// it has besides.
+pub(super) fn parts(literals: &[AtomicU32]) -> Option<(&[AtomicU32], Literal, Operations)> {
+    let last = load(literals.last()?);
     let operations = operations_of(literals, last);
     let clauses = match operations.len() {
         0 => literals,
         count => &literals[..literals.len() - 1 - 2 * count],
     };
+    Some((clauses, last, operations))
+}
+
+/// Appends the row of an entry with these literals to `row`.
+pub(super) fn read(target: u32, literals: &[AtomicU32], scales: &Scales, row: &mut Vec<u32>) {
+    let Some((clauses, last, operations)) = parts(literals) else { return };
     let clauses = || clauses.iter().map(load);
     let start = row.len();
     row.extend([target, 0]);
@@ -315,6 +322,43 @@ pub(super) fn each_entry<'a>(
             start = place + 1;
         }
     }
+}
+
+/// As [`each_entry`], of the entries that `wanted` is the target of: the others are passed over.
+pub(super) fn each_entry_of<'a>(
+    words: &'a [AtomicU32],
+    used: Used,
+    wanted: u32,
+    mut see: impl FnMut(&'a AtomicU32, &'a [AtomicU32]),
+) {
+    let targets = words[words.len() - used.targets()..].iter().rev();
+    let (mut rest, mut passed) = (&words[CHAIN_HEAD..used.end()], 0);
+    for (number, target) in targets.enumerate().filter(|(_, target)| target.load(Ordering::Relaxed) == wanted)
+    {
+        rest = &rest[words_of(rest, number - passed)..];
+        let (literals, behind) = rest.split_at(words_of(rest, 1));
+        see(target, literals);
+        (rest, passed) = (behind, number + 1);
+    }
+}
+
+/// How many of these literals the first so many entries have.
+fn words_of(literals: &[AtomicU32], entries: usize) -> usize {
+    let is_end = |word: &AtomicU32| word.load(Ordering::Relaxed) >> 31;
+    let (mut passed, mut left) = (0, entries as u32);
+    // Whole lines without a branch on what is in them.
+    for some in literals.chunks_exact(LINE) {
+        let ends: u32 = some.iter().map(is_end).sum();
+        if ends >= left {
+            break;
+        }
+        (passed, left) = (passed + LINE, left - ends);
+    }
+    while left > 0 && passed < literals.len() {
+        left -= is_end(&literals[passed]);
+        passed += 1;
+    }
+    passed
 }
 
 /// Calls `see` with the target of each entry whose clauses all hold, its last literal, and all that

@@ -10,10 +10,13 @@
 //!    them.
 //! 4. What does not fit an entry becomes one shared test of the whole.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use arrayvec::ArrayVec;
 use smallvec::{SmallVec, smallvec};
 
 use super::checks::{Checks, Question, Questions};
+use super::clauses::{self, Literal};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
 use super::entry::{
     ANY, CODE, CODES_MAX, EITHER, ENTRY_HEAD, ENTRY_WORDS_MAX, FLOAT, HAS_HIGH, HAS_LOW, HIGH_STRICT, INT,
@@ -454,6 +457,30 @@ impl Encoder<'_> {
             TEST => self.checks.release(self.memory, self.questions, own[0]),
             _ => {}
         });
+    }
+
+    /// As `release`, of an entry that was written in literals.
+    pub(super) fn release_literals(&mut self, literals: &[AtomicU32]) {
+        let Some((clauses, _, operations)) = clauses::parts(literals) else { return };
+        // A range is one use of its attribute, whether it has a low bound, a high one or both.
+        let mut is_second = false;
+        for literal in clauses.iter().map(clauses::load) {
+            match literal.step() {
+                Some((scale, _)) => {
+                    if !is_second {
+                        let attribute = self.dictionary.scales().get(scale).attribute;
+                        self.dictionary.release_attribute(self.memory, self.vocabulary, attribute);
+                    }
+                    is_second = literal.has(Literal::ONE_OF);
+                }
+                None if literal.code() != Literal::CODE => self.release_code(literal.code()),
+                None => {}
+            }
+        }
+        if !operations.is_empty() {
+            let operations: Operations = operations.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+            self.release(&[], &operations);
+        }
     }
 
     /// Uses everything that a draft uses once more.

@@ -57,7 +57,7 @@ impl Slot {
         Slot(node | IS_BELOW)
     }
 
-    fn node(self) -> Handle {
+    pub(super) fn node(self) -> Handle {
         self.0 & !IS_BELOW
     }
 

@@ -51,9 +51,9 @@ pub(super) struct Placed<'a> {
     pub(super) target: &'a AtomicU32,
     /// How many words it takes there.
     pub(super) words: usize,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// What is written about it: a row, or literals.
-    body: &'a [AtomicU32],
+    pub(super) body: &'a [AtomicU32],
 }
 
 impl Placed<'_> {
@@ -91,13 +91,33 @@ pub(super) fn each_placed<'a>(arena: &'a Arena, block: Handle, mut see: impl FnM
     }
 }
 
+/// As [`each_placed`], of the entries that `wanted` is the target of.
+pub(super) fn each_placed_of<'a>(
+    arena: &'a Arena,
+    block: Handle,
+    wanted: u32,
+    mut see: impl FnMut(Placed<'a>),
+) {
+    let (first, meta) = start(arena, block);
+    let kind = meta.kind();
+    if kind == Kind::Clauses {
+        let words = &arena.words(block)[..meta.size()];
+        return clauses::each_entry_of(words, Used(first), wanted, |target, body| {
+            see(Placed { target, words: body.len() + 1, kind, body });
+        });
+    }
+    each_placed(arena, block, |placed| {
+        if placed.target() == wanted {
+            see(placed);
+        }
+    });
+}
+
 /// Whether the target `wanted` of a block of rows wants every event of its topic.
 pub(super) fn is_always(arena: &Arena, block: Handle, wanted: u32) -> bool {
     let mut is_always = false;
-    each_placed(arena, block, |placed| {
-        if placed.target() == wanted {
-            is_always = Head(placed.body[1].load(Ordering::Relaxed)).is_always();
-        }
+    each_placed_of(arena, block, wanted, |placed| {
+        is_always = Head(placed.body[1].load(Ordering::Relaxed)).is_always();
     });
     is_always
 }

@@ -100,10 +100,8 @@ impl Writer {
             self.retarget_lane(block, old, new);
             return;
         }
-        chains::each_placed(self.arena(), block, |placed| {
-            if placed.target() == old {
-                placed.target.store(new, Ordering::Release);
-            }
+        chains::each_placed_of(self.arena(), block, old, |placed| {
+            placed.target.store(new, Ordering::Release)
         });
     }
 

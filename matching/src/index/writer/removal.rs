@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::chains::{Placed, each_placed};
+use super::chains::{Placed, each_placed_of};
 use super::division::parts;
 use super::homes::IS_SEVERAL;
 use super::{View, Writer};
@@ -38,6 +38,15 @@ impl Writer {
         self.equals.fetch_bucket(self.arena(), number);
     }
 
+    fn fetch_owner(&self, owner: Owner) {
+        let block = match owner {
+            Owner::Slot(slot) => slot.node(),
+            Owner::Link(key) => key.first,
+            Owner::Rest(block) | Owner::List(block) | Owner::Plain(block) | Owner::Set(block) => block,
+        };
+        simd::prefetch(&self.arena().words(block)[0]);
+    }
+
     pub(super) fn remove_target(&mut self, view: &View, target: u32) {
         let home = self.home(target);
         if home & IS_SEVERAL == 0 {
@@ -62,13 +71,13 @@ impl Writer {
             return;
         }
         let owner = Owner::read(self.arena(), block, CHAIN_OWNER);
+        // It is looked at when the entry is out.
+        self.fetch_owner(owner);
         let mut dead = 0;
-        each_placed(&view.common.arena, block, |placed| {
-            if placed.target() == target {
-                placed.target.store(NOBODY, Ordering::Release);
-                dead += placed.words;
-                self.release_entry(view, owner, placed);
-            }
+        each_placed_of(&view.common.arena, block, target, |placed| {
+            placed.target.store(NOBODY, Ordering::Release);
+            dead += placed.words;
+            self.release_entry(view, owner, placed);
         });
         self.bury(view, owner, block, dead);
     }
@@ -82,15 +91,19 @@ impl Writer {
 
     /// Gives back what an entry used, and the codes that lead to it.
     fn release_entry(&mut self, view: &View, owner: Owner, placed: Placed<'_>) {
-        let mut words = std::mem::take(&mut self.words);
-        words.clear();
-        placed.read(self.dictionary.scales(), &mut words);
-        let (head, codes, operations) = parts(&words);
-        if head.is_always() {
-            self.slot_left = self.slot_above(owner);
+        if placed.kind == Kind::Clauses {
+            self.encoder(view).release_literals(placed.body);
+        } else {
+            let mut words = std::mem::take(&mut self.words);
+            words.clear();
+            placed.read(self.dictionary.scales(), &mut words);
+            let (head, codes, operations) = parts(&words);
+            if head.is_always() {
+                self.slot_left = self.slot_above(owner);
+            }
+            self.encoder(view).release(codes, operations);
+            self.words = words;
         }
-        self.encoder(view).release(codes, operations);
-        self.words = words;
         self.release_path(view, owner);
     }
 
