@@ -31,7 +31,7 @@ use smallvec::SmallVec;
 use crate::normal::Condition;
 use crate::selector::Selector;
 use crate::simd;
-use crate::topic::{Topic, TopicFilter};
+use crate::topic::{FilterLevel, Topic, TopicFilter};
 use crate::value::Attributes;
 
 use arena::Handle;
@@ -153,6 +153,14 @@ fn bytes_of(selector: &Selector) -> usize {
     let predicate = selector.predicate.as_ref().map_or(0, |predicate| predicate.as_str().len());
     let except: usize = selector.except.iter().map(|filter| filter.as_str().len()).sum();
     selector.topic.as_str().len() + predicate + except
+}
+
+/// The text of the first level of a filter; `None` if it is a wildcard.
+fn first_level(filter: &TopicFilter) -> Option<&[u8]> {
+    match filter.levels().next() {
+        Some(FilterLevel::Literal(text)) => Some(text.as_bytes()),
+        _ => None,
+    }
 }
 
 /// Memory for readers, each behind a lock that nobody waits for as long as there are no more than
@@ -326,7 +334,7 @@ impl<D: Clone + Send + Sync> Index<D> {
             }
             self.tests_end.store(writer.tests_end(), Ordering::Release);
             if !is_routed {
-                self.on_routes_changed(slot);
+                self.on_routes_changed(first_level(&selector.topic));
             }
         }
         self.versions.all.fetch_add(1, Ordering::Release);
@@ -364,7 +372,7 @@ impl<D: Clone + Send + Sync> Index<D> {
         let slot = writer.remove(&self.view, id.0);
         let entry = place.swap(None)?;
         if let Some(slot) = slot {
-            self.on_routes_changed(slot);
+            self.on_routes_changed(trie::first_level(&self.view, self.root, slot).as_deref());
             trie::tidy(&self.view, &mut writer, self.root, slot);
         }
         self.versions.all.fetch_add(1, Ordering::Release);
@@ -541,7 +549,7 @@ impl<D: Clone + Send + Sync> Index<D> {
     }
 
     fn make_route(&self, topic: &Topic) -> Route<D> {
-        let level = self.versions.level(&self.view, topic.levels().next().unwrap_or(""));
+        let level = self.versions.level(&self.view, topic.levels().next().unwrap_or("").as_bytes());
         let versions = self.versions.read(level);
         let (mut slots, mut always) = (Vec::new(), Vec::new());
         let mut met: SmallVec<[Slot; 16]> = SmallVec::new();
@@ -564,10 +572,11 @@ impl<D: Clone + Send + Sync> Index<D> {
         Route { topic: topic.clone(), level, versions, slots: slots.into(), always: always.into() }
     }
 
-    /// Lets the routes be made anew that `slot` may be part of.
-    fn on_routes_changed(&self, slot: Slot) {
-        let version = match trie::first_level(&self.view, self.root, slot) {
-            Some(text) => &self.versions.by_level[self.versions.level(&self.view, &text)],
+    /// Lets the routes be made anew that a filter may be part of with this first level; `None` if that
+    /// is a wildcard.
+    fn on_routes_changed(&self, level: Option<&[u8]>) {
+        let version = match level {
+            Some(text) => &self.versions.by_level[self.versions.level(&self.view, text)],
             None => &self.versions.any,
         };
         version.fetch_add(1, Ordering::SeqCst);
@@ -607,7 +616,7 @@ impl Versions {
         }
     }
 
-    fn level(&self, view: &View, text: &str) -> usize {
+    fn level(&self, view: &View, text: &[u8]) -> usize {
         view.vocabulary.hash(text) as usize % VERSIONS
     }
 

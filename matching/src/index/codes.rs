@@ -214,8 +214,8 @@ impl Vocabulary {
     }
 
     /// A hash of some text, of 32 bits.
-    pub(super) fn hash(&self, text: &str) -> u32 {
-        self.key_of_name(text.as_bytes()).second
+    pub(super) fn hash(&self, text: &[u8]) -> u32 {
+        self.key_of_name(text).second
     }
 
     fn attribute(&self, arena: &Arena, name: &str) -> Handle {

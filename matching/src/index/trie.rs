@@ -13,6 +13,8 @@
 
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::arena::{Arena, Handle};
 use super::memory::Memory;
 use super::table::Key;
@@ -84,13 +86,16 @@ impl Slot {
     }
 }
 
-fn key(view: &View, node: Handle, text: &str) -> Key {
+/// The bytes of the text of a level. Most take no memory of their own.
+pub(super) type Text = SmallVec<[u8; 32]>;
+
+fn key(view: &View, node: Handle, text: &[u8]) -> Key {
     Key { first: node, second: view.vocabulary.hash(text) }
 }
 
 fn child(view: &View, node: Handle, text: &str) -> Handle {
     let arena = &view.common.arena;
-    view.links.find(arena, key(view, node, text), |child| is_text(arena, child, text))
+    view.links.find(arena, key(view, node, text.as_bytes()), |child| is_text(arena, child, text))
 }
 
 /// Where the text of a node begins.
@@ -117,11 +122,18 @@ fn text_words(text: &str) -> impl Iterator<Item = u32> {
     whole.iter().copied().chain([last]).map(u32::from_le_bytes)
 }
 
-fn text_of(arena: &Arena, node: Handle) -> String {
-    let words = &arena.words(node)[text_at(arena, node)..];
-    let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
-    let text: Vec<u8> = bytes.take_while(|byte| *byte != END).collect();
-    String::from_utf8_lossy(&text).into_owned()
+fn text_of(arena: &Arena, node: Handle) -> Text {
+    let mut text = Text::new();
+    for word in &arena.words(node)[text_at(arena, node)..] {
+        let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+        // The last word ends with it, whatever comes before.
+        if bytes[3] == END {
+            text.extend(bytes.into_iter().take_while(|byte| *byte != END));
+            break;
+        }
+        text.extend_from_slice(&bytes);
+    }
+    text
 }
 
 /// Makes the root.
@@ -189,7 +201,7 @@ fn make_slot(view: &View, writer: &mut Writer, root: Handle, filter: &TopicFilte
 }
 
 /// The text of the first level of the filter that a slot is of; `None` if it is a wildcard.
-pub(super) fn first_level(view: &View, root: Handle, slot: Slot) -> Option<String> {
+pub(super) fn first_level(view: &View, root: Handle, slot: Slot) -> Option<Text> {
     let arena = &view.common.arena;
     let mut node = slot.node();
     loop {
@@ -222,7 +234,7 @@ fn text_child(view: &View, writer: &mut Writer, node: Handle, text: &str, is_inn
             let branches = branches_of(&mut writer.memory, node);
             let child = new_node(&mut writer.memory, node, text, is_inner);
             count_child(writer.memory.arena(), branches, 1);
-            writer.link(view, key(view, node, text), child);
+            writer.link(view, key(view, node, text.as_bytes()), child);
             child
         }
         child => child,
@@ -241,24 +253,25 @@ pub(super) fn tidy(view: &View, writer: &mut Writer, root: Handle, slot: Slot) {
         let arena = writer.memory.arena();
         let parent = arena.load(node, PARENT);
         let branches = arena.load(parent & !IS_ONE, BRANCHES);
+        let text = text_of(arena, node);
         if parent & IS_ONE != 0 {
             arena.store(branches, ONE, 0);
         } else {
-            let text = text_of(arena, node);
             writer.unlink_key(view, key(view, parent, &text), node);
             count_child(writer.memory.arena(), branches, -1);
         }
         writer.slot_last = None;
-        retire(&mut writer.memory, node);
+        retire(&mut writer.memory, node, text.len());
         node = parent & !IS_ONE;
     }
 }
 
-fn retire(memory: &mut Memory, node: Handle) {
+/// Gives back a node with a text of so many bytes.
+fn retire(memory: &mut Memory, node: Handle, text_bytes: usize) {
     let arena = memory.arena();
     let before = text_at(arena, node);
     let branches = arena.load(node, BRANCHES);
-    let words = before + text_of(arena, node).len() / 4 + 1;
+    let words = before + text_bytes / 4 + 1;
     if branches != 0 && before == HEAD {
         memory.retire(branches, BRANCHES_WORDS);
     }
@@ -284,7 +297,7 @@ mod tests {
             for text in texts {
                 let node = new_node(&mut writer.memory, 0, text, is_inner);
                 let arena = writer.memory.arena();
-                assert_eq!(text_of(arena, node), text);
+                assert_eq!(text_of(arena, node)[..], *text.as_bytes());
                 texts.iter().for_each(|other| assert_eq!(is_text(arena, node, other), *other == text));
             }
         }
@@ -327,7 +340,7 @@ mod tests {
         let parse = |filter: &str| TopicFilter::parse(filter).unwrap();
         let other = slot(&view, &mut writer, root, &parse("other/b"));
         let is_other = writer.memory.arena().load(other.node(), PARENT);
-        writer.link(&view, key(&view, root, "a"), is_other);
+        writer.link(&view, key(&view, root, b"a"), is_other);
         let wanted = slot(&view, &mut writer, root, &parse("a/b"));
         [other, wanted].iter().for_each(|slot| slot.store(writer.memory.arena(), 1));
         let mut seen = Vec::new();

@@ -35,7 +35,7 @@ pub(in crate::index) fn visit(view: &View, root: Handle, topic: &Topic, see: &mu
     walk.nodes.push(root);
     let mut is_reserved = topic.is_reserved();
     for level in topic.levels() {
-        walk.leave(view.vocabulary.hash(level), is_reserved, see);
+        walk.leave(view.vocabulary.hash(level.as_bytes()), is_reserved, see);
         walk.enter(level);
         is_reserved = false;
     }
