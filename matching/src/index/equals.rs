@@ -4,7 +4,7 @@
 //!    filters of one broker have the same with a chance of one in 10^17 for a million of them.
 //! 2. A slot has six bytes: the target and 16 bits of its fingerprint, which say where in its part
 //!    it is looked for. Ten slots are a bucket, a line of the cache. The whole fingerprint is read
-//!    only where the 16 bits agree; it lies by the number of the entry, or with the list.
+//!    only where the 16 bits agree; it lies with the home of the entry, or with the list.
 //! 3. A bucket counts the keys that had to go on to the next: who looks for one ends there once
 //!    nobody did.
 //! 4. The parts grow on their own and by little, so that no growth moves many and no room is made
@@ -22,6 +22,7 @@ use super::blocks::LIST_FINGERPRINT;
 use super::entry::{IS_LIST, NOBODY};
 use super::fingerprint::Fingerprint;
 use super::memory::{Memory, Take};
+use super::writer::homes::Homes;
 use crate::simd;
 
 const PART_BITS: u32 = 10;
@@ -34,14 +35,9 @@ const PASSED: usize = TAGS + BUCKET / 2;
 /// From so many buckets on a part has as many as fit.
 const FULL_FROM: u32 = 16;
 
-/// Entries whose fingerprints lie together. A page goes when none of them needs it: in long lists
-/// of equal filters nobody does.
-const PAGE: usize = 64;
-
 /// Targets by fingerprint.
 pub(super) struct Equals {
     parts: Vec<Part>,
-    pages: Vec<Option<Box<Page>>>,
 }
 
 /// The buckets of a part, each a line.
@@ -58,11 +54,6 @@ struct Part {
 #[derive(Clone, Copy)]
 struct Bucket<'a>(&'a [AtomicU32; LINE]);
 
-struct Page {
-    fingerprints: [Fingerprint; PAGE],
-    live: usize,
-}
-
 fn part_of([first, ..]: Fingerprint) -> usize {
     (first >> (u32::BITS - PART_BITS)) as usize
 }
@@ -73,29 +64,41 @@ fn tag_of([first, ..]: Fingerprint) -> u16 {
 
 impl Equals {
     pub(super) fn new() -> Equals {
-        Equals { parts: vec![Part::default(); 1 << PART_BITS], pages: Vec::new() }
+        Equals { parts: vec![Part::default(); 1 << PART_BITS] }
     }
 
     /// The target with a fingerprint.
-    pub(super) fn find(&self, arena: &Arena, fingerprint: Fingerprint) -> Option<u32> {
-        let is_it = |target: u32| self.fingerprint(arena, target) == Some(fingerprint);
+    pub(super) fn find(&self, arena: &Arena, homes: &Homes, fingerprint: Fingerprint) -> Option<u32> {
+        let is_it = |target: u32| print_of(arena, homes, target) == Some(fingerprint);
         let (bucket, slot) = self.parts[part_of(fingerprint)].find(arena, tag_of(fingerprint), is_it)?;
         Some(Bucket::at(arena, bucket).target(slot))
     }
 
     /// Adds an entry whose filter is like no other's.
-    pub(super) fn insert(&mut self, memory: &mut Memory, fingerprint: Fingerprint, entry: u32) {
-        self.note(fingerprint, entry);
+    pub(super) fn insert(
+        &mut self,
+        memory: &mut Memory,
+        homes: &mut Homes,
+        fingerprint: Fingerprint,
+        entry: u32,
+    ) {
+        homes.note(memory, entry, fingerprint);
         self.parts[part_of(fingerprint)].insert(memory, tag_of(fingerprint), entry);
     }
 
     /// Puts a list, which keeps the fingerprint itself, in the place of an entry.
-    pub(super) fn change(&mut self, arena: &Arena, fingerprint: Fingerprint, entry: u32, list: u32) {
-        let part = &self.parts[part_of(fingerprint)];
+    pub(super) fn change(
+        &mut self,
+        memory: &mut Memory,
+        homes: &mut Homes,
+        fingerprint: Fingerprint,
+        [entry, list]: [u32; 2],
+    ) {
+        let (part, arena) = (&self.parts[part_of(fingerprint)], memory.arena());
         if let Some((bucket, slot)) = part.find(arena, tag_of(fingerprint), |target| target == entry) {
             Bucket::at(arena, bucket).0[slot].store(list, Ordering::Relaxed);
         }
-        self.forget(entry);
+        homes.forget(memory, entry);
     }
 
     /// Asks the memory for the bucket of a fingerprint.
@@ -104,66 +107,35 @@ impl Equals {
         simd::prefetch(&arena.words(part.home(tag_of(fingerprint)))[0]);
     }
 
-    /// Asks the memory for what taking an entry out reads first,
-    pub(super) fn fetch(&self, entry: u32) {
-        if let Some(Some(page)) = self.pages.get(entry as usize / PAGE) {
-            simd::prefetch_any(&page.fingerprints[entry as usize % PAGE]);
-        }
-    }
-
-    /// and for what it reads then.
-    pub(super) fn fetch_bucket(&self, arena: &Arena, entry: u32) {
-        if let Some(fingerprint) = self.fingerprint(arena, entry) {
+    /// As `fetch_print`, of an entry.
+    pub(super) fn fetch_bucket(&self, arena: &Arena, homes: &Homes, entry: u32) {
+        if let Some(fingerprint) = homes.print(arena, entry) {
             self.fetch_print(arena, fingerprint);
         }
     }
 
     /// Takes a target out; nothing happens if it is not in.
-    pub(super) fn remove(&mut self, memory: &mut Memory, target: u32) {
-        let Some(fingerprint) = self.fingerprint(memory.arena(), target) else { return };
+    pub(super) fn remove(&mut self, memory: &mut Memory, homes: &mut Homes, target: u32) {
+        let Some(fingerprint) = print_of(memory.arena(), homes, target) else { return };
         let part = &mut self.parts[part_of(fingerprint)];
         if part.remove(memory, tag_of(fingerprint), target) && target & IS_LIST == 0 {
-            self.forget(target);
+            homes.forget(memory, target);
         }
     }
 
     /// Bytes beside those in the arena.
     pub(super) fn bytes(&self) -> usize {
-        let pages = self.pages.iter().flatten().count();
         size_of_val(&*self.parts)
-            + self.pages.capacity() * size_of::<Option<Box<Page>>>()
-            + pages * size_of::<Page>()
     }
+}
 
-    /// The fingerprint of a target; anything, or none, for an entry that is not in.
-    fn fingerprint(&self, arena: &Arena, target: u32) -> Option<Fingerprint> {
-        if target & IS_LIST != 0 {
-            let words = &arena.words(target & !IS_LIST)[LIST_FINGERPRINT..];
-            return Some(std::array::from_fn(|at| words[at].load(Ordering::Relaxed)));
-        }
-        let page = self.pages.get(target as usize / PAGE)?.as_ref()?;
-        Some(page.fingerprints[target as usize % PAGE])
+/// The fingerprint of a target; anything, or none, for an entry that is not in.
+fn print_of(arena: &Arena, homes: &Homes, target: u32) -> Option<Fingerprint> {
+    if target & IS_LIST == 0 {
+        return homes.print(arena, target);
     }
-
-    fn note(&mut self, fingerprint: Fingerprint, entry: u32) {
-        let (page, at) = (entry as usize / PAGE, entry as usize % PAGE);
-        if page >= self.pages.len() {
-            self.pages.resize_with(page + 1, || None);
-        }
-        let empty = || Box::new(Page { fingerprints: [[0; 3]; PAGE], live: 0 });
-        let page = self.pages[page].get_or_insert_with(empty);
-        page.fingerprints[at] = fingerprint;
-        page.live += 1;
-    }
-
-    fn forget(&mut self, entry: u32) {
-        let Some(place) = self.pages.get_mut(entry as usize / PAGE) else { return };
-        let Some(page) = place else { return };
-        page.live -= 1;
-        if page.live == 0 {
-            *place = None;
-        }
-    }
+    let words = &arena.words(target & !IS_LIST)[LIST_FINGERPRINT..];
+    Some(std::array::from_fn(|at| words[at].load(Ordering::Relaxed)))
 }
 
 impl<'a> Bucket<'a> {
@@ -342,10 +314,18 @@ mod tests {
         [number % 7 * 0x0300_0000, 1, number]
     }
 
+    /// Of so many entries.
+    fn homes(memory: &mut Memory, count: usize) -> Homes {
+        let mut homes = Homes::new();
+        (0..count).for_each(|_| assert!(homes.take(memory).is_some()));
+        homes
+    }
+
     #[test]
     fn it_holds_what_a_map_holds() {
         let mut memory = Memory::new();
         let mut equals = Equals::new();
+        let mut homes = homes(&mut memory, 1_000);
         let mut oracle: BTreeMap<u32, u32> = BTreeMap::new();
         let mut seed = 1_u64;
         for _ in 0..40_000 {
@@ -353,19 +333,25 @@ mod tests {
             let number = (seed >> 40) as u32 % 900;
             // Rises to many and falls to few.
             match oracle.remove(&number) {
-                Some(entry) => equals.remove(&mut memory, entry),
+                Some(entry) => equals.remove(&mut memory, &mut homes, entry),
                 None => {
-                    equals.insert(&mut memory, fingerprint(number), number + 5);
+                    equals.insert(&mut memory, &mut homes, fingerprint(number), number + 5);
                     oracle.insert(number, number + 5);
                 }
             }
-            assert_eq!(equals.find(memory.arena(), fingerprint(number)), oracle.get(&number).copied());
+            assert_eq!(
+                equals.find(memory.arena(), &homes, fingerprint(number)),
+                oracle.get(&number).copied()
+            );
         }
         for number in 0..900 {
-            assert_eq!(equals.find(memory.arena(), fingerprint(number)), oracle.get(&number).copied());
+            assert_eq!(
+                equals.find(memory.arena(), &homes, fingerprint(number)),
+                oracle.get(&number).copied()
+            );
         }
-        oracle.into_values().for_each(|entry| equals.remove(&mut memory, entry));
-        assert!(equals.pages.iter().all(Option::is_none), "no page is left");
+        oracle.into_values().for_each(|entry| equals.remove(&mut memory, &mut homes, entry));
+        assert_eq!(homes.prints(), 0, "none is left");
         let buckets = equals.parts.iter().flat_map(Part::buckets);
         let passed = buckets.map(|bucket| Bucket::at(memory.arena(), bucket).passed());
         assert_eq!(passed.sum::<u32>(), 0, "nobody goes on where nobody passed");
@@ -377,43 +363,48 @@ mod tests {
     fn a_search_ends_though_each_bucket_was_passed() {
         let mut memory = Memory::new();
         let mut equals = Equals::new();
+        let mut homes = homes(&mut memory, 1_000);
         let key = |home: u32, number: u32| [home << 21, 1, number];
-        (0..11).for_each(|n| equals.insert(&mut memory, key(0, n), n));
-        (0..4).for_each(|n| equals.remove(&mut memory, n));
-        (20..30).for_each(|n| equals.insert(&mut memory, key(1, n), n));
+        (0..11).for_each(|n| equals.insert(&mut memory, &mut homes, key(0, n), n));
+        (0..4).for_each(|n| equals.remove(&mut memory, &mut homes, n));
+        (20..30).for_each(|n| equals.insert(&mut memory, &mut homes, key(1, n), n));
         assert_eq!(equals.parts[0].count, 2);
         let mut buckets = equals.parts[0].buckets();
         assert!(buckets.all(|bucket| Bucket::at(memory.arena(), bucket).passed() > 0));
-        assert_eq!(equals.find(memory.arena(), key(0, 99)), None);
-        assert_eq!(equals.find(memory.arena(), key(1, 99)), None);
-        assert!((4..11).all(|n| equals.find(memory.arena(), key(0, n)) == Some(n)));
-        assert!((20..30).all(|n| equals.find(memory.arena(), key(1, n)) == Some(n)));
+        assert_eq!(equals.find(memory.arena(), &homes, key(0, 99)), None);
+        assert_eq!(equals.find(memory.arena(), &homes, key(1, 99)), None);
+        assert!((4..11).all(|n| equals.find(memory.arena(), &homes, key(0, n)) == Some(n)));
+        assert!((20..30).all(|n| equals.find(memory.arena(), &homes, key(1, n)) == Some(n)));
     }
 
     #[test]
     fn every_bit_of_a_fingerprint_counts() {
         let mut memory = Memory::new();
         let mut equals = Equals::new();
+        let mut homes = homes(&mut memory, 1_000);
         let known: Fingerprint = [0x1234_5678, 0x9abc_def0, 0x0fed_cba9];
-        equals.insert(&mut memory, known, 3);
+        equals.insert(&mut memory, &mut homes, known, 3);
         for bit in 0..96 {
             let mut other = known;
             other[bit / 32] ^= 1 << (bit % 32);
-            assert_eq!(equals.find(memory.arena(), other), None, "bit {bit}");
+            assert_eq!(equals.find(memory.arena(), &homes, other), None, "bit {bit}");
         }
-        assert_eq!(equals.find(memory.arena(), known), Some(3));
+        assert_eq!(equals.find(memory.arena(), &homes, known), Some(3));
     }
 
     #[test]
-    fn an_entry_costs_at_most_22_bytes() {
+    fn an_entry_costs_at_most_26_bytes() {
         let mut memory = Memory::new();
         let mut equals = Equals::new();
+        let mut homes = homes(&mut memory, 1);
         for count in 1..=400_000_u64 {
             let hash = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            equals.insert(&mut memory, [(hash >> 32) as u32, hash as u32, 0], count as u32);
+            assert!(homes.take(&mut memory).is_some());
+            equals.insert(&mut memory, &mut homes, [(hash >> 32) as u32, hash as u32, 0], count as u32);
             if count % 50_000 == 0 {
+                // With its home.
                 let each = (equals.bytes() + memory.used_bytes()) as f64 / count as f64;
-                assert!(each < 22.0, "{each} bytes at {count}");
+                assert!(each < 26.0, "{each} bytes at {count}");
             }
         }
     }

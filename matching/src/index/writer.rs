@@ -28,7 +28,7 @@ use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
 use super::children::{Children, IS_IDS};
 use super::codes::{CodeKind, Dictionary, Vocabulary};
-use super::entry::{CODE, ENTRY_HEAD, Head, IS_GATE, NOT, SOME, each_operation};
+use super::entry::{CODE, ENTRY_HEAD, Head, IS_GATE, IS_LIST, NOT, SOME, each_operation};
 use super::equals::Equals;
 use super::fingerprint::Prints;
 use super::gates::{Gates, LEVELS, Made};
@@ -46,7 +46,7 @@ use homes::{Homes, IS_SEVERAL};
 pub(super) mod chains;
 mod children;
 mod division;
-mod homes;
+pub(super) mod homes;
 mod lists;
 mod removal;
 
@@ -163,7 +163,7 @@ impl Writer {
 
     /// What stands for the same filter already.
     pub(super) fn equal(&self, prints: &Prints) -> Option<u32> {
-        self.equals.find(self.arena(), prints.whole)
+        self.equals.find(self.arena(), &self.homes, prints.whole)
     }
 
     /// A number for an entry that is to come, whose filter `equal` stands for. `None` if there are no
@@ -237,7 +237,7 @@ impl Writer {
             let is_several = place >= alone;
             self.put(view, Owner::Slot(slot), Moving { target: number, is_always, is_several, draft });
         }
-        self.equals.insert(&mut self.memory, prints.whole, number);
+        self.equals.insert(&mut self.memory, &mut self.homes, prints.whole, number);
         self.drop_gates(view);
     }
 
@@ -328,7 +328,7 @@ impl Writer {
         if is_listed {
             self.remove_from_list(view, home, number);
         } else {
-            self.equals.remove(&mut self.memory, number);
+            self.equals.remove(&mut self.memory, &mut self.homes, number);
             self.remove_target(view, number);
         }
         let slot = self.slot_left.take();

@@ -2,6 +2,9 @@
 //!
 //! A target has one home in most cases; one that stands in several places has a block that lists
 //! them, which only the writer reads. Lists and gates keep their homes themselves.
+//!
+//! The fingerprint of an entry's filter lies behind its home, so that a removal waits for one line
+//! rather than two. Entries of long lists need none: a page in which nobody does has no room for any.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,6 +12,7 @@ use super::Writer;
 use crate::index::arena::{Arena, Handle};
 use crate::index::blocks::{Kind, LIST_HOME, Meta};
 use crate::index::entry::{IS_GATE, IS_LIST};
+use crate::index::fingerprint::Fingerprint;
 use crate::index::memory::Memory;
 use crate::index::numbers::Numbers;
 use crate::simd;
@@ -16,23 +20,62 @@ use crate::simd;
 /// `home` leads to a block of several.
 pub(super) const IS_SEVERAL: u32 = 0x8000_0000;
 
-/// Where each entry stands.
+/// Where each entry stands, and the fingerprint of its filter.
 pub(in crate::index) struct Homes {
-    /// In the arena.
-    pages: Vec<Handle>,
+    pages: Vec<Page>,
     pub(super) numbers: Numbers,
     pub(in crate::index) live: usize,
 }
 
-const PAGE: usize = 1_024;
+/// Entries that lie together.
+#[derive(Clone, Copy)]
+struct Page {
+    /// In the arena.
+    block: Handle,
+    /// How many of them need their fingerprints.
+    prints: u32,
+}
+
+const PAGE: usize = 64;
+/// Words of an entry with its fingerprint.
+const WITH_PRINT: usize = 1 + size_of::<Fingerprint>() / size_of::<u32>();
+
+impl Page {
+    /// Words of each entry.
+    fn each(self) -> usize {
+        if self.prints == 0 { 1 } else { WITH_PRINT }
+    }
+
+    /// Moves the homes with the first fingerprint and with the last: then there is room for them, or
+    /// none.
+    fn count_prints(&mut self, memory: &mut Memory, change: i32) {
+        let old = *self;
+        self.prints = self.prints.wrapping_add_signed(change);
+        if self.each() == old.each() {
+            return;
+        }
+        self.block = memory.take(PAGE * self.each()).0;
+        for number in 0..PAGE as u32 {
+            let home = old.words(memory.arena(), number)[0].load(Ordering::Relaxed);
+            self.words(memory.arena(), number)[0].store(home, Ordering::Relaxed);
+        }
+        // Only the writer reads these.
+        memory.give(old.block, PAGE * old.each());
+    }
+
+    /// The words of an entry and of those behind it.
+    fn words(self, arena: &Arena, number: u32) -> &[AtomicU32] {
+        &arena.words(self.block)[number as usize % PAGE * self.each()..]
+    }
+}
 
 impl Homes {
-    pub(super) fn new() -> Homes {
+    pub(in crate::index) fn new() -> Homes {
         Homes { pages: Vec::new(), numbers: Numbers::default(), live: 0 }
     }
 
     /// A number that no reader can hold; `None` if there are 134 million entries.
-    pub(super) fn take(&mut self, memory: &mut Memory) -> Option<u32> {
+    pub(in crate::index) fn take(&mut self, memory: &mut Memory) -> Option<u32> {
         let number = self.numbers.take()?;
         self.open(memory, number);
         Some(number)
@@ -55,24 +98,24 @@ impl Homes {
     /// Begins an entry that stands nowhere.
     fn open(&mut self, memory: &mut Memory, number: u32) {
         while number as usize / PAGE >= self.pages.len() {
-            self.pages.push(memory.take(PAGE).0);
+            self.pages.push(Page { block: memory.take(PAGE).0, prints: 0 });
         }
         self.live += 1;
         self.set(memory.arena(), number, 0);
     }
 
     fn place<'a>(&self, arena: &'a Arena, number: u32) -> &'a AtomicU32 {
-        &arena.words(self.pages[number as usize / PAGE])[number as usize % PAGE]
+        &self.pages[number as usize / PAGE].words(arena, number)[0]
     }
 
     pub(super) fn get(&self, arena: &Arena, number: u32) -> u32 {
         self.place(arena, number).load(Ordering::Relaxed)
     }
 
-    /// Asks the memory for the home of a number, if there is one.
+    /// Asks the memory for the home of a number and what is behind it, if there is one.
     pub(super) fn fetch(&self, arena: &Arena, number: u32) {
         if let Some(page) = self.pages.get(number as usize / PAGE) {
-            simd::prefetch(&arena.words(*page)[number as usize % PAGE]);
+            simd::prefetch(&page.words(arena, number)[0]);
         }
     }
 
@@ -80,9 +123,35 @@ impl Homes {
         self.place(arena, number).store(home, Ordering::Relaxed);
     }
 
+    /// The fingerprint that was noted for an entry; anything, or none, if none was.
+    pub(in crate::index) fn print(&self, arena: &Arena, number: u32) -> Option<Fingerprint> {
+        let page = self.pages.get(number as usize / PAGE).filter(|page| page.prints > 0)?;
+        let words = &page.words(arena, number)[1..WITH_PRINT];
+        Some(std::array::from_fn(|at| words[at].load(Ordering::Relaxed)))
+    }
+
+    /// Keeps the fingerprint of an entry.
+    pub(in crate::index) fn note(&mut self, memory: &mut Memory, number: u32, print: Fingerprint) {
+        let page = &mut self.pages[number as usize / PAGE];
+        page.count_prints(memory, 1);
+        let words = &page.words(memory.arena(), number)[1..WITH_PRINT];
+        words.iter().zip(print).for_each(|(place, word)| place.store(word, Ordering::Relaxed));
+    }
+
+    /// Forgets the fingerprint that was noted for an entry.
+    pub(in crate::index) fn forget(&mut self, memory: &mut Memory, number: u32) {
+        self.pages[number as usize / PAGE].count_prints(memory, -1);
+    }
+
+    /// How many fingerprints there are.
+    #[cfg(test)]
+    pub(in crate::index) fn prints(&self) -> u32 {
+        self.pages.iter().map(|page| page.prints).sum()
+    }
+
     /// Bytes beside those in the arena.
     pub(super) fn bytes(&self) -> usize {
-        self.pages.capacity() * size_of::<Handle>() + self.numbers.bytes()
+        self.pages.capacity() * size_of::<Page>() + self.numbers.bytes()
     }
 }
 

@@ -44,7 +44,7 @@ impl Writer {
         self.place(ids, 0, &[Ids::of(target).0]);
         self.homes.set(self.arena(), target, ids);
         self.lead(view, Owner::List(list), 0, ids);
-        self.equals.change(self.memory.arena(), fingerprint, target, list | IS_LIST);
+        self.equals.change(&mut self.memory, &mut self.homes, fingerprint, [target, list | IS_LIST]);
         for block in self.blocks_of(home) {
             self.retarget(block, target, list | IS_LIST);
         }
@@ -229,7 +229,7 @@ impl Writer {
         let count = self.arena().load(list, LIST_COUNT) - 1;
         self.arena().store(list, LIST_COUNT, count);
         if count == 0 {
-            self.equals.remove(&mut self.memory, list | IS_LIST);
+            self.equals.remove(&mut self.memory, &mut self.homes, list | IS_LIST);
             self.remove_list(view, list);
         } else {
             self.slot_left = self.slot_of_always(list | IS_LIST);

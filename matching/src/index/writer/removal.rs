@@ -25,7 +25,6 @@ impl Writer {
     /// Asks the memory for what taking a number out reads first,
     pub(in crate::index) fn fetch(&self, number: u32) {
         self.homes.fetch(self.arena(), number);
-        self.equals.fetch(number);
     }
 
     /// and for what it reads then: so that it waits for few lines one after the other.
@@ -35,7 +34,7 @@ impl Writer {
             let block = self.arena().words(home);
             block.iter().step_by(LINE).take(FETCHED).for_each(simd::prefetch);
         }
-        self.equals.fetch_bucket(self.arena(), number);
+        self.equals.fetch_bucket(self.arena(), &self.homes, number);
     }
 
     fn fetch_owner(&self, owner: Owner) {
