@@ -60,9 +60,9 @@ impl Selector {
     }
 }
 
-impl Condition {
+impl<'f> Condition<'f> {
     /// Whether this holds wherever `other` does. Bounded, see the module.
-    pub(crate) fn covers(&self, other: &Condition) -> bool {
+    pub(crate) fn covers(&self, other: &Condition<'f>) -> bool {
         Proof { steps: STEPS_MAX }.implies(other, self)
     }
 }
@@ -74,7 +74,7 @@ struct Proof {
 }
 
 impl Proof {
-    fn implies(&mut self, given: &Condition, wanted: &Condition) -> bool {
+    fn implies<'f>(&mut self, given: &Condition<'f>, wanted: &Condition<'f>) -> bool {
         match (given, wanted) {
             _ if given == wanted => true,
             (Condition::Never, _) | (_, Condition::Always) => true,
@@ -88,11 +88,19 @@ impl Proof {
         }
     }
 
-    fn each(&mut self, parts: &[Condition], mut holds: impl FnMut(&mut Proof, &Condition) -> bool) -> bool {
+    fn each<'f>(
+        &mut self,
+        parts: &[Condition<'f>],
+        mut holds: impl FnMut(&mut Proof, &Condition<'f>) -> bool,
+    ) -> bool {
         parts.iter().all(|part| self.step() && holds(self, part))
     }
 
-    fn some(&mut self, parts: &[Condition], mut holds: impl FnMut(&mut Proof, &Condition) -> bool) -> bool {
+    fn some<'f>(
+        &mut self,
+        parts: &[Condition<'f>],
+        mut holds: impl FnMut(&mut Proof, &Condition<'f>) -> bool,
+    ) -> bool {
         parts.iter().any(|part| self.step() && holds(self, part))
     }
 
@@ -109,7 +117,7 @@ impl Proof {
 
     /// One of `parts` follows, from the whole or from a part of it, or from each case of it
     /// another one.
-    fn implies_any(&mut self, given: &Condition, parts: &[Condition]) -> bool {
+    fn implies_any<'f>(&mut self, given: &Condition<'f>, parts: &[Condition<'f>]) -> bool {
         parts.binary_search(given).is_ok()
             || self.some(parts, |proof, part| proof.implies(given, part))
             || match given {
@@ -123,7 +131,7 @@ impl Proof {
     }
 
     /// Each value of a set makes one of `parts` true.
-    fn cases_imply(&mut self, test: &Test, parts: &[Condition]) -> bool {
+    fn cases_imply<'f>(&mut self, test: &Test<'f>, parts: &[Condition<'f>]) -> bool {
         let Check::OneOf(set) = &test.check else { return false };
         set.len() > 1
             && set.iter().all(|constant| {
@@ -134,7 +142,7 @@ impl Proof {
     }
 
     /// The first disjunction among `all`, or the first small set, case by case beside the rest.
-    fn splits_imply(&mut self, all: &[Condition], parts: &[Condition]) -> bool {
+    fn splits_imply<'f>(&mut self, all: &[Condition<'f>], parts: &[Condition<'f>]) -> bool {
         let Some((at, cases)) = all.iter().enumerate().find_map(|(at, part)| Some((at, cases(part)?))) else {
             return false;
         };
@@ -148,15 +156,15 @@ impl Proof {
     }
 
     /// One of `parts` alone implies it.
-    fn all_imply(&mut self, parts: &[Condition], wanted: &Condition) -> bool {
+    fn all_imply<'f>(&mut self, parts: &[Condition<'f>], wanted: &Condition<'f>) -> bool {
         parts.binary_search(wanted).is_ok() || self.some(parts, |proof, part| proof.implies(part, wanted))
     }
 
-    fn test_implies(&mut self, given: &Test, wanted: &Test) -> bool {
+    fn test_implies<'f>(&mut self, given: &Test<'f>, wanted: &Test<'f>) -> bool {
         given.field == wanted.field && self.check_implies(&given.check, &wanted.check)
     }
 
-    fn check_implies(&mut self, given: &Check, wanted: &Check) -> bool {
+    fn check_implies<'f>(&mut self, given: &Check<'f>, wanted: &Check<'f>) -> bool {
         match (given, wanted) {
             (Check::Absent, _) | (_, Check::Absent) => given == wanted,
             (_, Check::Present) => true,
@@ -183,7 +191,7 @@ impl Proof {
     }
 
     /// Whether no text fulfils both checks.
-    fn excludes(&mut self, given: &Check, other: &Check) -> bool {
+    fn excludes<'f>(&mut self, given: &Check<'f>, other: &Check<'f>) -> bool {
         let Some(other_elements) = elements(other) else { return false };
         match given {
             // What does not match the wider pattern does not match the narrower one.
@@ -197,11 +205,11 @@ impl Proof {
 const CASES_MAX: usize = 16;
 
 /// The cases of a disjunction, or of a small set.
-fn cases(condition: &Condition) -> Option<Vec<Condition>> {
+fn cases<'f>(condition: &Condition<'f>) -> Option<Vec<Condition<'f>>> {
     match condition {
         Condition::Any(cases) => Some(cases.clone()),
         Condition::Test(Test { field, check: Check::OneOf(set) }) if (2..=CASES_MAX).contains(&set.len()) => {
-            let case = |constant: &Constant| Check::OneOf(constant.clone().alone());
+            let case = |constant: &Constant<'f>| Check::OneOf(constant.clone().alone());
             Some(
                 set.iter()
                     .map(|one| Condition::Test(Test { field: field.clone(), check: case(one) }))
@@ -245,7 +253,7 @@ fn range_begins_with(low: &Bound, high: &Bound, prefix: &str) -> bool {
 
 /// The end of the texts that begin with `prefix`: the least text above them all, excluded.
 /// Texts are ordered as their characters are, since UTF-8 keeps that order.
-pub(crate) fn end_of_prefix(prefix: &str) -> Bound {
+pub(crate) fn end_of_prefix<'f>(prefix: &str) -> Bound<'f> {
     let mut characters: Vec<char> = prefix.chars().collect();
     while let Some(last) = characters.pop() {
         if last != char::MAX {

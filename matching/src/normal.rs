@@ -9,6 +9,7 @@
 //!    `All` there is at most one range per field, and no two tests that contradict each other in
 //!    type; in an `Any` at most one set per field, and no two ranges that meet.
 //! 4. The size is linear in the filter's: nothing is multiplied out, and XOR is not opened.
+//! 5. Names and texts are borrowed from the filter, as long as none has to be made.
 //!
 //! How a tree becomes a condition stands in `filter/lower.rs`, what is merged in `merge`.
 
@@ -18,69 +19,72 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
 use smallvec::SmallVec;
-use smol_str::SmolStr;
 
 use crate::filter::{Filter, Pattern};
 use crate::value::{Attributes, Timestamp, Value};
 
+pub(crate) use text::Text;
+
 mod hull;
 mod merge;
+mod owned;
+mod text;
 
 #[cfg(test)]
 mod tests;
 
 /// What must hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Condition {
+pub(crate) enum Condition<'f> {
     /// Holds for each event.
     Always,
     /// Holds for none.
     Never,
     /// One field fulfils one check.
-    Test(Test),
+    Test(Test<'f>),
     /// A part that the form does not know: the filter is true.
     Other(Filter),
     /// Each of them holds.
-    All(Vec<Condition>),
+    All(Vec<Condition<'f>>),
     /// One of them holds, or more.
-    Any(Vec<Condition>),
+    Any(Vec<Condition<'f>>),
 }
 
 /// A check of one field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Test {
-    pub(crate) field: Field,
-    pub(crate) check: Check,
+pub(crate) struct Test<'f> {
+    pub(crate) field: Field<'f>,
+    pub(crate) check: Check<'f>,
 }
 
 /// What of an event is looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Field {
+pub(crate) enum Field<'f> {
     /// An attribute or a core field.
-    Name(SmolStr),
+    Name(Text<'f>),
 }
 
 /// What a field's value must be like. None but [`Check::Absent`] holds for a field that is
 /// missing, none but [`Check::Present`] for a NaN or bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Check {
+pub(crate) enum Check<'f> {
     /// Equal to one of these; sorted, distinct, not empty, of any kinds.
-    OneOf(Set),
+    OneOf(Set<'f>),
     /// Of the kind of these, which they have in common, and equal to none; sorted, distinct, not
     /// empty, never booleans (what is not TRUE is FALSE).
-    NoneOf(Set),
+    NoneOf(Set<'f>),
     /// Of the kind of the bounds and between them. One bound may be open, never both; there is
     /// more than one point between them. Never booleans.
     Range {
         /// Where it begins.
-        low: Bound,
+        low: Bound<'f>,
         /// Where it ends.
-        high: Bound,
+        high: Bound<'f>,
     },
     /// A text that begins with this, which is not empty.
-    Prefix(SmolStr),
+    Prefix(Text<'f>),
     /// A text that ends with this, which is not empty.
-    Suffix(SmolStr),
+    Suffix(Text<'f>),
     /// A text that the pattern matches, or that it does not match. Only patterns that are none of
     /// the checks above; negated ones may be a prefix or a suffix.
     Like {
@@ -95,29 +99,29 @@ pub(crate) enum Check {
     Absent,
 }
 
-/// Constants, mostly one: that one without memory of its own. So are short texts.
-pub(crate) type Set = SmallVec<[Constant; 1]>;
+/// Constants, mostly one: that one without memory of its own.
+pub(crate) type Set<'f> = SmallVec<[Constant<'f>; 1]>;
 
 /// One end of a range.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Bound {
+pub(crate) enum Bound<'f> {
     /// None.
     Open,
     /// This value is in the range.
-    Included(Constant),
+    Included(Constant<'f>),
     /// This value is not, those beyond it are.
-    Excluded(Constant),
+    Excluded(Constant<'f>),
 }
 
 /// A value to compare with. Equal constants are equal values: an integral number in the range of
 /// i64 is an `Int`, however it was written. Ordered by kind, then by value.
 #[derive(Clone, Debug)]
-pub(crate) enum Constant {
+pub(crate) enum Constant<'f> {
     Bool(bool),
     Int(i64),
     /// Finite, and not an `Int`.
     Float(f64),
-    Str(SmolStr),
+    Str(Text<'f>),
     Timestamp(Timestamp),
 }
 
@@ -130,10 +134,10 @@ pub(crate) enum Kind {
     Timestamp,
 }
 
-impl Condition {
+impl<'f> Condition<'f> {
     /// What must hold for `filter` to be true. `O(filter)`, but for sorting and for merging a set
     /// with patterns on the same field, which is bounded as well.
-    pub(crate) fn of(filter: &Filter) -> Condition {
+    pub(crate) fn of(filter: &'f Filter) -> Condition<'f> {
         filter.lower()
     }
 
@@ -150,12 +154,13 @@ impl Condition {
     }
 
     /// Holds always or never.
-    pub(crate) fn constant(known: bool) -> Condition {
+    pub(crate) fn constant(known: bool) -> Condition<'f> {
         if known { Condition::Always } else { Condition::Never }
     }
 
     /// `check` on `field`, in the one form that it has.
-    pub(crate) fn test(field: Field, check: Check) -> Condition {
+    #[inline]
+    pub(crate) fn test(field: Field<'f>, check: Check<'f>) -> Condition<'f> {
         if check.is_plain() {
             return Condition::Test(Test { field, check });
         }
@@ -163,7 +168,7 @@ impl Condition {
     }
 }
 
-impl Test {
+impl Test<'_> {
     /// Whether the field of `event` fulfils the check.
     pub(crate) fn holds<A: Attributes + ?Sized>(&self, event: &A) -> bool {
         self.check.holds(self.field.read(event))
@@ -172,7 +177,7 @@ impl Test {
 
 /// In as few words as tell tests apart: filters are told apart by what is hashed here, and most of
 /// that is tests.
-impl Hash for Test {
+impl Hash for Test<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Field::Name(name) = &self.field;
         let (tag, count) = match &self.check {
@@ -198,7 +203,7 @@ impl Hash for Test {
     }
 }
 
-impl Field {
+impl Field<'_> {
     /// The value that `event` has there.
     pub(crate) fn read<'e, A: Attributes + ?Sized>(&self, event: &'e A) -> Option<Value<'e>> {
         match self {
@@ -207,7 +212,7 @@ impl Field {
     }
 }
 
-impl Check {
+impl Check<'_> {
     /// Whether a field with this value fulfils the check; `None` is a field that is missing.
     pub(crate) fn holds(&self, value: Option<Value<'_>>) -> bool {
         let Some(value) = value else {
@@ -219,8 +224,8 @@ impl Check {
             Check::OneOf(set) => find(set, &value).is_ok(),
             Check::NoneOf(set) => self.kind() == Kind::of(&value) && find(set, &value).is_err(),
             Check::Range { low, high } => low.is_below(&value) && high.is_above(&value),
-            Check::Prefix(prefix) => text(value).is_some_and(|text| text.starts_with(prefix.as_str())),
-            Check::Suffix(suffix) => text(value).is_some_and(|text| text.ends_with(suffix.as_str())),
+            Check::Prefix(prefix) => text(value).is_some_and(|text| text.starts_with(&**prefix)),
+            Check::Suffix(suffix) => text(value).is_some_and(|text| text.ends_with(&**suffix)),
             Check::Like { pattern, negated } => {
                 text(value).is_some_and(|text| pattern.matches(text) != *negated)
             }
@@ -243,9 +248,9 @@ impl Check {
     }
 }
 
-impl Bound {
+impl<'f> Bound<'f> {
     /// Its value.
-    pub(crate) fn constant(&self) -> Option<&Constant> {
+    pub(crate) fn constant(&self) -> Option<&Constant<'f>> {
         match self {
             Bound::Open => None,
             Bound::Included(constant) | Bound::Excluded(constant) => Some(constant),
@@ -274,9 +279,9 @@ impl Bound {
 /// 2^63, the first float above every i64.
 const INT_END: f64 = 9_223_372_036_854_775_808.0;
 
-impl Constant {
+impl<'f> Constant<'f> {
     /// The constant of a number, in its one form.
-    pub(crate) fn float(number: f64) -> Constant {
+    pub(crate) fn float(number: f64) -> Constant<'f> {
         if number.trunc() == number && (-INT_END..INT_END).contains(&number) {
             Constant::Int(number as i64)
         } else {
@@ -285,7 +290,7 @@ impl Constant {
     }
 
     /// The set of this one.
-    pub(crate) fn alone(self) -> Set {
+    pub(crate) fn alone(self) -> Set<'f> {
         SmallVec::from_buf([self])
     }
 
@@ -331,28 +336,35 @@ impl Kind {
     }
 }
 
-impl Ord for Constant {
-    fn cmp(&self, other: &Constant) -> Ordering {
-        // Constants of one kind compare: none is a NaN.
-        self.kind().cmp(&other.kind()).then_with(|| self.compare(&other.value()).unwrap_or(Ordering::Equal))
+impl Ord for Constant<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Constant::Str(own), Constant::Str(other)) => own.cmp(other),
+            (Constant::Int(own), Constant::Int(other)) => own.cmp(other),
+            // Constants of one kind compare: none is a NaN.
+            _ => {
+                let by_value = || self.compare(&other.value()).unwrap_or(Ordering::Equal);
+                self.kind().cmp(&other.kind()).then_with(by_value)
+            }
+        }
     }
 }
 
-impl PartialOrd for Constant {
-    fn partial_cmp(&self, other: &Constant) -> Option<Ordering> {
+impl PartialOrd for Constant<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Constant {
-    fn eq(&self, other: &Constant) -> bool {
+impl PartialEq for Constant<'_> {
+    fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Constant {}
+impl Eq for Constant<'_> {}
 
-impl Hash for Constant {
+impl Hash for Constant<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // A quick hasher takes TRUE, 1 and 5e-324 for the same word.
         let (tag, more) = match self {

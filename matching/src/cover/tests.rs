@@ -111,7 +111,7 @@ fn plain_cases_are_found() {
 
 #[test]
 fn the_end_of_a_prefix_is_the_least_text_above() {
-    let text = |text: &str| Bound::Excluded(Constant::Str(text.into()));
+    let text = |text: &'static str| Bound::Excluded(Constant::Str(text.into()));
     assert_eq!(end_of_prefix("ab"), text("ac"));
     assert_eq!(end_of_prefix("\u{d7ff}"), text("\u{e000}"));
     assert_eq!(end_of_prefix("a\u{10ffff}\u{10ffff}"), text("b"));

@@ -5,15 +5,13 @@
 //! 2. What has no form of its own becomes a filter by itself: comparisons of two names,
 //!    conditions as values, XOR. New kinds of nodes do until they are given one.
 
-use smallvec::SmallVec;
-
 use super::tree::{Comparison, Connective, Literal, Node, NodeId, Span, Text, Tree};
 use super::{Filter, print};
 use crate::normal::{Bound, Check, Condition, Constant, Field, Kind, Set};
 
 impl Filter {
     /// What must hold for the filter to be true. A filter in strict mode is evaluated as a whole.
-    pub(crate) fn lower(&self) -> Condition {
+    pub(crate) fn lower(&self) -> Condition<'_> {
         let Some(tree) = self.tree() else { return Condition::Other(self.clone()) };
         // A part within the bounds of the whole is within them by itself, but for a NOT that
         // takes the place of `= FALSE`: at the very bound of depth the whole is kept as it is.
@@ -29,15 +27,15 @@ struct Lowering<'f> {
 }
 
 /// What stands on one side of an operator.
-enum Operand {
-    Field(Field),
-    Constant(Constant),
+enum Operand<'f> {
+    Field(Field<'f>),
+    Constant(Constant<'f>),
     Condition,
 }
 
-impl Lowering<'_> {
+impl<'f> Lowering<'f> {
     /// What makes the node true, or false if `negated`. `None` if a part is no filter by itself.
-    fn lower(&self, id: NodeId, negated: bool) -> Option<Condition> {
+    fn lower(&self, id: NodeId, negated: bool) -> Option<Condition<'f>> {
         match self.tree.node(id) {
             Node::Not(operand) => self.lower(operand, !negated),
             Node::Is { condition, wanted, negated: false } if !negated => self.lower(condition, !wanted),
@@ -52,7 +50,8 @@ impl Lowering<'_> {
         }
     }
 
-    fn leaf(&self, id: NodeId, negated: bool) -> Option<Condition> {
+    #[inline]
+    fn leaf(&self, id: NodeId, negated: bool) -> Option<Condition<'f>> {
         let known = match self.tree.node(id) {
             Node::Literal(Literal::Bool(known)) => Some(Condition::constant(known != negated)),
             Node::Literal(_) => Some(Condition::Never),
@@ -71,7 +70,7 @@ impl Lowering<'_> {
     }
 
     /// The node, or its negation, as a filter by itself.
-    fn other(&self, id: NodeId, negated: bool) -> Option<Condition> {
+    fn other(&self, id: NodeId, negated: bool) -> Option<Condition<'f>> {
         if id == self.tree.root() && !negated {
             return Some(Condition::Other(self.filter.clone()));
         }
@@ -80,44 +79,21 @@ impl Lowering<'_> {
         Filter::parse(&text).ok().map(Condition::Other)
     }
 
-    fn chain(&self, connective: Connective, operands: Span, negated: bool) -> Option<Condition> {
-        let operands = self.in_order(operands);
+    fn chain(&self, connective: Connective, operands: Span, negated: bool) -> Option<Condition<'f>> {
+        let operands = self.tree.operands(operands);
         let mut parts = Vec::with_capacity(operands.len());
-        for (_, operand) in operands {
-            parts.push(self.lower(operand, negated)?);
+        for operand in operands {
+            parts.push(self.lower(*operand, negated)?);
         }
         let is_and = (connective == Connective::And) != negated;
         Some(if is_and { Condition::all(parts) } else { Condition::any(parts) })
     }
 
-    /// Operands with the names that they test, in the order in which their conditions come: so these
-    /// mostly need not be sorted, which are larger.
-    fn in_order(&self, operands: Span) -> SmallVec<[(Option<&str>, NodeId); 8]> {
-        let operands = self.tree.operands(operands).iter();
-        let mut named: SmallVec<[_; 8]> =
-            operands.map(|operand| (self.name_of(*operand), *operand)).collect();
-        named.sort_by_key(|(name, _)| (name.is_none(), *name));
-        named
-    }
-
-    /// The name that a leaf begins with; `None` of other nodes.
-    fn name_of(&self, id: NodeId) -> Option<&str> {
-        let value = match self.tree.node(id) {
-            Node::Compare { left, .. } => left,
-            Node::Between { value, .. } | Node::In { value, .. } | Node::Like { value, .. } => value,
-            _ => id,
-        };
-        match self.tree.node(value) {
-            Node::Name(name) | Node::Exists(name) | Node::IsNull { name, .. } => Some(self.tree.text(name)),
-            _ => None,
-        }
-    }
-
-    fn is_bool(&self, name: Text, wanted: bool) -> Condition {
+    fn is_bool(&self, name: Text, wanted: bool) -> Condition<'f> {
         Condition::test(self.field(name), Check::OneOf(Constant::Bool(wanted).alone()))
     }
 
-    fn presence(&self, name: Text, present: bool) -> Condition {
+    fn presence(&self, name: Text, present: bool) -> Condition<'f> {
         Condition::test(self.field(name), if present { Check::Present } else { Check::Absent })
     }
 
@@ -145,13 +121,14 @@ impl Lowering<'_> {
     }
 
     /// `None` unless a field or a constant is compared with a constant.
+    #[inline]
     fn compare(
         &self,
         comparison: Comparison,
         left: NodeId,
         right: NodeId,
         negated: bool,
-    ) -> Option<Condition> {
+    ) -> Option<Condition<'f>> {
         let comparison = if negated { comparison.negated() } else { comparison };
         // What nearly all are.
         if let (Node::Name(name), Node::Literal(literal)) = (self.tree.node(left), self.tree.node(right)) {
@@ -172,7 +149,7 @@ impl Lowering<'_> {
     }
 
     /// `low <= value AND value <= high`, and by De Morgan the negation.
-    fn between(&self, value: NodeId, low: NodeId, high: NodeId, negated: bool) -> Option<Condition> {
+    fn between(&self, value: NodeId, low: NodeId, high: NodeId, negated: bool) -> Option<Condition<'f>> {
         if let (false, Operand::Field(field), Operand::Constant(low), Operand::Constant(high)) =
             (negated, self.operand(value), self.operand(low), self.operand(high))
             && low.kind() == high.kind()
@@ -189,7 +166,7 @@ impl Lowering<'_> {
 
     /// A list of several kinds is never unknown and never false at once: of it, no value is known
     /// not to be a member.
-    fn is_in(&self, value: NodeId, list: Span, negated: bool) -> Option<Condition> {
+    fn is_in(&self, value: NodeId, list: Span, negated: bool) -> Option<Condition<'f>> {
         let set: Set = self.tree.literals(list).iter().map(|literal| self.constant(*literal)).collect();
         let kinds_differ = set.first().map(Constant::kind) != set.last().map(Constant::kind);
         if negated && kinds_differ {
@@ -199,12 +176,16 @@ impl Lowering<'_> {
         self.check(value, check)
     }
 
-    fn like(&self, value: NodeId, pattern: u32, negated: bool) -> Option<Condition> {
-        self.check(value, Check::Like { pattern: self.tree.pattern(pattern).clone(), negated })
+    fn like(&self, value: NodeId, pattern: u32, negated: bool) -> Option<Condition<'f>> {
+        match Check::like(self.tree.pattern(pattern), negated) {
+            Some(check) => self.check(value, check),
+            None => Some(Condition::Never),
+        }
     }
 
     /// `check` of a field or a constant.
-    fn check(&self, value: NodeId, check: Check) -> Option<Condition> {
+    #[inline]
+    fn check(&self, value: NodeId, check: Check<'f>) -> Option<Condition<'f>> {
         match self.operand(value) {
             Operand::Field(field) => Some(Condition::test(field, check)),
             Operand::Constant(constant) => Some(Condition::constant(check.holds(Some(constant.value())))),
@@ -212,7 +193,8 @@ impl Lowering<'_> {
         }
     }
 
-    fn operand(&self, id: NodeId) -> Operand {
+    #[inline]
+    fn operand(&self, id: NodeId) -> Operand<'f> {
         match self.tree.node(id) {
             Node::Name(name) => Operand::Field(self.field(name)),
             Node::Literal(literal) => Operand::Constant(self.constant(literal)),
@@ -220,11 +202,13 @@ impl Lowering<'_> {
         }
     }
 
-    fn field(&self, name: Text) -> Field {
+    #[inline]
+    fn field(&self, name: Text) -> Field<'f> {
         Field::Name(self.tree.text(name).into())
     }
 
-    fn constant(&self, literal: Literal) -> Constant {
+    #[inline]
+    fn constant(&self, literal: Literal) -> Constant<'f> {
         match literal {
             Literal::Bool(known) => Constant::Bool(known),
             Literal::Int(number) => Constant::Int(number),
@@ -235,9 +219,10 @@ impl Lowering<'_> {
     }
 }
 
-impl Condition {
+impl<'f> Condition<'f> {
     /// What makes `field comparison constant` true.
-    fn compare(field: Field, comparison: Comparison, constant: Constant) -> Condition {
+    #[inline]
+    fn compare(field: Field<'f>, comparison: Comparison, constant: Constant<'f>) -> Condition<'f> {
         match Check::compare(comparison, constant) {
             Some(check) => Condition::test(field, check),
             None => Condition::Never,
@@ -245,10 +230,11 @@ impl Condition {
     }
 }
 
-impl Check {
+impl<'f> Check<'f> {
     /// What makes `value comparison constant` true; `None` if nothing does: booleans have no
     /// order.
-    fn compare(comparison: Comparison, constant: Constant) -> Option<Check> {
+    #[inline]
+    fn compare(comparison: Comparison, constant: Constant<'f>) -> Option<Check<'f>> {
         let is_bool = matches!(constant, Constant::Bool(_));
         Some(match comparison {
             Comparison::Equal => Check::OneOf(constant.alone()),

@@ -19,7 +19,7 @@ use crate::value::Attributes;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Question {
     /// This must hold.
-    Condition(Condition),
+    Condition(Condition<'static>),
     /// None of these may match the topic.
     Except(Vec<TopicFilter>),
 }

@@ -388,7 +388,7 @@ impl Encoder<'_> {
     }
 
     fn question(&mut self, operations: &mut Operations, part: &Condition) {
-        self.ask(operations, Question::Condition(part.clone()));
+        self.ask(operations, Question::Condition(part.clone().into_owned()));
     }
 
     /// Writes a shared test.
@@ -551,7 +551,7 @@ fn height(condition: &Condition) -> usize {
 }
 
 /// The parts of a condition which filters may share: each may become a gate.
-pub(super) fn shared_parts(condition: &Condition) -> &[Condition] {
+pub(super) fn shared_parts<'a, 'f>(condition: &'a Condition<'f>) -> &'a [Condition<'f>] {
     match condition {
         Condition::All(parts) | Condition::Any(parts) if !is_flat(condition) => parts,
         _ => &[],

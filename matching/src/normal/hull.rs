@@ -23,12 +23,12 @@ const CASES_MAX: usize = 64;
 const CHECKS_MAX: usize = 8;
 
 /// What is asked of each field.
-type Facts = BTreeMap<Field, Vec<Check>>;
+type Facts<'f> = BTreeMap<Field<'f>, Vec<Check<'f>>>;
 
-impl Condition {
+impl<'f> Condition<'f> {
     /// Tests, all of which hold wherever one of the two conditions does: a test, all of several
     /// tests, always or never.
-    pub(crate) fn hull(&self, other: &Condition) -> Condition {
+    pub(crate) fn hull(&self, other: &Condition<'f>) -> Condition<'f> {
         let facts = match (facts(self), facts(other)) {
             (Some(one), Some(other)) => join(one, &other),
             (Some(facts), None) | (None, Some(facts)) => facts,
@@ -72,7 +72,7 @@ impl Condition {
 }
 
 /// What surely is asked wherever the condition holds; `None`: it never does.
-fn facts(condition: &Condition) -> Option<Facts> {
+fn facts<'f>(condition: &Condition<'f>) -> Option<Facts<'f>> {
     match condition {
         Condition::Never => None,
         Condition::Always | Condition::Other(_) => Some(Facts::new()),
@@ -92,11 +92,11 @@ fn facts(condition: &Condition) -> Option<Facts> {
 }
 
 /// What is asked by both.
-fn join(one: Facts, other: &Facts) -> Facts {
+fn join<'f>(one: Facts<'f>, other: &Facts<'f>) -> Facts<'f> {
     let joined = one.into_iter().filter_map(|(field, checks)| {
         let others = other.get(&field)?;
         let pairs = checks.iter().flat_map(|check| others.iter().map(move |other| (check, other)));
-        let mut joined: Vec<Check> = pairs.filter_map(|(one, other)| join_checks(one, other)).collect();
+        let mut joined: Vec<Check<'f>> = pairs.filter_map(|(one, other)| join_checks(one, other)).collect();
         joined.sort_unstable();
         joined.dedup();
         joined.truncate(CHECKS_MAX);
@@ -106,7 +106,7 @@ fn join(one: Facts, other: &Facts) -> Facts {
 }
 
 /// A check that holds wherever one of the two does.
-fn join_checks(one: &Check, other: &Check) -> Option<Check> {
+fn join_checks<'f>(one: &Check<'f>, other: &Check<'f>) -> Option<Check<'f>> {
     let joined = match (one, other) {
         _ if one == other => return Some(one.clone()),
         (Check::Absent, _) | (_, Check::Absent) => return None,
@@ -131,7 +131,7 @@ fn join_checks(one: &Check, other: &Check) -> Option<Check> {
     })
 }
 
-fn union(one: &[Constant], other: &[Constant]) -> Option<Check> {
+fn union<'f>(one: &[Constant<'f>], other: &[Constant<'f>]) -> Option<Check<'f>> {
     let mut all = [one, other].concat();
     all.sort_unstable();
     all.dedup();
@@ -143,7 +143,7 @@ fn common<C: FromIterator<char>>(one: impl Iterator<Item = char>, other: impl It
 }
 
 /// The range around both.
-fn span_both(one: &Check, other: &Check) -> Option<Check> {
+fn span_both<'f>(one: &Check<'f>, other: &Check<'f>) -> Option<Check<'f>> {
     if one.kind() != other.kind() {
         return None;
     }
@@ -155,7 +155,7 @@ fn span_both(one: &Check, other: &Check) -> Option<Check> {
 }
 
 /// The bounds of what fulfils a check, if it has any.
-fn span(check: &Check) -> Option<(Bound, Bound)> {
+fn span<'f>(check: &Check<'f>) -> Option<(Bound<'f>, Bound<'f>)> {
     match check {
         Check::OneOf(set) if !matches!(check.kind(), None | Some(Kind::Bool)) => {
             let (first, last) = (set.first()?.clone(), set.last()?.clone());

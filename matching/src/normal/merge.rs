@@ -7,17 +7,16 @@
 
 use std::collections::BTreeMap;
 
-use smol_str::SmolStr;
-
-use super::{Bound, Check, Condition, Constant, Field, Kind, Set, Test};
+use super::{Bound, Check, Condition, Constant, Field, Kind, Set, Test, Text};
+use crate::filter::Pattern;
 
 /// The most checks that cutting a set down may take.
 const SET_CHECKS_MAX: usize = 1 << 16;
 
-impl Condition {
+impl<'f> Condition<'f> {
     /// All of `parts` hold.
-    pub(crate) fn all(parts: Vec<Condition>) -> Condition {
-        if is_open(&parts, Join::All) {
+    pub(crate) fn all(mut parts: Vec<Condition<'f>>) -> Condition<'f> {
+        if is_open(&mut parts, Join::All) {
             return Condition::All(parts);
         }
         let Some(mut parts) = open(parts, Join::All) else { return Condition::Never };
@@ -34,8 +33,8 @@ impl Condition {
     }
 
     /// One of `parts` holds, or more.
-    pub(crate) fn any(parts: Vec<Condition>) -> Condition {
-        if is_open(&parts, Join::Any) {
+    pub(crate) fn any(mut parts: Vec<Condition<'f>>) -> Condition<'f> {
+        if is_open(&mut parts, Join::Any) {
             return Condition::Any(parts);
         }
         let Some(mut parts) = open(parts, Join::Any) else { return Condition::Always };
@@ -58,25 +57,30 @@ enum Join {
     Any,
 }
 
-/// Whether the parts are such as the joined condition has, so that there is nothing to do.
-fn is_open(parts: &[Condition], join: Join) -> bool {
+/// Whether the parts, once in order, are such as the joined condition has, so that there is nothing
+/// more to do.
+fn is_open<'f>(parts: &mut [Condition<'f>], join: Join) -> bool {
     let stays = |part: &Condition| match part {
         Condition::Test(_) | Condition::Other(_) => true,
         Condition::All(_) => matches!(join, Join::Any),
         Condition::Any(_) => matches!(join, Join::All),
         Condition::Always | Condition::Never => false,
     };
-    let is_before = |two: &[Condition]| match two {
-        [Condition::Test(one), Condition::Test(other)] => one.field < other.field,
-        [one, other] => one < other,
-        _ => false,
+    // The names of tests mostly say it.
+    let by_field = |one: &Condition<'f>, other: &Condition<'f>| match (one, other) {
+        (Condition::Test(one), Condition::Test(other)) => one.field.cmp(&other.field),
+        (one, other) => one.cmp(other),
     };
-    parts.len() > 1 && parts.iter().all(stays) && parts.windows(2).all(is_before)
+    if parts.len() < 2 || !parts.iter().all(stays) {
+        return false;
+    }
+    parts.sort_unstable_by(by_field);
+    parts.windows(2).all(|two| by_field(&two[0], &two[1]).is_lt())
 }
 
 /// The parts, those of nested joins of the same sort with them: sorted, distinct, and without such
 /// as decide nothing. `None` if one decides the whole.
-fn open(mut parts: Vec<Condition>, join: Join) -> Option<Vec<Condition>> {
+fn open<'f>(mut parts: Vec<Condition<'f>>, join: Join) -> Option<Vec<Condition<'f>>> {
     let mut at = 0;
     while let Some(part) = parts.get_mut(at) {
         match (part, join) {
@@ -107,9 +111,12 @@ fn asks_twice(parts: &[Condition]) -> bool {
     })
 }
 
+/// What is said of each field.
+type ByField<'f> = BTreeMap<Field<'f>, Vec<Check<'f>>>;
+
 /// What is said of each field, and the rest.
-fn by_field(parts: Vec<Condition>) -> (BTreeMap<Field, Vec<Check>>, Vec<Condition>) {
-    let mut checks: BTreeMap<Field, Vec<Check>> = BTreeMap::new();
+fn by_field<'f>(parts: Vec<Condition<'f>>) -> (ByField<'f>, Vec<Condition<'f>>) {
+    let mut checks: ByField<'f> = BTreeMap::new();
     let mut rest = Vec::new();
     for part in parts {
         match part {
@@ -120,12 +127,16 @@ fn by_field(parts: Vec<Condition>) -> (BTreeMap<Field, Vec<Check>>, Vec<Conditio
     (checks, rest)
 }
 
-fn tests(field: Field, checks: Vec<Check>) -> impl Iterator<Item = Condition> {
+fn tests<'f>(field: Field<'f>, checks: Vec<Check<'f>>) -> impl Iterator<Item = Condition<'f>> {
     checks.into_iter().map(move |check| Condition::Test(Test { field: field.clone(), check }))
 }
 
 /// The whole of sorted, distinct parts: bare if there is one only.
-fn whole(mut parts: Vec<Condition>, empty: Condition, joined: fn(Vec<Condition>) -> Condition) -> Condition {
+fn whole<'f>(
+    mut parts: Vec<Condition<'f>>,
+    empty: Condition<'f>,
+    joined: fn(Vec<Condition<'f>>) -> Condition<'f>,
+) -> Condition<'f> {
     match parts.len() {
         0 => empty,
         1 => parts.pop().unwrap_or(empty),
@@ -133,20 +144,33 @@ fn whole(mut parts: Vec<Condition>, empty: Condition, joined: fn(Vec<Condition>)
     }
 }
 
-impl Check {
+impl<'f> Check<'f> {
     /// Whether the check is such that it has no other form.
+    #[inline]
     pub(super) fn is_plain(&self) -> bool {
         match self {
             Check::OneOf(set) => set.len() == 1,
             Check::NoneOf(set) => set.len() == 1 && set[0].kind() != Kind::Bool,
             Check::Range { low, high } => (*low == Bound::Open) != (*high == Bound::Open),
-            Check::Prefix(_) | Check::Suffix(_) | Check::Present | Check::Absent => true,
-            Check::Like { .. } => false,
+            Check::Prefix(_) | Check::Suffix(_) | Check::Like { .. } => true,
+            Check::Present | Check::Absent => true,
+        }
+    }
+
+    /// A text that the pattern matches, or that it does not match; `None` if there is none.
+    pub(crate) fn like(pattern: &'f Pattern, negated: bool) -> Option<Check<'f>> {
+        match (pattern.as_exact(), pattern.as_ends()) {
+            (Some(text), _) if negated => Some(Check::NoneOf(Constant::Str(text.into()).alone())),
+            (Some(text), _) => Some(Check::OneOf(Constant::Str(text.into()).alone())),
+            (_, Some(("", ""))) => (!negated).then(any_text),
+            (_, Some((prefix, ""))) if !negated => Some(Check::Prefix(prefix.into())),
+            (_, Some(("", suffix))) if !negated => Some(Check::Suffix(suffix.into())),
+            _ => Some(Check::Like { pattern: pattern.clone(), negated }),
         }
     }
 
     /// The check in its one form; `None` if no value fulfils it.
-    pub(super) fn normal(self) -> Option<Check> {
+    pub(super) fn normal(self) -> Option<Check<'f>> {
         match self {
             Check::OneOf(set) => Some(sorted(set)).filter(|set| !set.is_empty()).map(Check::OneOf),
             Check::NoneOf(set) => match sorted(set) {
@@ -158,20 +182,12 @@ impl Check {
                 set => Some(Check::NoneOf(set)),
             },
             Check::Range { low, high } => range(low, high),
-            Check::Like { pattern, negated } => match (pattern.as_exact(), pattern.as_ends()) {
-                (Some(text), _) if negated => Some(Check::NoneOf(Constant::Str(text.into()).alone())),
-                (Some(text), _) => Some(Check::OneOf(Constant::Str(text.into()).alone())),
-                (_, Some(("", ""))) => (!negated).then(any_text),
-                (_, Some((prefix, ""))) if !negated => Some(Check::Prefix(prefix.into())),
-                (_, Some(("", suffix))) if !negated => Some(Check::Suffix(suffix.into())),
-                _ => Some(Check::Like { pattern, negated }),
-            },
             check => Some(check),
         }
     }
 }
 
-fn sorted(mut set: Set) -> Set {
+fn sorted(mut set: Set<'_>) -> Set<'_> {
     // As it comes from a list of the filter.
     if !set.is_sorted_by(|one, other| one < other) {
         set.sort_unstable();
@@ -181,12 +197,12 @@ fn sorted(mut set: Set) -> Set {
 }
 
 /// Each text, and nothing else: the empty one comes first.
-pub(super) fn any_text() -> Check {
+pub(super) fn any_text<'f>() -> Check<'f> {
     Check::Range { low: Bound::Included(Constant::Str("".into())), high: Bound::Open }
 }
 
 /// What lies between two bounds of one kind; `None` if nothing does.
-fn range(low: Bound, high: Bound) -> Option<Check> {
+fn range<'f>(low: Bound<'f>, high: Bound<'f>) -> Option<Check<'f>> {
     match (low, high) {
         (Bound::Included(first), Bound::Included(last)) if first == last => Some(Check::OneOf(first.alone())),
         (low, high) => match (low.constant(), high.constant()) {
@@ -197,7 +213,7 @@ fn range(low: Bound, high: Bound) -> Option<Check> {
 }
 
 /// The checks that hold together when all of `checks` do; `None` if they never do.
-fn meet(mut checks: Vec<Check>) -> Option<Vec<Check>> {
+fn meet(mut checks: Vec<Check<'_>>) -> Option<Vec<Check<'_>>> {
     checks.sort_unstable();
     checks.dedup();
     if checks.contains(&Check::Absent) {
@@ -214,20 +230,20 @@ fn meet(mut checks: Vec<Check>) -> Option<Vec<Check>> {
 
 /// What is known of one field that is present.
 #[derive(Default)]
-struct Facts {
-    one_of: Option<Set>,
-    none_of: Set,
-    range: Option<Range>,
-    prefix: Option<SmolStr>,
-    suffix: Option<SmolStr>,
-    likes: Vec<Check>,
+struct Facts<'f> {
+    one_of: Option<Set<'f>>,
+    none_of: Set<'f>,
+    range: Option<Range<'f>>,
+    prefix: Option<Text<'f>>,
+    suffix: Option<Text<'f>>,
+    likes: Vec<Check<'f>>,
 }
 
-type Range = (Bound, Bound);
+type Range<'f> = (Bound<'f>, Bound<'f>);
 
-impl Facts {
+impl<'f> Facts<'f> {
     /// `None` if the checks ask for values of two kinds, or for two beginnings or ends.
-    fn of(checks: Vec<Check>) -> Option<Facts> {
+    fn of(checks: Vec<Check<'f>>) -> Option<Facts<'f>> {
         let mut kinds = checks.iter().filter(|check| !matches!(check, Check::OneOf(_))).map(Check::kind);
         let first = kinds.next();
         if kinds.any(|kind| Some(kind) != first) {
@@ -236,7 +252,7 @@ impl Facts {
         checks.into_iter().try_fold(Facts::default(), Facts::and)
     }
 
-    fn and(mut self, check: Check) -> Option<Facts> {
+    fn and(mut self, check: Check<'f>) -> Option<Facts<'f>> {
         match check {
             Check::OneOf(set) => {
                 self.one_of = Some(match self.one_of {
@@ -263,7 +279,7 @@ impl Facts {
         Some(self)
     }
 
-    fn into_checks(mut self) -> Option<Vec<Check>> {
+    fn into_checks(mut self) -> Option<Vec<Check<'f>>> {
         self.none_of = sorted(self.none_of);
         let range = match self.range.take() {
             Some((low, high)) => Some(range(shut(low, &mut self.none_of), shut(high, &mut self.none_of))?),
@@ -292,7 +308,7 @@ impl Facts {
 }
 
 /// The members of `set` that fulfil all of `checks`; the set itself if there is too much to ask.
-fn restrict(mut set: Set, checks: &[Check]) -> Result<Set, Set> {
+fn restrict<'f>(mut set: Set<'f>, checks: &[Check]) -> Result<Set<'f>, Set<'f>> {
     if set.len() * checks.len() > SET_CHECKS_MAX {
         return Err(set);
     }
@@ -301,7 +317,7 @@ fn restrict(mut set: Set, checks: &[Check]) -> Result<Set, Set> {
 }
 
 /// Whatever is a text already needs no check that it is one.
-fn without_any_text(mut checks: Vec<Check>) -> Vec<Check> {
+fn without_any_text(mut checks: Vec<Check<'_>>) -> Vec<Check<'_>> {
     if checks.len() > 1 {
         let any_text = any_text();
         checks.retain(|check| *check != any_text);
@@ -309,20 +325,20 @@ fn without_any_text(mut checks: Vec<Check>) -> Vec<Check> {
     checks
 }
 
-fn common(mut held: Set, other: &[Constant]) -> Set {
+fn common<'f>(mut held: Set<'f>, other: &[Constant]) -> Set<'f> {
     held.retain(|constant| other.binary_search(constant).is_ok());
     held
 }
 
 /// The longer of two texts, if it has the shorter as a part.
-fn longer(held: Option<SmolStr>, text: SmolStr, has: fn(&str, &str) -> bool) -> Option<SmolStr> {
+fn longer<'f>(held: Option<Text<'f>>, text: Text<'f>, has: fn(&str, &str) -> bool) -> Option<Text<'f>> {
     let Some(held) = held else { return Some(text) };
     let (long, short) = if held.len() < text.len() { (text, held) } else { (held, text) };
     has(&long, &short).then_some(long)
 }
 
 /// A bound whose value is excluded anyway excludes it itself; the value leaves the set.
-fn shut(bound: Bound, none_of: &mut Set) -> Bound {
+fn shut<'f>(bound: Bound<'f>, none_of: &mut Set<'f>) -> Bound<'f> {
     match bound {
         Bound::Included(constant) => match none_of.binary_search(&constant) {
             Ok(at) => Bound::Excluded(none_of.remove(at)),
@@ -332,7 +348,7 @@ fn shut(bound: Bound, none_of: &mut Set) -> Bound {
     }
 }
 
-impl Bound {
+impl Bound<'_> {
     /// Whether a range with this low bound begins no earlier.
     pub(crate) fn is_tighter_low_than(&self, other: &Bound) -> bool {
         low_key(self) >= low_key(other)
@@ -345,29 +361,29 @@ impl Bound {
 }
 
 /// Orders low bounds: the tighter is the greater.
-fn low_key(bound: &Bound) -> (Option<&Constant>, bool) {
+fn low_key<'a, 'f>(bound: &'a Bound<'f>) -> (Option<&'a Constant<'f>>, bool) {
     (bound.constant(), matches!(bound, Bound::Excluded(_)))
 }
 
 /// Orders high bounds: the tighter is the less.
-fn high_key(bound: &Bound) -> (bool, Option<&Constant>, bool) {
+fn high_key<'a, 'f>(bound: &'a Bound<'f>) -> (bool, Option<&'a Constant<'f>>, bool) {
     (*bound == Bound::Open, bound.constant(), matches!(bound, Bound::Included(_)))
 }
 
-fn tighter_low(a: Bound, b: Bound) -> Bound {
+fn tighter_low<'f>(a: Bound<'f>, b: Bound<'f>) -> Bound<'f> {
     if a.is_tighter_low_than(&b) { a } else { b }
 }
 
-fn tighter_high(a: Bound, b: Bound) -> Bound {
+fn tighter_high<'f>(a: Bound<'f>, b: Bound<'f>) -> Bound<'f> {
     if a.is_tighter_high_than(&b) { a } else { b }
 }
 
-fn wider_high(a: Bound, b: Bound) -> Bound {
+fn wider_high<'f>(a: Bound<'f>, b: Bound<'f>) -> Bound<'f> {
     if b.is_tighter_high_than(&a) { a } else { b }
 }
 
 /// The checks one of which holds when one of `checks` does; `None` if one always does.
-fn unite(mut checks: Vec<Check>) -> Option<Vec<Check>> {
+fn unite(mut checks: Vec<Check<'_>>) -> Option<Vec<Check<'_>>> {
     checks.sort_unstable();
     checks.dedup();
     match (checks.contains(&Check::Present), checks.contains(&Check::Absent)) {
@@ -392,11 +408,11 @@ fn unite(mut checks: Vec<Check>) -> Option<Vec<Check>> {
 }
 
 /// Joins ranges that overlap or touch, where they touch at a value of `set` too. Sorted.
-fn join_ranges(ranges: Vec<Range>, set: &[Constant]) -> Vec<Range> {
-    let mut ranges: Vec<Range> =
+fn join_ranges<'f>(ranges: Vec<Range<'f>>, set: &[Constant]) -> Vec<Range<'f>> {
+    let mut ranges: Vec<Range<'f>> =
         ranges.into_iter().map(|(low, high)| (opened(low, set), opened(high, set))).collect();
     ranges.sort_by(|a, b| (kind(a), low_key(&a.0)).cmp(&(kind(b), low_key(&b.0))));
-    let mut joined: Vec<Range> = Vec::new();
+    let mut joined: Vec<Range<'f>> = Vec::new();
     for range in ranges {
         match joined.last_mut() {
             Some(last) if can_join(last, &range) => {
@@ -414,7 +430,7 @@ fn kind((low, high): &Range) -> Option<Kind> {
 }
 
 /// A bound takes its value in if `set` holds it.
-fn opened(bound: Bound, set: &[Constant]) -> Bound {
+fn opened<'f>(bound: Bound<'f>, set: &[Constant]) -> Bound<'f> {
     match bound {
         Bound::Excluded(constant) if set.binary_search(&constant).is_ok() => Bound::Included(constant),
         bound => bound,

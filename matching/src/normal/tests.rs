@@ -2,15 +2,15 @@ use super::*;
 use crate::filter::Filter;
 use crate::generate::Generator;
 
-fn of(text: &str) -> Condition {
-    Condition::of(&Filter::parse(text).unwrap())
+fn of(text: &str) -> Condition<'static> {
+    Condition::of(&Filter::parse(text).unwrap()).into_owned()
 }
 
-fn int(number: i64) -> Constant {
+fn int(number: i64) -> Constant<'static> {
     Constant::Int(number)
 }
 
-fn test(name: &str, check: Check) -> Condition {
+fn test<'f>(name: &'f str, check: Check<'f>) -> Condition<'f> {
     Condition::Test(Test { field: Field::Name(name.into()), check })
 }
 
@@ -157,7 +157,7 @@ fn at_the_bound_of_depth_the_whole_is_kept() {
         let chains = (0..depth).map(|level| if level % 2 == 0 { "c XOR (" } else { "d AND (" });
         let inner = format!("{}a OR b{}", chains.collect::<String>(), ")".repeat(depth));
         let filter = Filter::parse(&format!("e AND ({inner}) = FALSE")).unwrap();
-        assert_eq!(Condition::of(&filter) == Condition::Other(filter), is_whole, "{depth}");
+        assert_eq!(Condition::of(&filter) == Condition::Other(filter.clone()), is_whole, "{depth}");
     }
 }
 

@@ -125,10 +125,10 @@ impl Ask {
     }
 
     /// What the attributes must fulfil. `None` if the predicate cannot be read here.
-    fn condition(&self) -> Option<Condition> {
+    fn condition(&self) -> Option<Condition<'static>> {
         match &self.predicate {
             None => Some(Condition::Always),
-            Some(predicate) => predicate.parse().map(|filter| Condition::of(&filter)),
+            Some(predicate) => predicate.parse().map(|filter| Condition::of(&filter).into_owned()),
         }
     }
 
