@@ -114,6 +114,9 @@ pub(super) struct Dictionary {
     constants: Parts,
     attributes: Vec<AttributeUse>,
     attributes_free: Vec<u16>,
+    /// Records of attributes that were asked for lately, by [`recent_of`] their names: most filters ask
+    /// about a few, and this is found without a look at the table.
+    recent: Box<[Handle; RECENT]>,
     codes: Vec<CodeUse>,
     codes_free: Vec<u32>,
     /// How many constants use a length: (attribute, whether of suffixes, bytes).
@@ -193,6 +196,30 @@ impl<'v> Bytes<'v> {
     }
 }
 
+/// What an attribute is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Asked<'v> {
+    /// It equals this.
+    Equals(&'v Constant<'v>),
+    /// It begins with this.
+    Prefix(&'v str),
+    /// It ends with this.
+    Suffix(&'v str),
+}
+
+impl<'v> Asked<'v> {
+    fn bytes(self) -> Bytes<'v> {
+        match self {
+            // No constant is a NaN.
+            Asked::Equals(constant) => {
+                Bytes::of_value(&constant.value()).unwrap_or(Bytes::new(Form::Bool, &[]))
+            }
+            Asked::Prefix(text) => Bytes::text(Form::Prefix, text.as_bytes()),
+            Asked::Suffix(text) => Bytes::text(Form::Suffix, text.as_bytes()),
+        }
+    }
+}
+
 impl CodeUse {
     fn new(attribute: u16, kind: CodeKind, form: Form) -> CodeUse {
         CodeUse { uses: 1, since: 0, attribute, kind, form }
@@ -229,13 +256,26 @@ impl Vocabulary {
         self.records.codes.get(code).map_or(0, |record| record.load(Ordering::Acquire))
     }
 
-    /// The code of a constant, or 0 if nobody asks for it.
-    fn code(&self, arena: &Arena, attribute: u16, bytes: &Bytes<'_>) -> u32 {
-        let key = self.key_of_constant(attribute, bytes);
+    /// The code of a constant with this key, or 0 if nobody asks for it.
+    fn code(&self, arena: &Arena, attribute: u16, bytes: &Bytes<'_>, key: Key) -> u32 {
         let record =
             self.constants.find(arena, key, |record| is_constant(arena.words(record), attribute, bytes));
         if record == 0 { 0 } else { arena.words(record)[0].load(Ordering::Relaxed) }
     }
+}
+
+/// How many attributes are kept at hand.
+const RECENT: usize = 1 << RECENT_BITS;
+const RECENT_BITS: u32 = 10;
+
+/// Where an attribute is kept at hand. Names that are alike there only take each other's place.
+fn recent_of(name: &[u8]) -> usize {
+    let ends = match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (Some(first), Some(last)) => [u32::from_le_bytes(*first), u32::from_le_bytes(*last)],
+        _ => [u32::from_le_bytes(padded(name)), 0],
+    };
+    let mixed = (ends[0] ^ ends[1].rotate_left(15) ^ name.len() as u32).wrapping_mul(0x9e37_79b9);
+    (mixed >> (u32::BITS - RECENT_BITS)) as usize
 }
 
 fn head_of(attribute: u16, form: Form) -> u32 {
@@ -299,6 +339,7 @@ impl Dictionary {
             constants,
             attributes: Vec::new(),
             attributes_free: Vec::new(),
+            recent: Box::new([0; RECENT]),
             codes: vec![unused],
             codes_free: Vec::new(),
             lengths: HashMap::new(),
@@ -359,17 +400,19 @@ impl Dictionary {
         self.traffic.chance(known.kind, code, known.since, thought)
     }
 
-    /// The number of an attribute, which is used once more; `None` if there are 65,536 already.
+    /// The number of an attribute, which is used so many times more: once by each code that it is for.
+    /// `None` if there are 65,536 already.
     pub(super) fn use_attribute(
         &mut self,
         memory: &mut Memory,
         words: &Vocabulary,
         name: &str,
+        uses: u32,
     ) -> Option<u16> {
-        let record = words.attribute(memory.arena(), name);
+        let record = self.record_of(memory, words, name);
         if record != 0 {
             let number = memory.arena().load(record, 0) as u16;
-            self.attributes[usize::from(number)].uses += 1;
+            self.attributes[usize::from(number)].uses += uses;
             return Some(number);
         }
         let number = match self.attributes_free.pop() {
@@ -386,13 +429,22 @@ impl Dictionary {
         block[1..ATTRIBUTE_HEAD].iter().for_each(|word| word.store(0, Ordering::Relaxed));
         write_text(&block[ATTRIBUTE_HEAD - 1..], name.as_bytes());
         self.attributes[usize::from(number)] =
-            AttributeUse { record, words: size as u32, uses: 1, asks: 0, bounds: None };
+            AttributeUse { record, words: size as u32, uses, asks: 0, bounds: None };
         self.records.attributes.get_or_make(u32::from(number)).store(record, Ordering::Release);
         self.names.insert(memory, &words.names, words.key_of_name(name.as_bytes()), record);
         if let Some(bit) = CORE_FIELDS.iter().position(|core| *core == name) {
             words.core_fields.fetch_or(1 << bit, Ordering::Release);
         }
         Some(number)
+    }
+
+    /// The record of an attribute, or 0 if nobody asks for it.
+    fn record_of(&mut self, memory: &Memory, words: &Vocabulary, name: &str) -> Handle {
+        let recent = &mut self.recent[recent_of(name.as_bytes())];
+        if *recent == 0 || !is_text(&memory.arena().words(*recent)[ATTRIBUTE_HEAD - 1..], name.as_bytes()) {
+            *recent = words.attribute(memory.arena(), name);
+        }
+        *recent
     }
 
     pub(super) fn use_attribute_again(&mut self, number: u16) {
@@ -408,6 +460,7 @@ impl Dictionary {
         let (record, size) = (attribute.record, attribute.words as usize);
         let name = read_text(&memory.arena().words(record)[ATTRIBUTE_HEAD - 1..]);
         self.names.remove(memory, &words.names, words.key_of_name(&name), record);
+        self.recent[recent_of(&name)] = 0;
         if let Some(bit) = CORE_FIELDS.iter().position(|core| core.as_bytes() == name) {
             words.core_fields.fetch_and(!(1 << bit), Ordering::Release);
         }
@@ -466,11 +519,9 @@ impl Dictionary {
         memory.retire(list, 1 + words.len());
     }
 
-    /// The code that the attribute has a value; used once more.
+    /// The code that the attribute has a value; used once more. Its attribute is used for it.
     pub(super) fn use_presence(&mut self, memory: &mut Memory, number: u16) -> u32 {
-        let attribute = &mut self.attributes[usize::from(number)];
-        attribute.uses += 1;
-        let record = attribute.record;
+        let record = self.attributes[usize::from(number)].record;
         let code = memory.arena().load(record, PRESENCE);
         if code != 0 {
             self.codes[code as usize].uses += 1;
@@ -481,39 +532,18 @@ impl Dictionary {
         code
     }
 
-    /// The code of equality with a constant; used once more.
+    /// The code of something that an attribute is asked for; used once more. Its attribute is used for it.
     pub(super) fn use_constant(
         &mut self,
         memory: &mut Memory,
         words: &Vocabulary,
         number: u16,
-        constant: &Constant,
+        asked: Asked<'_>,
     ) -> u32 {
-        let value = constant.value();
-        match Bytes::of_value(&value) {
-            Some(bytes) => self.use_bytes(memory, words, number, &bytes),
-            // No constant is a NaN or bytes.
-            None => 0,
-        }
-    }
-
-    /// The code of a beginning or an end; used once more.
-    pub(super) fn use_end(
-        &mut self,
-        memory: &mut Memory,
-        words: &Vocabulary,
-        number: u16,
-        text: &str,
-        is_suffix: bool,
-    ) -> u32 {
-        let form = if is_suffix { Form::Suffix } else { Form::Prefix };
-        self.use_bytes(memory, words, number, &Bytes::text(form, text.as_bytes()))
-    }
-
-    fn use_bytes(&mut self, memory: &mut Memory, words: &Vocabulary, number: u16, bytes: &Bytes<'_>) -> u32 {
-        self.attributes[usize::from(number)].uses += 1;
+        let bytes = &asked.bytes();
+        let key = words.key_of_constant(number, bytes);
         self.attributes[usize::from(number)].asks += 1;
-        let code = words.code(memory.arena(), number, bytes);
+        let code = words.code(memory.arena(), number, bytes, key);
         if code != 0 {
             self.codes[code as usize].uses += 1;
             return code;
@@ -526,7 +556,7 @@ impl Dictionary {
         block[0].store(code, Ordering::Relaxed);
         block[1].store(head_of(number, form), Ordering::Relaxed);
         write_text(&block[CONSTANT_HEAD - 1..], text);
-        self.constants.insert(memory, &words.constants, words.key_of_constant(number, bytes), record);
+        self.constants.insert(memory, &words.constants, key, record);
         memory.arena().words(self.attributes[usize::from(number)].record)[0]
             .fetch_or(form.bit(), Ordering::Release);
         if matches!(form, Form::Prefix | Form::Suffix) {
@@ -686,6 +716,7 @@ impl Dictionary {
             + self.births.bytes()
             + self.scales.bytes()
             + self.scale_numbers.bytes()
+            + size_of_val(&*self.recent)
     }
 }
 

@@ -17,7 +17,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::checks::{Checks, Question, Questions};
 use super::clauses::{self, Literal};
-use super::codes::{CodeKind, Dictionary, Vocabulary};
+use super::codes::{Asked, CodeKind, Dictionary, Vocabulary};
 use super::entry::{
     ANY, CODE, CODES_MAX, EITHER, ENTRY_HEAD, ENTRY_WORDS_MAX, FLOAT, HAS_HIGH, HAS_LOW, HIGH_STRICT, INT,
     LOW_STRICT, NONE, NOT, Operation, SOME, TEST, each_operation,
@@ -91,12 +91,15 @@ impl Encoder<'_> {
     /// It is no matter whether what the code stands for is false or unknown: who has not the code does
     /// not meet the entry by it.
     pub(super) fn exclude(&mut self, drafts: &mut Drafts) -> usize {
+        if drafts.len() < 2 {
+            return drafts.len();
+        }
         let is_code = |draft: &Draft| draft.codes.len() == 1 && draft.operations.is_empty();
         drafts.sort_by_key(|draft| !is_code(draft));
         let codes: Codes =
             drafts.iter().take_while(|draft| is_code(draft)).map(|draft| draft.codes[0]).collect();
         if codes.is_empty() || codes.len() > EXCLUDED_MAX {
-            return usize::from(drafts.len() == 1);
+            return 0;
         }
         for (place, draft) in drafts.iter_mut().enumerate() {
             for code in codes.iter().take(place) {
@@ -274,33 +277,29 @@ impl Encoder<'_> {
     /// The code that stands for the whole of a part, used once more.
     fn code(&mut self, part: &Condition) -> Option<u32> {
         let Condition::Test(Test { field: Field::Name(name), check }) = part else { return None };
-        let has_code = match check {
-            Check::OneOf(set) => set.len() == 1,
-            Check::Prefix(text) | Check::Suffix(text) => text.len() <= END_BYTES_MAX,
-            Check::Present => true,
-            _ => false,
+        let asked = match check {
+            Check::OneOf(set) if set.len() == 1 => Asked::Equals(&set[0]),
+            Check::Prefix(text) if text.len() <= END_BYTES_MAX => Asked::Prefix(text),
+            Check::Suffix(text) if text.len() <= END_BYTES_MAX => Asked::Suffix(text),
+            Check::Present => return self.presence(name),
+            _ => return None,
         };
-        if !has_code {
-            return None;
-        }
-        let number = self.attribute(name)?;
-        let code = match check {
-            Check::OneOf(set) => self.constant(number, &set[0]),
-            Check::Prefix(text) => self.dictionary.use_end(self.memory, self.vocabulary, number, text, false),
-            Check::Suffix(text) => self.dictionary.use_end(self.memory, self.vocabulary, number, text, true),
-            _ => self.dictionary.use_presence(self.memory, number),
-        };
-        // The code itself uses the attribute.
-        self.dictionary.release_attribute(self.memory, self.vocabulary, number);
-        Some(code)
+        let number = self.attribute(name, 1)?;
+        Some(self.constant(number, asked))
     }
 
-    fn attribute(&mut self, name: &str) -> Option<u16> {
-        self.dictionary.use_attribute(self.memory, self.vocabulary, name)
+    fn attribute(&mut self, name: &str, uses: u32) -> Option<u16> {
+        self.dictionary.use_attribute(self.memory, self.vocabulary, name, uses)
     }
 
-    fn constant(&mut self, number: u16, constant: &Constant) -> u32 {
-        self.dictionary.use_constant(self.memory, self.vocabulary, number, constant)
+    /// What an attribute is asked for, which is used for it already.
+    fn constant(&mut self, number: u16, asked: Asked) -> u32 {
+        self.dictionary.use_constant(self.memory, self.vocabulary, number, asked)
+    }
+
+    fn presence(&mut self, name: &str) -> Option<u32> {
+        let number = self.attribute(name, 1)?;
+        Some(self.dictionary.use_presence(self.memory, number))
     }
 
     fn operation(&mut self, operations: &mut Operations, part: &Condition) {
@@ -345,34 +344,32 @@ impl Encoder<'_> {
     fn test(&mut self, operations: &mut Operations, name: &str, check: &Check) -> bool {
         match check {
             Check::OneOf(set) if set.len() <= CODES_MAX => {
-                let Some(number) = self.attribute(name) else { return false };
+                let Some(number) = self.attribute(name, set.len() as u32) else { return false };
                 operations.push(Operation::new(ANY, 0, 0, set.len()).0);
-                operations.extend(set.iter().map(|constant| self.constant(number, constant)));
-                self.dictionary.release_attribute(self.memory, self.vocabulary, number);
+                operations.extend(set.iter().map(|constant| self.constant(number, Asked::Equals(constant))));
                 true
             }
             Check::NoneOf(set) if set.len() <= CODES_MAX => {
-                let Some(number) = self.attribute(name) else { return false };
+                // Once for the kind of its value.
+                let Some(number) = self.attribute(name, 1 + set.len() as u32) else { return false };
                 let rank = check.kind().map_or(0, |kind| kind as u32);
                 operations.push(Operation::new(NONE, rank, number, set.len()).0);
                 operations.extend(set.iter().map(|constant| {
-                    let code = self.constant(number, constant);
+                    let code = self.constant(number, Asked::Equals(constant));
                     self.dictionary.expect(code);
                     code
                 }));
                 true
             }
             Check::Absent => {
-                let Some(number) = self.attribute(name) else { return false };
-                let code = self.dictionary.use_presence(self.memory, number);
+                let Some(code) = self.presence(name) else { return false };
                 self.dictionary.expect(code);
                 operations.extend([Operation::new(NOT, 0, 0, 0).0, code]);
-                self.dictionary.release_attribute(self.memory, self.vocabulary, number);
                 true
             }
             Check::Range { low, high } if check.kind() == Some(Kind::Number) => {
                 let Some((kind, flags, words)) = range(low, high) else { return false };
-                let Some(number) = self.attribute(name) else { return false };
+                let Some(number) = self.attribute(name, 1) else { return false };
                 let sides = bounds(flags, &words, if kind == INT { 1 } else { 2 });
                 sides.into_iter().flatten().for_each(|side| self.dictionary.note_bound(number, side));
                 let mut operation = Operation::new(kind, flags, number, 0);
@@ -403,19 +400,13 @@ impl Encoder<'_> {
         if !draft.codes.is_empty() {
             return;
         }
-        let parts = match condition {
-            Condition::All(parts) => parts.as_slice(),
-            part => std::slice::from_ref(part),
-        };
         let mut rarest: Option<u32> = None;
-        for part in parts {
+        for part in parts_of(condition) {
             let Condition::Test(Test { field: Field::Name(name), check }) = part else { continue };
             if *check == Check::Absent {
                 continue;
             }
-            let Some(number) = self.attribute(name) else { continue };
-            let code = self.dictionary.use_presence(self.memory, number);
-            self.dictionary.release_attribute(self.memory, self.vocabulary, number);
+            let Some(code) = self.presence(name) else { continue };
             let worse = match rarest {
                 Some(known)
                     if self.dictionary.attribute_uses(known) <= self.dictionary.attribute_uses(code) =>
@@ -555,6 +546,14 @@ pub(super) fn shared_parts<'a, 'f>(condition: &'a Condition<'f>) -> &'a [Conditi
     match condition {
         Condition::All(parts) | Condition::Any(parts) if !is_flat(condition) => parts,
         _ => &[],
+    }
+}
+
+/// What must all hold for a condition to.
+fn parts_of<'a, 'f>(condition: &'a Condition<'f>) -> &'a [Condition<'f>] {
+    match condition {
+        Condition::All(parts) => parts,
+        part => std::slice::from_ref(part),
     }
 }
 

@@ -181,12 +181,12 @@ impl ScaleNumbers {
         own: &[u32],
         mut see: impl FnMut(u32, u32),
     ) -> Option<()> {
-        let place = |(is_high, bound)| {
+        let mut places = [(0, 0); 2];
+        for (place, (is_high, bound)) in places.iter_mut().zip(each_bound(operation, own)) {
             let (scale, step) = Scale::of(operation, is_high, bound);
-            Some((u32::from(*self.numbers.get(&scale.pack())?), step))
-        };
-        let places = each_bound(operation, own).map(place).collect::<Option<arrayvec::ArrayVec<_, 2>>>()?;
-        places.into_iter().for_each(|(number, step)| see(number, step));
+            *place = (u32::from(*self.numbers.get(&scale.pack())?), step);
+        }
+        places.iter().take(own.len()).for_each(|(number, step)| see(*number, *step));
         Some(())
     }
 

@@ -39,7 +39,7 @@ impl Words {
         let mut memory = Memory::new();
         let (vocabulary, mut dictionary) = Dictionary::new(1);
         for (name, number) in NAMES.iter().zip(0..) {
-            assert_eq!(dictionary.use_attribute(&mut memory, &vocabulary, name), Some(number));
+            assert_eq!(dictionary.use_attribute(&mut memory, &vocabulary, name, 1), Some(number));
         }
         Words { memory, vocabulary, dictionary }
     }

@@ -245,6 +245,6 @@ impl Vocabulary {
             return record[0].load(Ordering::Relaxed);
         }
         // This one may be behind it.
-        self.code(arena, lookup.attribute, &lookup.bytes)
+        self.code(arena, lookup.attribute, &lookup.bytes, lookup.key)
     }
 }
