@@ -362,8 +362,11 @@ impl Writer {
             arena.store(copy, at, arena.load(block, at));
         }
         let known = meta(arena, block);
-        if known.kind() == kind && known.dead() == 0 {
-            self.copy_all(arena, block, copy);
+        if known.kind() == kind {
+            match known.dead() {
+                0 => self.copy_all(arena, block, copy),
+                _ => self.copy_live(arena, block, copy),
+            }
             return copy;
         }
         let mut row = std::mem::take(&mut self.words);
@@ -372,13 +375,8 @@ impl Writer {
                 return;
             }
             row.clear();
-            let is_placed = if placed.kind == kind {
-                row.extend(placed.body.iter().map(|word| word.load(Ordering::Relaxed)));
-                self.place(copy, placed.target(), &row)
-            } else {
-                placed.read(self.dictionary.scales(), &mut row);
-                self.append_in_place(copy, &row)
-            };
+            placed.read(self.dictionary.scales(), &mut row);
+            let is_placed = self.append_in_place(copy, &row);
             debug_assert!(is_placed, "the copy has room");
             self.move_home(placed.target(), block, copy);
         });
@@ -403,6 +401,28 @@ impl Writer {
             _ => each_row(words, |target, _, _| move_home(target)),
         }
         self.arena().store(copy, 0, used.0);
+    }
+
+    /// Copies what was not removed of a block to an empty one of its kind.
+    fn copy_live(&mut self, arena: &Arena, block: Handle, copy: Handle) {
+        let meta = meta(arena, copy);
+        let words = &arena.words(copy)[..meta.size()];
+        let (mut end, mut targets) = (CHAIN_HEAD, 0);
+        each_placed(arena, block, |placed| {
+            let target = placed.target();
+            if target == NOBODY {
+                return;
+            }
+            copy_words(placed.body, &words[end..]);
+            end += placed.body.len();
+            if meta.kind() == Kind::Clauses {
+                targets += 1;
+                words[words.len() - targets].store(target, Ordering::Relaxed);
+            }
+            self.move_home(target, block, copy);
+        });
+        debug_assert!(end + targets <= words.len(), "the copy has room");
+        self.arena().store(copy, 0, Used::new(end, targets).0);
     }
 
     /// Puts a copy in the place of a block.
