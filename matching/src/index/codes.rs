@@ -479,6 +479,10 @@ impl Dictionary {
         }
         let record = self.attributes[usize::from(operation.attribute())].record;
         let old = memory.arena().load(record, SCALES);
+        // Two words each.
+        if old != 0 && !ScaleNumbers::can_have_more(memory.arena().load(old, 0) as usize / 2) {
+            return operation;
+        }
         let mut list: Vec<u32> = if old == 0 { Vec::new() } else { read_list(memory, old) };
         let old_words = 1 + list.len();
         self.scale_numbers.missing(&self.scales, (operation, own), list.len() / 2, |number, scale| {

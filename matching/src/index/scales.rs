@@ -190,6 +190,11 @@ impl ScaleNumbers {
         Some(())
     }
 
+    /// Whether an attribute that has so many scales may have more.
+    pub(super) fn can_have_more(count: usize) -> bool {
+        count < SCALES_EACH_MAX
+    }
+
     /// Those scales of a range that there are not, of an attribute that has so many.
     pub(super) fn missing(
         &mut self,
@@ -200,7 +205,7 @@ impl ScaleNumbers {
     ) {
         for (is_high, bound) in each_bound(operation, own) {
             let (scale, _) = Scale::of(operation, is_high, bound);
-            if count >= SCALES_EACH_MAX || self.numbers.contains_key(&scale.pack()) {
+            if !ScaleNumbers::can_have_more(count) || self.numbers.contains_key(&scale.pack()) {
                 continue;
             }
             let Some(number) = self.next() else { return };

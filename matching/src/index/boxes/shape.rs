@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use arrayvec::ArrayVec;
+
 use super::super::arena::{Arena, Handle};
 use super::super::blocks::{Kind, META, Meta};
 use super::super::entry::{
@@ -59,15 +61,18 @@ const NO_BOUNDS: Bounds = Bounds { values: [0; COLUMNS_MAX], open: 0, strict: 0 
 impl Bounds {
     /// The box of an entry that asks for nothing but ranges of integers.
     pub(in super::super) fn of(codes: &[u32], operations: &[u32]) -> Option<(Sides, Bounds)> {
-        let mut ranges: Vec<(u16, Operation, Vec<u32>)> = Vec::new();
-        let mut is_box = codes.is_empty();
+        if !codes.is_empty() {
+            return None;
+        }
+        let mut ranges: ArrayVec<(u16, Operation, ArrayVec<u32, 2>), SIDES_MAX> = ArrayVec::new();
+        let mut is_box = true;
         each_operation(operations, &mut |operation, own| {
             is_box &= operation.kind() == INT && ranges.len() < SIDES_MAX;
             if is_box {
-                ranges.push((operation.attribute(), operation, own.to_vec()));
+                ranges.push((operation.attribute(), operation, own.iter().copied().collect()));
             }
         });
-        ranges.sort_by_key(|(attribute, ..)| *attribute);
+        ranges.sort_unstable_by_key(|(attribute, ..)| *attribute);
         is_box &= !ranges.is_empty() && ranges.windows(2).all(|two| two[0].0 != two[1].0);
         // Alternatives are not shown as such: the ranges must be all there is.
         let words: usize = ranges.iter().map(|(_, _, own)| 1 + own.len()).sum();
