@@ -366,9 +366,9 @@ impl<D: Clone + Send + Sync> Index<D> {
         simd::prefetch_any(place);
         writer.fetch(id.0);
         self.recycle(&mut writer);
-        // Who has an entry has a number. What it is kept in is needed last.
-        simd::prefetch_shared(place.load().as_ref()?);
         writer.fetch_block(id.0);
+        // What the destination is kept in is needed last. That it is looked at waits for all before.
+        simd::prefetch_shared(place.load().as_ref()?);
         let slot = writer.remove(&self.view, id.0);
         let entry = place.swap(None)?;
         if let Some(slot) = slot {

@@ -112,6 +112,12 @@ impl Homes {
         self.place(arena, number).load(Ordering::Relaxed)
     }
 
+    /// As `get`, or anything of a number that nobody has.
+    pub(super) fn find(&self, arena: &Arena, number: u32) -> u32 {
+        let page = self.pages.get(number as usize / PAGE);
+        page.map_or(0, |page| page.words(arena, number)[0].load(Ordering::Relaxed))
+    }
+
     /// Asks the memory for the home of a number and what is behind it, if there is one.
     pub(super) fn fetch(&self, arena: &Arena, number: u32) {
         if let Some(page) = self.pages.get(number as usize / PAGE) {

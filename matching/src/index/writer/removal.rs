@@ -27,9 +27,10 @@ impl Writer {
         self.homes.fetch(self.arena(), number);
     }
 
-    /// and for what it reads then: so that it waits for few lines one after the other.
+    /// and for what it reads then: so that it waits for few lines one after the other. Nothing is
+    /// wrong with a number that nobody has.
     pub(in crate::index) fn fetch_block(&self, number: u32) {
-        let home = self.homes.get(self.arena(), number);
+        let home = self.homes.find(self.arena(), number);
         if home != 0 && home & IS_SEVERAL == 0 {
             let block = self.arena().words(home);
             block.iter().step_by(LINE).take(FETCHED).for_each(simd::prefetch);
