@@ -1,7 +1,8 @@
 //! The subscription index: which of very many selectors want an event.
 //!
 //! 1. Readers never wait for writers, and never take a lock that one holds; writers wait for each
-//!    other. No change copies more than a few small blocks, or one part of a table that grows.
+//!    other. No change copies more than a few small blocks, or one part of a table that changes
+//!    its size.
 //! 2. An entry that is in the index from before a match begins until after it ends is found if it
 //!    wants the event, exactly once, and not found if it does not: whatever else changes meanwhile.
 //!    One that comes or goes while a match is under way is found or not if it wants the event, and
@@ -83,8 +84,9 @@ mod writer;
 pub struct EntryId(pub(crate) u32);
 
 impl EntryId {
-    /// The number itself: below the greatest number of entries that there were at a time, and a
-    /// few that wait for readers.
+    /// The number itself: below the greatest number of entries that there were at a time, a quarter
+    /// more that lists of equal filters may keep for themselves, and a few that wait for readers; at
+    /// worst below some times as many, after entries of many such lists have gone.
     pub fn number(self) -> u32 {
         self.0
     }
@@ -367,10 +369,10 @@ impl<D: Clone + Send + Sync> Index<D> {
         writer.fetch(id.0);
         self.recycle(&mut writer);
         writer.fetch_block(id.0);
-        // What the destination is kept in is needed last. That it is looked at waits for all before.
-        simd::prefetch_shared(place.load().as_ref()?);
-        let slot = writer.remove(&self.view, id.0);
+        // The destination goes first: whatever fails behind it, nobody takes the entry out twice.
         let entry = place.swap(None)?;
+        simd::prefetch_shared(&entry);
+        let slot = writer.remove(&self.view, id.0);
         if let Some(slot) = slot {
             self.on_routes_changed(trie::first_level(&self.view, self.root, slot).as_deref());
             trie::tidy(&self.view, &mut writer, self.root, slot);

@@ -3,8 +3,8 @@
 //! 1. A number is free, somebody's, or on its way back until no reader can hold it.
 //! 2. A group is *kept* for one list or for nobody. Free numbers of a kept group are given to that
 //!    list alone; those of others to anybody.
-//! 3. A list is given a group only while numbers that nobody uses are few: what they take is bounded
-//!    by what is in use.
+//! 3. There are new numbers for a list only while those are few that nobody uses: what all take is
+//!    bounded by the most that were in use.
 
 use super::ids::{GROUP, NUMBERS_MAX};
 
@@ -47,7 +47,7 @@ impl Group {
     }
 }
 
-/// So many numbers may be in nobody's use before lists are given no more groups,
+/// So many numbers may be in nobody's use before lists are given no new groups,
 const UNUSED_MIN: usize = 1_024;
 /// or one for so many that are.
 const UNUSED_EACH: usize = 4;
@@ -74,10 +74,8 @@ impl Numbers {
 
     /// A number of a group that is kept from now on; `None` if it may not be, with so many entries.
     pub(super) fn take_group(&mut self, live: usize) -> Option<u32> {
-        if self.end() > live + (live / UNUSED_EACH).max(UNUSED_MIN) {
-            return None;
-        }
-        let group = self.whole_group()?;
+        let may_grow = self.end() <= live + (live / UNUSED_EACH).max(UNUSED_MIN);
+        let group = self.freed_group().or_else(|| if may_grow { self.new_group() } else { None })?;
         self.groups[group as usize].0 |= Group::IS_KEPT;
         self.take_of(group)
     }
@@ -116,8 +114,13 @@ impl Numbers {
         self.groups.capacity() * size_of::<Group>() + noted * size_of::<u32>()
     }
 
-    /// A group of which every number is free, none of which is noted as free any more.
+    /// A group of which every number is free, which is not noted as that any more.
     fn whole_group(&mut self) -> Option<u32> {
+        self.freed_group().or_else(|| self.new_group())
+    }
+
+    /// As `whole_group`, of numbers that were somebody's.
+    fn freed_group(&mut self) -> Option<u32> {
         while let Some(group) = self.wholly_free.pop() {
             let known = &mut self.groups[group as usize];
             known.0 &= !Group::IS_WHOLLY;
@@ -125,6 +128,11 @@ impl Numbers {
                 return Some(group);
             }
         }
+        None
+    }
+
+    /// As `whole_group`, of numbers that were nobody's.
+    fn new_group(&mut self) -> Option<u32> {
         if self.end() == NUMBERS_MAX as usize {
             return None;
         }
@@ -220,5 +228,16 @@ mod tests {
         let given = (0..1_000).filter(|_| numbers.take_group(0).is_some()).count();
         assert!(given <= UNUSED_MIN / GROUP as usize + 1, "{given} groups for nobody");
         assert!(numbers.take_group(100_000).is_some());
+    }
+
+    #[test]
+    fn lists_get_groups_that_came_back_however_few_numbers_are_in_use() {
+        let mut numbers = Numbers::default();
+        let all: Vec<u32> = (0..80_000).map(|_| numbers.take().unwrap()).collect();
+        let (kept, gone) = all.split_at(100);
+        gone.iter().for_each(|number| numbers.give(*number));
+        let end = numbers.end();
+        let given = (0..5_000).filter(|_| numbers.take_group(kept.len()).is_some()).count();
+        assert_eq!((given, numbers.end()), (5_000, end));
     }
 }

@@ -6,7 +6,7 @@
 //!    vain. A chain that gets long is divided by the next rarest. What is rare is known from the
 //!    events that readers met (`super::traffic`), and thought from the filters where they met few.
 //! 3. A change moves at most one block, and at a division one chain of a block; nothing else is
-//!    copied but a part of a table that grows.
+//!    copied but a part of a table that changes its size.
 //! 4. Equal filters are one entry with a list of numbers.
 //! 5. What an entry uses (codes, attributes, tests) is counted, and forgotten with its last user.
 //!

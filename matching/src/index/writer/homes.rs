@@ -74,7 +74,7 @@ impl Homes {
         Homes { pages: Vec::new(), numbers: Numbers::default(), live: 0 }
     }
 
-    /// A number that no reader can hold; `None` if there are 134 million entries.
+    /// A number that no reader can hold; `None` if all 134 million are given or kept.
     pub(in crate::index) fn take(&mut self, memory: &mut Memory) -> Option<u32> {
         let number = self.numbers.take()?;
         self.open(memory, number);

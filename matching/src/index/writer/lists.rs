@@ -3,8 +3,9 @@
 //! 1. A list that has some entries takes further numbers from groups that are kept for it
 //!    (`super::super::numbers`), so that eight of them are a word. So does what comes back to such a
 //!    group.
-//! 2. Kept are groups of words of the first block with two numbers or more, and of the word that is
-//!    being filled. Nothing is added to the other blocks.
+//! 2. Kept are groups of words of the first block, with two numbers or more, and of the word that is
+//!    being filled. Nothing is added to the other blocks, whose groups are given up where numbers are
+//!    missing; so they stay if such a block becomes the first again.
 
 use std::sync::atomic::Ordering;
 
@@ -129,7 +130,7 @@ impl Writer {
         let end = self.used(block).end();
         (CHAIN_HEAD..end).find_map(|at| {
             let word = Ids::load(&self.arena().words(block)[at]);
-            // Of groups that are not kept there is one number in a word.
+            // Most words of groups that are not kept have one number.
             let may_lack = (2..GROUP).contains(&word.count());
             let number = if may_lack { self.homes.take_of(&mut self.memory, word.group()) } else { None };
             number.map(|number| (at, number))

@@ -1,6 +1,6 @@
 //! Taking entries out, and the blocks that nothing is left in.
 //!
-//! A target becomes `NOBODY` in place; a block that is mostly dead is copied, one that is all dead
+//! A target becomes `NOBODY` in place, a number leaves its word of a list; a block that is mostly dead is copied, one that is all dead
 //! leaves its chain, and an inner block with nothing below it goes as well.
 
 use std::sync::atomic::Ordering;
