@@ -1,7 +1,8 @@
 //! Many words or bytes at once: the only place with `unsafe` in the workspace.
 //!
 //! - [`compare`]: 64 bytes with one.
-//! - `ids`: numbers read out of the words of a list; `literals`: which filters hold; `boxes`: which boxes a point is in.
+//! - `ids`: numbers read out of the words of a list.
+//! - `literals`: which filters hold; `boxes`: which boxes a point is in.
 //! - `spread`: numbers handed to the lists of several events.
 //! - [`append_at`]: words at places, without zeros.
 //!
