@@ -9,8 +9,8 @@
 //! 2. A removed key keeps its slot, with [`GONE`] as its value, until its part is rebuilt.
 //! 3. The table has [`PARTS`] parts, for 250 million keys, that grow on their own: one growth copies
 //!    one part, aside, and swaps it; so does one that is mostly empty. The one that was is retired.
-//!    Parts that hold as many keys have different sizes, so that they do not all grow at the same time. Where there is no memory to grow,
-//!    a part goes on with the slots that it has.
+//!    Parts that hold as many keys have different sizes, so that they do not all grow at the same
+//!    time. Where there is no memory to grow, a part goes on with the slots that it has.
 //!
 //! Keys need not be unique: `find` takes a judge, as hashes of names need one.
 

@@ -243,6 +243,15 @@ impl Writer {
         block
     }
 
+    /// As `new_block`, between the neighbours of one whose place it is to take.
+    pub(super) fn new_block_for(&mut self, owner: Owner, kind: Kind, block: Handle, words: usize) -> Handle {
+        let new = self.new_block(owner, kind, words);
+        for at in [NEXT, PREVIOUS] {
+            self.arena().store(new, at, self.arena().load(block, at));
+        }
+        new
+    }
+
     /// Adds a row to a block. False if it has no room for it, or not in its kind.
     pub(super) fn append_in_place(&mut self, block: Handle, row: &[u32]) -> bool {
         if meta(self.arena(), block).kind() != Kind::Clauses {
@@ -356,11 +365,8 @@ impl Writer {
         block: Handle,
         words: usize,
     ) -> Handle {
-        let copy = self.new_block(owner, kind, words);
+        let copy = self.new_block_for(owner, kind, block, words);
         let arena = &view.common.arena;
-        for at in [NEXT, PREVIOUS] {
-            arena.store(copy, at, arena.load(block, at));
-        }
         let known = meta(arena, block);
         if known.kind() == kind {
             match known.dead() {

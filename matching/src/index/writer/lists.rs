@@ -194,11 +194,8 @@ impl Writer {
     /// Puts a copy with room for so many words, without those that have no number any more, in the
     /// place of a block of ids.
     pub(super) fn copy_ids(&mut self, view: &View, owner: Owner, block: Handle, words: usize) -> Handle {
-        let copy = self.new_block(owner, Kind::Ids, words);
+        let copy = self.new_block_for(owner, Kind::Ids, block, words);
         let arena = &view.common.arena;
-        for at in [NEXT, PREVIOUS] {
-            arena.store(copy, at, arena.load(block, at));
-        }
         let (mut end, mut filling) = (CHAIN_HEAD, 0);
         let was_filling = match owner {
             Owner::List(list) if arena.load(list, 0) == block => arena.load(list, LIST_FILLING) as usize,
