@@ -292,18 +292,28 @@ mod x86 {
 
     #[target_feature(enable = "avx2")]
     pub(super) fn by_32(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) {
+        // No closure that core calls: it would not be inlined there, for want of the feature.
         each(columns, bytes, compared, |column, byte| {
             let wanted = _mm256_set1_epi8(byte as i8);
-            let masks = load_32(column).map(|bounds| {
-                let least = _mm256_min_epu8(bounds, wanted);
-                [least, wanted].map(|same| _mm256_movemask_epi8(_mm256_cmpeq_epi8(bounds, same)) as u32)
-            });
-            let [at_most, equal] = [0, 1].map(|n| u64::from(masks[0][n]) | u64::from(masks[1][n]) << 32);
-            Compared { at_most, equal }
+            let [low, high] = load_32(column);
+            let at_most = |bounds| _mm256_cmpeq_epi8(_mm256_min_epu8(bounds, wanted), bounds);
+            let equal = |bounds| _mm256_cmpeq_epi8(bounds, wanted);
+            Compared {
+                at_most: lanes_of([at_most(low), at_most(high)]),
+                equal: lanes_of([equal(low), equal(high)]),
+            }
         });
     }
 
+    /// A bit for each byte: its highest.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn lanes_of([low, high]: [__m256i; 2]) -> u64 {
+        u64::from(_mm256_movemask_epi8(low) as u32) | u64::from(_mm256_movemask_epi8(high) as u32) << 32
+    }
+
     #[target_feature(enable = "avx512bw")]
+    #[inline]
     pub(super) fn load_64(column: &Column) -> __m512i {
         let loaded;
         // SAFETY: reads the 64 bytes of the column and nothing else.
@@ -316,6 +326,7 @@ mod x86 {
 
     /// Those of the next 16 words whose bit is set.
     #[target_feature(enable = "avx512f")]
+    #[inline]
     pub(super) fn load_some(words: &[AtomicU32], there: u16) -> __m512i {
         debug_assert!(words.len() >= (u16::BITS - there.leading_zeros()) as usize);
         let loaded;
@@ -329,6 +340,7 @@ mod x86 {
 
     /// The words at the places whose bit is set, which there must be; zeros at the others.
     #[target_feature(enable = "avx512f")]
+    #[inline]
     fn gather_16(words: &[AtomicU32], places: __m512i, within: u16) -> __m512i {
         let loaded;
         // SAFETY: reads the words whose bit is set, and nothing else.
@@ -344,6 +356,7 @@ mod x86 {
 
     /// The words at the places whose bits are set, which there must be; zeros at the others.
     #[target_feature(enable = "avx2")]
+    #[inline]
     fn gather_8(words: &[AtomicU32], places: __m256i, within: __m256i) -> __m256i {
         let loaded;
         // SAFETY: reads the words whose bits are set, and nothing else.
@@ -358,13 +371,15 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
+    #[inline]
     pub(super) fn load_order(order: &[u32; 8]) -> __m256i {
         // SAFETY: reads these words and nothing else.
         unsafe { _mm256_loadu_si256(order.as_ptr().cast()) }
     }
 
     #[target_feature(enable = "avx2")]
-    fn load_32(column: &Column) -> [__m256i; 2] {
+    #[inline]
+    pub(super) fn load_32(column: &Column) -> [__m256i; 2] {
         let (first, second);
         // SAFETY: reads the 64 bytes of the column and nothing else.
         unsafe {

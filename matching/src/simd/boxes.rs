@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Column, Compared};
+use super::Column;
 
 /// The most columns of a block.
 pub(crate) const COLUMNS_MAX: usize = 16;
@@ -34,41 +34,36 @@ pub(crate) fn tell(described: &[AtomicU32], tops: &[Column], point: &[i64]) -> T
     if let Some(told) = x86::tell(described, tops, point) {
         return told;
     }
-    tell_by(described, tops, point, |column, byte| {
-        let mut compared = [super::NOTHING];
-        super::compare(std::slice::from_ref(column), &[byte], &mut compared);
-        compared[0]
-    })
+    tell_scalar(described, tops, point)
 }
 
 /// As [`tell`], in portable code.
-#[cfg(test)]
 fn tell_scalar(described: &[AtomicU32], tops: &[Column], point: &[i64]) -> Told {
-    tell_by(described, tops, point, super::scalar)
-}
-
-fn tell_by(
-    described: &[AtomicU32],
-    tops: &[Column],
-    point: &[i64],
-    compare: impl Fn(&Column, u8) -> Compared,
-) -> Told {
     let mut told = Told { within: u64::MAX, unsure: 0, out: 0 };
     for (number, ((described, top), value)) in
         described.as_chunks::<2>().0.iter().zip(tops).zip(point).enumerate()
     {
-        let [base, form] = described.each_ref().map(|word| word.load(Ordering::Relaxed));
-        let relative = value - i64::from(base as i32);
-        let bits = form & BITS;
-        let last = (1 << bits) - 1;
-        let compared = compare(top, (relative.clamp(0, last) >> (bits - u8::BITS)) as u8);
         let is_low = number & 1 == 0;
+        let (byte, is_out) = place(described, *value, is_low);
+        let compared = super::scalar(top, byte);
         told.within &= if is_low { compared.at_most } else { !compared.at_most | compared.equal };
         told.unsure |= compared.equal;
-        told.out |= u16::from(if is_low { relative < 0 } else { relative > last }) << number;
+        told.out |= u16::from(is_out) << number;
     }
     told.unsure &= told.within;
     told
+}
+
+/// Where a number stands in a column that is described so, as a byte, and whether it keeps none of its
+/// bounds, which are low or high ones.
+#[inline]
+fn place(described: &[AtomicU32; 2], value: i64, is_low: bool) -> (u8, bool) {
+    let [base, form] = [&described[0], &described[1]].map(|word| word.load(Ordering::Relaxed));
+    let relative = value - i64::from(base as i32);
+    let bits = form & BITS;
+    let last = (1 << bits) - 1;
+    let is_out = if is_low { relative < 0 } else { relative > last };
+    ((relative.clamp(0, last) >> (bits - u8::BITS)) as u8, is_out)
 }
 
 /// Appends the words of lanes, in their order, but for those that are `without`. What was written
@@ -97,9 +92,10 @@ fn append_lanes_scalar(words: &[AtomicU32; LANES], mut lanes: u64, without: u32,
 #[expect(unsafe_code, reason = "wide registers, and reading what another thread may be writing")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512i, _mm_storel_epi64, _mm512_and_si512, _mm512_andnot_si512, _mm512_cmpge_epu8_mask,
-        _mm512_cmpgt_epi64_mask, _mm512_cmpgt_epu8_mask, _mm512_cmple_epu8_mask, _mm512_cmplt_epi64_mask,
-        _mm512_cmplt_epu8_mask, _mm512_cvtepi64_epi8, _mm512_mask_cmpneq_epi32_mask,
+        __m512i, _mm_storel_epi64, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_max_epu8, _mm256_min_epu8,
+        _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm512_and_si512, _mm512_andnot_si512,
+        _mm512_cmpge_epu8_mask, _mm512_cmpgt_epi64_mask, _mm512_cmpgt_epu8_mask, _mm512_cmple_epu8_mask,
+        _mm512_cmplt_epi64_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepi64_epi8, _mm512_mask_cmpneq_epi32_mask,
         _mm512_maskz_compress_epi32, _mm512_maskz_loadu_epi64, _mm512_max_epi64, _mm512_min_epi64,
         _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_slli_epi64,
         _mm512_sllv_epi64, _mm512_srai_epi64, _mm512_srli_epi64, _mm512_srlv_epi64, _mm512_storeu_si512,
@@ -108,8 +104,8 @@ mod x86 {
     use std::sync::atomic::{AtomicU32, Ordering, fence};
 
     use super::super::Column;
-    use super::super::x86::{load_64, load_some};
-    use super::{BITS, COLUMNS_MAX, LANES, Told};
+    use super::super::x86::{lanes_of, load_32, load_64, load_some};
+    use super::{BITS, COLUMNS_MAX, LANES, Told, place};
 
     /// Columns whose descriptions fill a register.
     const AT_ONCE: usize = 8;
@@ -119,8 +115,39 @@ mod x86 {
     /// `None` if the processor offers nothing.
     #[inline]
     pub(super) fn tell(described: &[AtomicU32], tops: &[Column], point: &[i64]) -> Option<Told> {
-        // SAFETY: the processor has it.
-        is_x86_feature_detected!("avx512bw").then(|| unsafe { tell_by_64(described, tops, point) })
+        if is_x86_feature_detected!("avx512bw") {
+            // SAFETY: the processor has it.
+            Some(unsafe { tell_by_64(described, tops, point) })
+        } else if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has it.
+            Some(unsafe { tell_by_32(described, tops, point) })
+        } else {
+            None
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn tell_by_32(described: &[AtomicU32], tops: &[Column], point: &[i64]) -> Told {
+        let (mut within, mut equal) = ([_mm256_set1_epi8(-1); 2], [_mm256_setzero_si256(); 2]);
+        let mut out = 0;
+        let described = described.as_chunks::<2>().0.as_chunks::<2>().0;
+        let sides = described.iter().zip(tops.as_chunks::<2>().0).zip(point.as_chunks::<2>().0);
+        for (side, (([of_low, of_high], [lows, highs]), [low, high])) in sides.enumerate() {
+            let (low, is_below) = place(of_low, *low, true);
+            let (high, is_above) = place(of_high, *high, false);
+            out |= (u16::from(is_below) | u16::from(is_above) << 1) << (2 * side);
+            let (low, high) = (_mm256_set1_epi8(low as i8), _mm256_set1_epi8(high as i8));
+            let (lows, highs) = (load_32(lows), load_32(highs));
+            for half in 0..2 {
+                let is_low = _mm256_cmpeq_epi8(_mm256_min_epu8(lows[half], low), lows[half]);
+                let is_high = _mm256_cmpeq_epi8(_mm256_max_epu8(highs[half], high), highs[half]);
+                within[half] = _mm256_and_si256(within[half], _mm256_and_si256(is_low, is_high));
+                let same = [_mm256_cmpeq_epi8(lows[half], low), _mm256_cmpeq_epi8(highs[half], high)];
+                equal[half] = _mm256_or_si256(equal[half], _mm256_or_si256(same[0], same[1]));
+            }
+        }
+        let within = lanes_of(within);
+        Told { within, unsure: within & lanes_of(equal), out }
     }
 
     #[target_feature(enable = "avx512bw")]
@@ -239,6 +266,13 @@ mod tests {
         words.map(AtomicU32::new)
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "the processor is asked for it")]
+    fn by_32(described: &[AtomicU32], tops: &[Column], point: &[i64]) -> Told {
+        // SAFETY: whoever calls it knows that the processor has it.
+        unsafe { x86::tell_by_32(described, tops, point) }
+    }
+
     #[test]
     fn bytes_tell_the_same_in_every_way() {
         let (mut within, mut unsure, mut out) = (0, 0, 0);
@@ -280,6 +314,10 @@ mod tests {
             let expected = plainly(&described, &tops, &point);
             assert_eq!(tell(&words, &columns, &point), expected, "as chosen, seed {seed}");
             assert_eq!(tell_scalar(&words, &columns, &point), expected, "scalar, seed {seed}");
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx2") {
+                assert_eq!(by_32(&words, &columns, &point), expected, "by 32, seed {seed}");
+            }
             within += expected.within.count_ones();
             unsure += expected.unsure.count_ones();
             out += expected.out.count_ones();

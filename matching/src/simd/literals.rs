@@ -260,6 +260,7 @@ mod x86 {
 
     /// The words, of which there are at most 16, and which lanes they fill. The others are zero.
     #[target_feature(enable = "avx512bw")]
+    #[inline]
     fn load_16(words: &[AtomicU32]) -> (__m512i, u16) {
         let lanes = (1_u32 << words.len()).wrapping_sub(1) as u16;
         let loaded;

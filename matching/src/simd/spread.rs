@@ -73,14 +73,20 @@ mod x86 {
         let count = count.min(AT_ONCE);
         let words = &words.as_chunks::<8>().0[..count.div_ceil(8)];
         let numbers = &numbers.as_chunks::<16>().0[..count.div_ceil(16)];
-        let all = words.iter().fold(_mm512_setzero_si512(), |all, eight| _mm512_or_si512(all, load_8(eight)));
+        // Loops: what core calls would not be inlined there, for want of the features.
+        let mut all = _mm512_setzero_si512();
+        for eight in words {
+            all = _mm512_or_si512(all, load_8(eight));
+        }
         let mut events = _mm512_reduce_or_epi64(all) as u64;
         while events != 0 {
             let event = events.trailing_zeros();
             events &= events - 1;
             let bit = _mm512_set1_epi64((1_u64 << event) as i64);
-            let mask = |(at, eight)| u64::from(_mm512_test_epi64_mask(load_8(eight), bit)) << (8 * at);
-            let mut mask = words.iter().enumerate().map(mask).fold(0, |all, some| all | some);
+            let mut mask = 0;
+            for (at, eight) in words.iter().enumerate() {
+                mask |= u64::from(_mm512_test_epi64_mask(load_8(eight), bit)) << (8 * at);
+            }
             let Some(list) = found.get_mut(event as usize) else { continue };
             list.reserve(AT_ONCE + 16);
             let mut end = list.len();
@@ -98,12 +104,14 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
+    #[inline]
     fn load_8(words: &[u64; 8]) -> __m512i {
         // SAFETY: reads these words and nothing else.
         unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
     }
 
     #[target_feature(enable = "avx512f")]
+    #[inline]
     fn load_16(words: &[u32; 16]) -> __m512i {
         // SAFETY: reads these words and nothing else.
         unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
