@@ -95,7 +95,7 @@ pub(super) struct Lengths {
 
 impl Lengths {
     /// As measured: 64 literals are read in the time that one block below takes to come, where the
-    /// processor has wide registers.
+    /// processor has wide registers, be they 512 bits or 256.
     const WIDE: Lengths = Lengths { clauses: 768, set: 48 };
     /// Where entries are read one by one. Few are divided in every way.
     pub(super) const SHORT: Lengths = Lengths { clauses: 0, set: 4 };

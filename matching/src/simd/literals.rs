@@ -41,10 +41,10 @@ pub(crate) fn read(literals: &[AtomicU32], set: &[u64], across: &mut Across) -> 
     read_scalar(literals, set, across)
 }
 
-/// Whether literals are read by wide registers, some ten times as fast.
+/// Whether literals are read by wide registers, some five to ten times as fast.
 pub(crate) fn is_wide() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return x86::is_there();
+    return x86::is_there() || x86::is_half_there();
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
