@@ -241,7 +241,7 @@ mod x86 {
     }
 
     /// For each set of lanes that are left out: the others in their order, and then anything.
-    pub(super) static PACKED: [[u32; 8]; 256] = packed();
+    static PACKED: [[u32; 8]; 256] = packed();
 
     const fn packed() -> [[u32; 8]; 256] {
         let mut orders = [[0; 8]; 256];
@@ -370,9 +370,22 @@ mod x86 {
         loaded
     }
 
+    /// Eight words that a writer may store to.
     #[target_feature(enable = "avx2")]
     #[inline]
-    pub(super) fn load_order(order: &[u32; 8]) -> __m256i {
+    pub(super) fn load_words(words: &[AtomicU32; 8]) -> __m256i {
+        let loaded;
+        // SAFETY: reads these words and nothing else.
+        unsafe {
+            asm!("vmovdqu {}, [{}]", out(ymm_reg) loaded, in(reg) words.as_ptr(),
+                options(nostack, preserves_flags, readonly));
+        }
+        loaded
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load_order(order: &[u32; 8]) -> __m256i {
         // SAFETY: reads these words and nothing else.
         unsafe { _mm256_loadu_si256(order.as_ptr().cast()) }
     }

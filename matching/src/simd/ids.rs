@@ -22,16 +22,36 @@ pub(crate) fn append_scalar(words: &[AtomicU32], found: &mut Vec<EntryId>) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "wide registers")]
+#[expect(unsafe_code, reason = "wide registers, and reading what another thread may be writing")]
 pub(super) mod x86 {
     use std::arch::x86_64::{
-        _mm256_add_epi32, _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_setr_epi32,
-        _mm256_storeu_si256,
+        __m256i, _mm_loadl_epi64, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepu8_epi32,
+        _mm256_set1_epi32, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_si256,
     };
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, Ordering, fence};
 
     use crate::index::{EntryId, Ids};
-    use crate::simd::x86::{PACKED, load_order};
+    use crate::simd::x86::load_words;
+
+    /// For each mask the places of its bits, and then anything.
+    static PLACES: [[u8; 8]; 256] = places();
+
+    const fn places() -> [[u8; 8]; 256] {
+        let mut all = [[0; 8]; 256];
+        let mut mask = 0;
+        while mask < 256 {
+            let (mut bit, mut place) = (0, 0);
+            while bit < 8 {
+                if mask >> bit & 1 == 1 {
+                    all[mask][place] = bit;
+                    place += 1;
+                }
+                bit += 1;
+            }
+            mask += 1;
+        }
+        all
+    }
 
     /// False if the processor offers nothing.
     #[inline]
@@ -44,24 +64,52 @@ pub(super) mod x86 {
         false
     }
 
-    /// A word at a time: all eight numbers of its group are stored, those first that are meant.
+    /// Of each word eight numbers are stored, those first that are meant. Eight words are taken apart
+    /// together.
     #[target_feature(enable = "avx2,popcnt")]
     pub(in crate::simd) fn append_by_8(words: &[AtomicU32], found: &mut Vec<EntryId>) {
         found.reserve(words.len() * 8);
         let start = found.as_mut_ptr();
         let mut end = found.len();
-        let each = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        for word in words {
+        let (eights, rest) = words.as_chunks::<8>();
+        for eight in eights {
+            let words = load_words(eight);
+            let firsts = lanes_of(_mm256_slli_epi32::<3>(_mm256_srli_epi32::<8>(words)));
+            let masks = lanes_of(_mm256_and_si256(words, _mm256_set1_epi32(0xff)));
+            for (first, mask) in firsts.iter().zip(masks) {
+                // SAFETY: each word before this one took eight places at most, and there is room for
+                // as many for each. An `EntryId` is a word.
+                unsafe { _mm256_storeu_si256(start.add(end).cast(), numbers(*first, mask as u8)) };
+                end += mask.count_ones() as usize;
+            }
+        }
+        for word in rest {
             let ids = Ids::load(word);
-            let all = _mm256_add_epi32(_mm256_set1_epi32(ids.first() as i32), each);
-            let left_out = usize::from(!ids.mask());
-            let packed = _mm256_permutevar8x32_epi32(all, load_order(&PACKED[left_out]));
-            // SAFETY: each word before this one took eight places at most, and there is room for as
-            // many for each. An `EntryId` is a word.
-            unsafe { _mm256_storeu_si256(start.add(end).cast(), packed) };
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_si256(start.add(end).cast(), numbers(ids.first(), ids.mask())) };
             end += ids.mask().count_ones() as usize;
         }
         // SAFETY: so many were written.
         unsafe { found.set_len(end) };
+        // As the loads of an atomic would.
+        fence(Ordering::Acquire);
+    }
+
+    /// The numbers of a word, the meant ones first.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn numbers(first: u32, mask: u8) -> __m256i {
+        // SAFETY: reads these eight bytes and nothing else.
+        let places = unsafe { _mm_loadl_epi64(PLACES[usize::from(mask)].as_ptr().cast()) };
+        _mm256_add_epi32(_mm256_set1_epi32(first as i32), _mm256_cvtepu8_epi32(places))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn lanes_of(words: __m256i) -> [u32; 8] {
+        let mut lanes = [0; 8];
+        // SAFETY: there is room for eight words.
+        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), words) };
+        lanes
     }
 }

@@ -129,6 +129,7 @@ mod x86 {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::{AT_ONCE, Across, Bits, Entries, Literal, SCALES_MAX};
+    use crate::simd::x86::load_words;
 
     #[inline]
     pub(super) fn is_there() -> bool {
@@ -205,14 +206,8 @@ mod x86 {
     #[inline]
     fn load_8(words: &[AtomicU32]) -> (__m256i, u8) {
         let lanes = (1_u32 << words.len()).wrapping_sub(1) as u8;
-        if words.len() == 8 {
-            let loaded;
-            // SAFETY: reads these 8 words and nothing else.
-            unsafe {
-                asm!("vmovdqu {}, [{}]", out(ymm_reg) loaded, in(reg) words.as_ptr(),
-                    options(nostack, preserves_flags, readonly));
-            }
-            return (loaded, lanes);
+        if let Some(words) = words.as_array::<8>() {
+            return (load_words(words), lanes);
         }
         let word = |at: usize| words.get(at).map_or(0, |word| word.load(Ordering::Relaxed) as i32);
         let loaded =
