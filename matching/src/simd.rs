@@ -140,12 +140,13 @@ fn gathered(highest: u64) -> u64 {
 mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::{
-        __m256i, __m512i, _mm256_castsi256_ps, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32, _mm256_loadu_si256,
-        _mm256_min_epu8, _mm256_min_epu32, _mm256_movemask_epi8, _mm256_movemask_ps,
-        _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_setzero_si256,
-        _mm256_storeu_si256, _mm256_sub_epi32, _mm512_cmpeq_epu8_mask, _mm512_cmple_epu8_mask,
-        _mm512_mask_cmplt_epu32_mask, _mm512_maskz_compress_epi32, _mm512_maskz_loadu_epi32,
-        _mm512_set1_epi8, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi32, _mm512_test_epi32_mask,
+        __m256i, __m512i, _mm_loadl_epi64, _mm256_castsi256_ps, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32,
+        _mm256_cvtepu8_epi32, _mm256_loadu_si256, _mm256_min_epu8, _mm256_min_epu32, _mm256_movemask_epi8,
+        _mm256_movemask_ps, _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi32,
+        _mm256_setzero_si256, _mm256_storeu_si256, _mm256_sub_epi32, _mm512_cmpeq_epu8_mask,
+        _mm512_cmple_epu8_mask, _mm512_mask_cmplt_epu32_mask, _mm512_maskz_compress_epi32,
+        _mm512_maskz_loadu_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
+        _mm512_test_epi32_mask,
     };
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering, fence};
@@ -222,16 +223,16 @@ mod x86 {
         let mut end = found.len();
         let [first, last] = [base, last as u32].map(|word| _mm256_set1_epi32(word as i32));
         for eight in eights {
-            let from_base = _mm256_sub_epi32(load_order(eight), first);
+            let from_base = _mm256_sub_epi32(load_8(eight), first);
             let within = _mm256_cmpeq_epi32(_mm256_min_epu32(from_base, last), from_base);
             let loaded = gather_8(words, from_base, within);
             let zeros = _mm256_castsi256_ps(_mm256_cmpeq_epi32(loaded, _mm256_setzero_si256()));
-            let left_out = _mm256_movemask_ps(zeros) as usize;
-            let packed = _mm256_permutevar8x32_epi32(loaded, load_order(&PACKED[left_out]));
+            let kept = !(_mm256_movemask_ps(zeros) as u8);
+            let packed = _mm256_permutevar8x32_epi32(loaded, places_of(kept));
             // SAFETY: no more were written than there are places, and there is room for 8 beyond
             // these.
             unsafe { _mm256_storeu_si256(start.add(end).cast(), packed) };
-            end += 8 - left_out.count_ones() as usize;
+            end += kept.count_ones() as usize;
         }
         // SAFETY: so many were written.
         unsafe { found.set_len(end) };
@@ -240,24 +241,33 @@ mod x86 {
         append_at_scalar(words, base, rest, found);
     }
 
-    /// For each set of lanes that are left out: the others in their order, and then anything.
-    static PACKED: [[u32; 8]; 256] = packed();
+    /// For each mask the places of its bits, the least first, and then anything.
+    static PLACES: [[u8; 8]; 256] = places();
 
-    const fn packed() -> [[u32; 8]; 256] {
-        let mut orders = [[0; 8]; 256];
-        let mut left_out = 0;
-        while left_out < 256 {
-            let (mut lane, mut place) = (0, 0);
-            while lane < 8 {
-                if left_out >> lane & 1 == 0 {
-                    orders[left_out][place] = lane;
+    const fn places() -> [[u8; 8]; 256] {
+        let mut all = [[0; 8]; 256];
+        let mut mask = 0;
+        while mask < 256 {
+            let (mut bit, mut place) = (0, 0);
+            while bit < 8 {
+                if mask >> bit & 1 == 1 {
+                    all[mask][place] = bit;
                     place += 1;
                 }
-                lane += 1;
+                bit += 1;
             }
-            left_out += 1;
+            mask += 1;
         }
-        orders
+        all
+    }
+
+    /// The places of a mask's bits as words, and then anything below 8.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn places_of(mask: u8) -> __m256i {
+        // SAFETY: reads these eight bytes and nothing else.
+        let places = unsafe { _mm_loadl_epi64(PLACES[usize::from(mask)].as_ptr().cast()) };
+        _mm256_cvtepu8_epi32(places)
     }
 
     #[inline]
@@ -385,9 +395,9 @@ mod x86 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn load_order(order: &[u32; 8]) -> __m256i {
+    fn load_8(words: &[u32; 8]) -> __m256i {
         // SAFETY: reads these words and nothing else.
-        unsafe { _mm256_loadu_si256(order.as_ptr().cast()) }
+        unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
     }
 
     #[target_feature(enable = "avx2")]

@@ -25,33 +25,13 @@ pub(crate) fn append_scalar(words: &[AtomicU32], found: &mut Vec<EntryId>) {
 #[expect(unsafe_code, reason = "wide registers, and reading what another thread may be writing")]
 pub(super) mod x86 {
     use std::arch::x86_64::{
-        __m256i, _mm_loadl_epi64, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepu8_epi32,
-        _mm256_set1_epi32, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_si256,
+        __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_set1_epi32, _mm256_slli_epi32, _mm256_srli_epi32,
+        _mm256_storeu_si256,
     };
     use std::sync::atomic::{AtomicU32, Ordering, fence};
 
     use crate::index::{EntryId, Ids};
-    use crate::simd::x86::load_words;
-
-    /// For each mask the places of its bits, and then anything.
-    static PLACES: [[u8; 8]; 256] = places();
-
-    const fn places() -> [[u8; 8]; 256] {
-        let mut all = [[0; 8]; 256];
-        let mut mask = 0;
-        while mask < 256 {
-            let (mut bit, mut place) = (0, 0);
-            while bit < 8 {
-                if mask >> bit & 1 == 1 {
-                    all[mask][place] = bit;
-                    place += 1;
-                }
-                bit += 1;
-            }
-            mask += 1;
-        }
-        all
-    }
+    use crate::simd::x86::{load_words, places_of};
 
     /// False if the processor offers nothing.
     #[inline]
@@ -99,9 +79,7 @@ pub(super) mod x86 {
     #[target_feature(enable = "avx2")]
     #[inline]
     fn numbers(first: u32, mask: u8) -> __m256i {
-        // SAFETY: reads these eight bytes and nothing else.
-        let places = unsafe { _mm_loadl_epi64(PLACES[usize::from(mask)].as_ptr().cast()) };
-        _mm256_add_epi32(_mm256_set1_epi32(first as i32), _mm256_cvtepu8_epi32(places))
+        _mm256_add_epi32(_mm256_set1_epi32(first as i32), places_of(mask))
     }
 
     #[target_feature(enable = "avx2")]
