@@ -206,7 +206,7 @@ mod x86 {
     #[inline]
     fn load_8(words: &[AtomicU32]) -> (__m256i, u8) {
         let lanes = (1_u32 << words.len()).wrapping_sub(1) as u8;
-        if let Some(words) = words.as_array::<8>() {
+        if let Some(words) = words.first_chunk::<8>() {
             return (load_words(words), lanes);
         }
         let word = |at: usize| words.get(at).map_or(0, |word| word.load(Ordering::Relaxed) as i32);
