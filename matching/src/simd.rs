@@ -36,17 +36,14 @@ pub(crate) struct Compared {
     pub(crate) equal: u64,
 }
 
-/// No lane.
-pub(crate) const NOTHING: Compared = Compared { at_most: 0, equal: 0 };
-
-/// Compares each column with the byte at its place.
+/// Compares a column with a byte.
 #[inline]
-pub(crate) fn compare(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) {
+pub(crate) fn compare(column: &Column, byte: u8) -> Compared {
     #[cfg(target_arch = "x86_64")]
-    if x86::compare(columns, bytes, compared) {
-        return;
+    if let Some(compared) = x86::compare(column, byte) {
+        return compared;
     }
-    each(columns, bytes, compared, scalar);
+    scalar(column, byte)
 }
 
 /// Appends the words at `places`, of which `base` is the first, but for those that are zero or
@@ -93,27 +90,15 @@ pub(crate) fn prefetch_shared<T>(thing: &Arc<T>) {
     let _ = thing;
 }
 
-#[inline(always)]
-fn each(
-    columns: &[Column],
-    bytes: &[u8],
-    compared: &mut [Compared],
-    compare: impl Fn(&Column, u8) -> Compared,
-) {
-    for ((column, byte), compared) in columns.iter().zip(bytes).zip(compared) {
-        *compared = compare(column, *byte);
-    }
-}
-
 /// The highest bit of each byte.
 const HIGHEST: u64 = 0x8080_8080_8080_8080;
 /// Brings the lowest bits of eight bytes together in the highest byte.
 const GATHER: u64 = 0x0102_0408_1020_4080;
 
-/// As [`compare`], of one column and in portable code: eight bytes at a time in one number.
+/// As [`compare`], in portable code: eight bytes at a time in one number.
 pub(crate) fn scalar(column: &Column, byte: u8) -> Compared {
     let wanted = u64::from(byte) * 0x0101_0101_0101_0101;
-    let mut compared = NOTHING;
+    let mut compared = Compared { at_most: 0, equal: 0 };
     for (eight, halves) in column.as_chunks::<2>().0.iter().enumerate() {
         let [low, high] = [0, 1].map(|half| u64::from(halves[half].load(Ordering::Relaxed)));
         let bytes = low | high << 32;
@@ -151,21 +136,20 @@ mod x86 {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-    use super::{Column, Compared, append_at_scalar, each};
+    use super::{Column, Compared, append_at_scalar};
 
-    /// False if the processor offers nothing.
+    /// `None` if the processor offers nothing.
     #[inline]
-    pub(super) fn compare(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) -> bool {
+    pub(super) fn compare(column: &Column, byte: u8) -> Option<Compared> {
         if is_x86_feature_detected!("avx512bw") {
             // SAFETY: the processor has it.
-            unsafe { by_64(columns, bytes, compared) };
+            Some(unsafe { by_64(column, byte) })
         } else if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has it.
-            unsafe { by_32(columns, bytes, compared) };
+            Some(unsafe { by_32(column, byte) })
         } else {
-            return false;
+            None
         }
-        true
     }
 
     /// False if the processor offers nothing.
@@ -292,27 +276,23 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512bw")]
-    pub(super) fn by_64(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) {
-        each(columns, bytes, compared, |column, byte| {
-            let (bounds, wanted) = (load_64(column), _mm512_set1_epi8(byte as i8));
-            let at_most = _mm512_cmple_epu8_mask(bounds, wanted);
-            Compared { at_most, equal: _mm512_cmpeq_epu8_mask(bounds, wanted) }
-        });
+    pub(super) fn by_64(column: &Column, byte: u8) -> Compared {
+        let (bounds, wanted) = (load_64(column), _mm512_set1_epi8(byte as i8));
+        let at_most = _mm512_cmple_epu8_mask(bounds, wanted);
+        Compared { at_most, equal: _mm512_cmpeq_epu8_mask(bounds, wanted) }
     }
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn by_32(columns: &[Column], bytes: &[u8], compared: &mut [Compared]) {
+    pub(super) fn by_32(column: &Column, byte: u8) -> Compared {
+        let wanted = _mm256_set1_epi8(byte as i8);
+        let [low, high] = load_32(column);
         // No closure that core calls: it would not be inlined there, for want of the feature.
-        each(columns, bytes, compared, |column, byte| {
-            let wanted = _mm256_set1_epi8(byte as i8);
-            let [low, high] = load_32(column);
-            let at_most = |bounds| _mm256_cmpeq_epi8(_mm256_min_epu8(bounds, wanted), bounds);
-            let equal = |bounds| _mm256_cmpeq_epi8(bounds, wanted);
-            Compared {
-                at_most: lanes_of([at_most(low), at_most(high)]),
-                equal: lanes_of([equal(low), equal(high)]),
-            }
-        });
+        let at_most = |bounds| _mm256_cmpeq_epi8(_mm256_min_epu8(bounds, wanted), bounds);
+        let equal = |bounds| _mm256_cmpeq_epi8(bounds, wanted);
+        Compared {
+            at_most: lanes_of([at_most(low), at_most(high)]),
+            equal: lanes_of([equal(low), equal(high)]),
+        }
     }
 
     /// A bit for each byte: its highest.

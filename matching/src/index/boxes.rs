@@ -268,10 +268,8 @@ impl<'b> Column<'b> {
     }
 
     fn compare_top(&self, code: u32) -> Compared {
-        let mut compared = [simd::NOTHING];
         let (tops, _) = self.words[self.top..].as_chunks::<TOP_WORDS>();
-        simd::compare(tops, &[self.top_of(code)], &mut compared);
-        Compared::by_top(compared[0])
+        Compared::by_top(simd::compare(&tops[0], self.top_of(code)))
     }
 
     /// Goes on with the planes.

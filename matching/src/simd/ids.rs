@@ -54,8 +54,8 @@ pub(super) mod x86 {
         let (eights, rest) = words.as_chunks::<8>();
         for eight in eights {
             let words = load_words(eight);
-            let firsts = lanes_of(_mm256_slli_epi32::<3>(_mm256_srli_epi32::<8>(words)));
-            let masks = lanes_of(_mm256_and_si256(words, _mm256_set1_epi32(0xff)));
+            let firsts = words_of(_mm256_slli_epi32::<3>(_mm256_srli_epi32::<8>(words)));
+            let masks = words_of(_mm256_and_si256(words, _mm256_set1_epi32(0xff)));
             for (first, mask) in firsts.iter().zip(masks) {
                 // SAFETY: each word before this one took eight places at most, and there is room for
                 // as many for each. An `EntryId` is a word.
@@ -84,10 +84,10 @@ pub(super) mod x86 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn lanes_of(words: __m256i) -> [u32; 8] {
-        let mut lanes = [0; 8];
+    fn words_of(words: __m256i) -> [u32; 8] {
+        let mut all = [0; 8];
         // SAFETY: there is room for eight words.
-        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), words) };
-        lanes
+        unsafe { _mm256_storeu_si256(all.as_mut_ptr().cast(), words) };
+        all
     }
 }
