@@ -150,12 +150,14 @@ async fn warm(prometheus: &Prometheus, brokers: &[Broker]) {
         brokers.iter().all(works).then_some(())
     })
     .await;
-    until("scrapes of brokers under load", || {
-        let scrapes = least("min(count_over_time(up{job=\"fanal\"}[1m]))");
-        let forwarded = least("min(fanal_events_forwarded_total)");
-        (scrapes >= SCRAPES && forwarded > 0.0 && least("count(up == 1)") == 4.0).then_some(())
-    })
-    .await;
+    // Each by itself: a scrape may come too late on a machine that has much to do.
+    for (wanted, expression, enough) in [
+        ("scrapes of each broker", "min(count_over_time(up{job=\"fanal\"}[1m]))", SCRAPES),
+        ("a scrape of everything", "count(max_over_time(up[5s]) == 1)", 4.0),
+        ("events forwarded by each broker", "min(fanal_events_forwarded_total)", 1.0),
+    ] {
+        until(wanted, || (least(expression) >= enough).then_some(())).await;
+    }
 }
 
 /// What a query must give: series, and numbers where it is a quantile.
