@@ -383,13 +383,8 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(super) fn load_32(column: &Column) -> [__m256i; 2] {
-        let (first, second);
-        // SAFETY: reads the 64 bytes of the column and nothing else.
-        unsafe {
-            asm!("vmovdqu {}, [{at}]", "vmovdqu {}, [{at} + 32]", out(ymm_reg) first, lateout(ymm_reg) second,
-                at = in(reg) column.as_ptr(), options(nostack, preserves_flags, readonly));
-        }
-        [first, second]
+        let (halves, _) = column.as_chunks::<8>();
+        [load_words(&halves[0]), load_words(&halves[1])]
     }
 }
 

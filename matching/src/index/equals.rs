@@ -7,9 +7,9 @@
 //!    only where the 16 bits agree; it lies with the home of the entry, or with the list.
 //! 3. A bucket counts the keys that had to go on to the next: who looks for one ends there once
 //!    nobody did.
-//! 4. The parts grow and shrink on their own, and grow by little, so that no growth moves many and no room is made
-//!    long before it is needed. They lie in the arena: what asks the system for much memory at a time
-//!    waits for it.
+//! 4. The parts grow and shrink on their own, and grow by little, so that no growth moves many and no
+//!    room is made long before it is needed. They lie in the arena: what asks the system for much
+//!    memory at a time waits for it.
 //!
 //! A bucket's words: ten targets, ten tags of two bytes, and how many keys passed.
 //!

@@ -30,6 +30,7 @@ mod request;
 const BATCH_REQUESTS_MAX: usize = 8;
 /// A batch takes no further request beyond this: it must fit a segment.
 const BATCH_BYTES_MAX: usize = 2_000;
+
 /// A batch, what it takes out of mailboxes, and all that it does, for the books.
 pub(crate) struct Built {
     pub(crate) batch: Batch,

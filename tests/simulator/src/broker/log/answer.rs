@@ -19,8 +19,6 @@ use crate::count::Count;
 const FULL_RETRY_MS: u64 = 1_000;
 
 impl Node {
-    // ---- telling ----
-
     pub(super) fn finish(
         &mut self,
         ctx: &mut Context,

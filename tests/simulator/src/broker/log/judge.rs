@@ -19,8 +19,6 @@ use crate::context::Context;
 use crate::mutant::Mutant;
 
 impl Node {
-    // ---- judging ----
-
     pub(super) fn build(
         &mut self,
         ctx: &Context,
