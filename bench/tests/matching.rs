@@ -17,12 +17,17 @@ const SMALL: [&str; 10] =
 #[test]
 fn every_family_has_figures_of_every_engine() {
     let text = run(&[&SMALL[..], &["--json"]].concat());
-    let cells: Vec<serde_json::Value> =
+    let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [before, cells @ .., after] = &lines[..] else { panic!("too few lines: {text}") };
+    for (machine, when) in [(before, "before"), (after, "after")] {
+        assert_eq!(machine["when"], when, "{machine}");
+        assert!(machine["machine"]["chained_line_ns"].as_f64().unwrap() > 0.0, "{machine}");
+    }
     let names = |key: &str| cells.iter().map(|cell| cell[key].as_str().unwrap()).collect::<Vec<_>>();
     assert_eq!(names("family").concat(), "aabbccddeeff");
     assert_eq!(names("engine"), ["index", "scan"].repeat(6));
-    for cell in &cells {
+    for cell in cells {
         assert_eq!((cell["wrong"].as_u64(), cell["checked"].as_u64()), (Some(0), Some(20)), "{cell}");
         assert!(cell["ended"].is_null(), "{cell}");
         for figure in ["wall_median_us", "wall_p99_us", "load_per_second", "bytes_with_filters"] {
@@ -50,4 +55,7 @@ fn tables_can_be_pasted_into_a_paper() {
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| e high match |")).collect();
     assert_eq!(rows.len(), 1, "{text}");
     assert!(rows[0].contains("20 of 20"), "{text}");
+    let machine: Vec<&str> = text.lines().filter(|line| line.starts_with("The machine ")).collect();
+    assert_eq!(machine.len(), 2, "{text}");
+    assert!(machine.iter().all(|line| line.contains(" GB/s in order.")), "{text}");
 }

@@ -7,6 +7,7 @@ use super::engine::index::Indexed;
 use super::engine::scan::Scan;
 use super::family::Family;
 use super::figures::Figures;
+use super::machine::Machine;
 use super::{hostile, table, targets};
 
 /// What holds the subscriptions.
@@ -92,8 +93,9 @@ pub fn run(options: &Options) -> bool {
         heap: options.heap,
     };
     let mut cells = Vec::new();
+    print_machine("before", options.json);
     if !options.json {
-        println!("{}", table::head());
+        println!("\n{}", table::head());
     }
     for &family in &options.families {
         let largest = options.subscriptions.iter().copied().max().unwrap_or(0);
@@ -109,6 +111,7 @@ pub fn run(options: &Options) -> bool {
     if !options.json {
         print_end(&cells);
     }
+    print_machine("after", options.json);
     let own = |cell: &&Figures| cell.engine == EngineKind::Index.name();
     cells.iter().all(|cell| cell.wrong == 0) && cells.iter().filter(own).all(Figures::hold)
 }
@@ -120,6 +123,15 @@ pub fn run(options: &Options) -> bool {
 pub fn run_hostile(seed: u64) -> Result<(), String> {
     println!("{}", table::hostile(&hostile::measure(seed)?));
     Ok(())
+}
+
+/// What the machine does before the cells, or after them.
+fn print_machine(when: &str, json: bool) {
+    let machine = Machine::measure();
+    match json {
+        true => println!("{}", serde_json::json!({ "machine": machine, "when": when })),
+        false => println!("The machine {when}: {machine}."),
+    }
 }
 
 fn print_cell(family: Family, figures: &Figures, json: bool) {
@@ -137,4 +149,5 @@ fn print_end(cells: &[Figures]) {
         let met = judged.iter().filter(|one| one.is_met()).count();
         println!("\n{met} of {} targets met.", judged.len());
     }
+    println!();
 }
