@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 
+use crate::filter::Filter;
 use crate::normal::Condition;
 use crate::selector::Selector;
 use crate::simd;
@@ -306,6 +307,7 @@ impl<D: Clone + Send + Sync> Index<D> {
     }
 
     fn add(&self, selector: Selector, entry: Entry<D>, has_room: HasRoom) -> Result<EntryId, IndexFull> {
+        selector.predicate.iter().for_each(Filter::fetch);
         let condition = selector.predicate.as_ref().map_or(Condition::Always, Condition::of);
         let mut prints = self.prints(&condition, &selector.except);
         let mut writer = self.write();

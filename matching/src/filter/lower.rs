@@ -10,6 +10,13 @@ use super::{Filter, print};
 use crate::normal::{Bound, Check, Condition, Constant, Field, Kind, Set};
 
 impl Filter {
+    /// Asks the memory for what `lower` reads.
+    pub(crate) fn fetch(&self) {
+        if let Some(tree) = self.tree() {
+            tree.fetch();
+        }
+    }
+
     /// What must hold for the filter to be true. A filter in strict mode is evaluated as a whole.
     pub(crate) fn lower(&self) -> Condition<'_> {
         let Some(tree) = self.tree() else { return Condition::Other(self.clone()) };

@@ -16,6 +16,7 @@ use super::dialect::Embedded;
 use super::function::Function;
 use super::pattern::Pattern;
 use crate::path::Path;
+use crate::simd;
 use crate::value::{Duration, Timestamp, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,6 +151,13 @@ impl Tree {
     /// The node that was added last.
     pub(super) fn root(&self) -> NodeId {
         NodeId(self.nodes.len().saturating_sub(1) as u32)
+    }
+
+    /// Asks the memory for the nodes and the texts, all at the same time.
+    pub(super) fn fetch(&self) {
+        let each_line = |size: usize| (simd::LINE_BYTES / size).max(1);
+        self.nodes.iter().step_by(each_line(size_of::<Node>())).for_each(simd::prefetch_any);
+        self.text.as_bytes().iter().step_by(simd::LINE_BYTES).for_each(simd::prefetch_any);
     }
 
     /// How many nodes and elements of lists were added, those included that flattening a chain
