@@ -5,7 +5,8 @@
 //! 2. What fails is unknown, and so is what is given an unknown.
 //! 3. A cast changes no number: `INT(2.5)` and `FLOAT(9007199254740993)` are unknown. `IS_INT(x)`
 //!    and its like say whether the cast has a value.
-//! 4. A function makes a text of at most [`MADE_TEXT_BYTES_MAX`]; a longer one is unknown.
+//! 4. A function makes a text of at most [`MADE_TEXT_BYTES_MAX`]; a longer one is unknown. So is a
+//!    number, truth value, timestamp or duration of a text of more than [`READ_TEXT_BYTES_MAX`].
 //!
 //! Text is worked on in `crate::text`, which strict CESQL uses too.
 
@@ -19,6 +20,10 @@ use crate::value::{Duration, Timestamp};
 
 /// The longest text that a function makes, in bytes.
 pub const MADE_TEXT_BYTES_MAX: usize = 16 * 1_024;
+
+/// The longest text that is read as a number, truth value, timestamp or duration, in bytes: of what
+/// people and programs write none comes near, and each reading takes as long as the text is.
+const READ_TEXT_BYTES_MAX: usize = 1_024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
@@ -263,7 +268,7 @@ fn bool(datum: &Datum<'_>) -> Option<bool> {
         Datum::Bool(known) => Some(*known),
         Datum::Int(number) => Some(*number != 0),
         Datum::Float(number) => finite(*number).map(|number| number != 0.0),
-        Datum::Text(text) => text::parse_bool(text),
+        Datum::Text(text) => readable(text).and_then(text::parse_bool),
         _ => None,
     }
 }
@@ -277,7 +282,7 @@ fn int(datum: &Datum<'_>) -> Option<i64> {
             let whole = *number as i128;
             (whole as f64 == *number).then_some(whole).and_then(|whole| i64::try_from(whole).ok())
         }
-        Datum::Text(text) => is_number(text, false).then(|| text.parse().ok())?,
+        Datum::Text(text) => readable(text).filter(|text| is_number(text, false))?.parse().ok(),
         _ => None,
     }
 }
@@ -287,9 +292,16 @@ fn float(datum: &Datum<'_>) -> Option<f64> {
         Datum::Bool(known) => Some(f64::from(u8::from(*known))),
         Datum::Int(_) => exact_float(datum),
         Datum::Float(number) => finite(*number),
-        Datum::Text(text) if is_number(text, true) => text.parse().ok().and_then(finite),
+        Datum::Text(text) => {
+            readable(text).filter(|text| is_number(text, true))?.parse().ok().and_then(finite)
+        }
         _ => None,
     }
+}
+
+/// A text, if it is not too long to be read as a number, truth value, timestamp or duration.
+fn readable(text: &str) -> Option<&str> {
+    (text.len() <= READ_TEXT_BYTES_MAX).then_some(text)
 }
 
 /// Whether the text is digits with at most one sign before them, and a point or an exponent where
@@ -315,7 +327,7 @@ fn string(datum: Datum<'_>) -> Option<Datum<'_>> {
 fn timestamp(datum: &Datum<'_>) -> Option<Timestamp> {
     match datum {
         Datum::Timestamp(timestamp) => Some(*timestamp),
-        Datum::Text(text) => Timestamp::parse_rfc3339(text).ok(),
+        Datum::Text(text) => Timestamp::parse_rfc3339(readable(text)?).ok(),
         _ => None,
     }
 }
@@ -323,7 +335,7 @@ fn timestamp(datum: &Datum<'_>) -> Option<Timestamp> {
 fn duration(datum: &Datum<'_>) -> Option<Duration> {
     match datum {
         Datum::Duration(length) => Some(*length),
-        Datum::Text(text) => Duration::parse(text).ok(),
+        Datum::Text(text) => Duration::parse(readable(text)?).ok(),
         _ => None,
     }
 }

@@ -88,7 +88,7 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
             }
             Operator::Arithmetic(arithmetic) => {
                 let right = self.operand(right)?;
-                compute(arithmetic, to_int(&left)?, to_int(&right)?).map(Value::Int)
+                compute(arithmetic, self.to_int(&left)?, self.to_int(&right)?).map(Value::Int)
             }
         }
     }
@@ -103,7 +103,7 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
     }
 
     fn compare(&self, comparison: Comparison, left: Value<'e>, right: Value<'e>) -> Computed<bool> {
-        let order = |left: &Value<'_>, right: &Value<'_>| Ok(to_int(left)?.cmp(&to_int(right)?));
+        let order = |left: &Value<'_>, right: &Value<'_>| Ok(self.to_int(left)?.cmp(&self.to_int(right)?));
         match comparison {
             Comparison::Equal => self.are_equal(left, &right, right.kind()),
             Comparison::Unequal => self.are_equal(left, &right, right.kind()).map(|equal| !equal),
@@ -124,7 +124,7 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
     }
 
     fn minus(&self, operand: &'e Node) -> Computed<i32> {
-        to_int(&self.operand(operand)?)?.checked_neg().ok_or(ErrorKind::Math)
+        self.to_int(&self.operand(operand)?)?.checked_neg().ok_or(ErrorKind::Math)
     }
 
     fn tested(&self, value: &'e Node, tests: &'e [Test]) -> Computed<bool> {
@@ -197,7 +197,9 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
             Function::Left => return self.cut(arguments, text::left),
             Function::Right => return self.cut(arguments, text::right),
             Function::Bool => self.argument(arguments, 0).and_then(|value| to_bool(&value)).map(Value::Bool),
-            Function::Int => self.argument(arguments, 0).and_then(|value| to_int(&value)).map(Value::Int),
+            Function::Int => {
+                self.argument(arguments, 0).and_then(|value| self.to_int(&value)).map(Value::Int)
+            }
             Function::String => self.string(arguments, 0).map(Value::Str),
             Function::Length => self.length(arguments),
             Function::Concat => self.concat(arguments, ""),
@@ -220,7 +222,7 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
     }
 
     fn int(&self, arguments: &'e [Node], index: usize) -> Computed<i64> {
-        Ok(i64::from(to_int(&self.argument(arguments, index)?)?))
+        Ok(i64::from(self.to_int(&self.argument(arguments, index)?)?))
     }
 
     /// The first argument as a text that is about to be read to its end.
@@ -238,7 +240,7 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
 
     /// Of the least integer there is no absolute value: the greatest stands for it.
     fn abs(&self, arguments: &'e [Node]) -> Evaluated<'e> {
-        let number = self.argument(arguments, 0).and_then(|value| to_int(&value));
+        let number = self.argument(arguments, 0).and_then(|value| self.to_int(&value));
         number
             .of(Type::Int)?
             .checked_abs()
@@ -326,8 +328,20 @@ impl<'e, A: Attributes + ?Sized> Evaluation<'e, A> {
     fn cast(&self, value: Value<'e>, kind: Type) -> Computed<Value<'e>> {
         match kind {
             Type::Bool => to_bool(&value).map(Value::Bool),
-            Type::Int => to_int(&value).map(Value::Int),
+            Type::Int => self.to_int(&value).map(Value::Int),
             Type::Str => self.text_of(value).map(Value::Str),
+        }
+    }
+
+    /// A text may begin with a sign and has nothing but digits then.
+    fn to_int(&self, value: &Value<'_>) -> Computed<i32> {
+        match value {
+            Value::Bool(known) => Ok(i32::from(*known)),
+            Value::Int(number) => Ok(*number),
+            Value::Str(text) => {
+                self.spend(text.len())?;
+                text.parse().map_err(|_| ErrorKind::Cast)
+            }
         }
     }
 
@@ -343,15 +357,6 @@ fn to_bool(value: &Value<'_>) -> Computed<bool> {
         Value::Bool(known) => Ok(*known),
         Value::Int(number) => Ok(*number != 0),
         Value::Str(text) => text::parse_bool(text).ok_or(ErrorKind::Cast),
-    }
-}
-
-/// A text may begin with a sign and has nothing but digits then.
-fn to_int(value: &Value<'_>) -> Computed<i32> {
-    match value {
-        Value::Bool(known) => Ok(i32::from(*known)),
-        Value::Int(number) => Ok(*number),
-        Value::Str(text) => text.parse().map_err(|_| ErrorKind::Cast),
     }
 }
 

@@ -458,7 +458,7 @@ fn bounds_are_named() {
     // As given within the bound, but not with its spaces.
     let error = refused(&["a"; 3_000].join("=").replace("a=a", "a=aaaaa"));
     assert!(
-        matches!(error.reason, FilterErrorReason::TooLong { got, .. } if got > TEXT_BYTES_MAX),
+        matches!(error.reason, FilterErrorReason::CanonicalTooLong { got, .. } if got > TEXT_BYTES_MAX),
         "{error}"
     );
     assert!(matches!(
@@ -500,6 +500,14 @@ fn the_text_that_an_evaluation_builds_is_bounded() {
         let given = evaluate(hungry);
         assert_eq!(given, Outcome { value: Primitive::Str(String::new()), error: Some(ErrorKind::Generic) });
     }
+    let zeros = "0".repeat(990_000);
+    let event = [("s", Value::Str(&zeros))];
+    let cast = |count: usize| {
+        let text = vec!["INT(s)"; count].join(" + ") + " = 0";
+        Expression::parse(&text).unwrap().evaluate(&event)
+    };
+    assert_eq!(cast(4), Outcome { value: Primitive::Bool(true), error: None });
+    assert_eq!(cast(5).error, Some(ErrorKind::Generic), "casting reads the text too");
     let searches = ["b LIKE '%y'"; 5].join(" OR ");
     assert_eq!(
         evaluate(&searches),

@@ -36,6 +36,19 @@ fn assert_all(cases: &[&str], expected: Truth) {
 }
 
 #[test]
+fn a_text_that_is_too_long_is_read_as_nothing() {
+    let (fits, beyond) = ("0".repeat(1_023) + "7", "0".repeat(1_024) + "7");
+    for (text, expected) in [(&fits, Truth::True), (&beyond, Truth::Unknown)] {
+        let event = [("s", Value::Str(text))];
+        for filter in ["INT(s) = 7", "FLOAT(s) = 7.0"] {
+            assert_eq!(Filter::parse(filter).unwrap().evaluate(&event), expected, "{filter}");
+        }
+        let filter = Filter::parse("IS_INT(s)").unwrap();
+        assert_eq!(filter.evaluate(&event), Truth::from(expected == Truth::True));
+    }
+}
+
+#[test]
 fn operators_bind_as_in_cesql() {
     let cases = [
         ("a+b*c-d = 1", "a + b * c - d = 1"),
