@@ -94,14 +94,15 @@ pub(crate) fn number(text: &str) -> Result<Value, String> {
     }
 }
 
-/// Reads an RFC 3339 time.
+/// Reads an RFC 3339 time, as filters read it.
 ///
 /// # Errors
 /// A text that says what is expected.
 pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    let time = OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| format!("`{text}` is not an RFC 3339 time, such as 2013-01-01T10:00:00Z"))?;
-    Ok(Timestamp { seconds: time.unix_timestamp(), nanos: time.nanosecond() })
+    let time = fanal_matching::Timestamp::parse_rfc3339(text).map_err(|error| {
+        format!("`{text}` is not an RFC 3339 time, such as 2013-01-01T10:00:00Z: {error}")
+    })?;
+    Ok(Timestamp { seconds: time.seconds, nanos: time.nanos })
 }
 
 /// Writes a time as RFC 3339 in UTC; beyond year 9999 as seconds since 1970 after an `@`.
@@ -161,6 +162,10 @@ mod tests {
         }
         assert_eq!(show_time(parse_time("2013-01-01T12:00:00+02:00").unwrap()), "2013-01-01T10:00:00Z");
         assert_eq!(show_time(Timestamp { seconds: i64::MAX, nanos: 5 }), "@9223372036854775807.000000005");
+        // A leap second is the second after; what the year 9999 does not hold in UTC is refused, not bent.
+        assert_eq!(show_time(parse_time("2016-12-31T23:59:60.5Z").unwrap()), "2017-01-01T00:00:00.5Z");
+        assert!(parse_time("9999-12-31T23:59:59-01:00").unwrap_err().contains("year"));
+        assert!(parse_time("2024-01-01T00:00:00.1234567891Z").is_err());
         assert!(parse_time("yesterday").unwrap_err().contains("such as"));
     }
 }

@@ -124,6 +124,32 @@ fn each_clause_says_what_it_gave_and_with_which_value() {
     assert_eq!((code, stderr.as_str()), (Some(1), "fanal: no match: the event\n"));
 }
 
+/// Read by two readers, a leap second was two instants.
+#[test]
+fn a_time_of_an_event_is_the_instant_that_a_filter_reads_from_the_same_text() {
+    let event = r#"{"specversion":"1.0","id":"1","source":"s","type":"t","time":"2016-12-31T23:59:60Z"}"#;
+    for filter in [
+        "time = TIMESTAMP('2016-12-31T23:59:60Z')",
+        "time = TIMESTAMP('2017-01-01T00:00:00Z')",
+        r#"{"exact":{"time":"2016-12-31T23:59:60Z"}}"#,
+    ] {
+        let (lines, code, stderr) = filter_test(&[filter, "--event", "-"], event);
+        assert_eq!(code, Some(0), "{filter}: {lines:?} {stderr}");
+    }
+    let beyond = r#"{"time":"9999-12-31T23:59:59-01:00"}"#;
+    let (_, code, stderr) = filter_test(&["EXISTS time", "--event", "-"], beyond);
+    assert_ne!(code, Some(0), "{stderr}");
+}
+
+/// A broker derives an id where the body has none.
+#[test]
+fn an_event_without_an_id_has_the_one_that_a_broker_derives() {
+    for (filter, expected) in [("EXISTS id", Some(0)), ("id IS NULL", Some(1))] {
+        let (lines, code, _) = filter_test(&[filter, "--event", "-"], r#"{"a":1}"#);
+        assert_eq!(code, expected, "{filter}: {lines:?}");
+    }
+}
+
 #[test]
 fn strict_mode_casts_and_names_its_errors() {
     let filter = ["amount > '100' OR gone = 1", "--strict", "--event", "-"];

@@ -136,7 +136,7 @@ impl Filter {
         let mut tree = parser::parse(text)?;
         let canonical = print::print(&tree, tree.root());
         if canonical.len() > TEXT_BYTES_MAX {
-            let reason = FilterErrorReason::TooLong { got: canonical.len(), limit: TEXT_BYTES_MAX };
+            let reason = FilterErrorReason::CanonicalTooLong { got: canonical.len(), limit: TEXT_BYTES_MAX };
             return Err(FilterError::new(text, 0, reason));
         }
         // Nested chains of one connective leave up to DEPTH_MAX copies of their operands behind;

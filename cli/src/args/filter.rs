@@ -32,7 +32,8 @@ pub(crate) struct FilterTest {
     #[arg(long, value_name = "FILTER", requires = "filter")]
     pub(crate) except: Vec<String>,
 
-    /// For test kits: read {"expression","event"} lines, answer each with {"result","error"}
+    /// For test kits: read {"expression","event"} lines, answer each with {"result","error"}; with
+    /// --strict attributes are what JSON says, a time the text that it is
     #[arg(long, conflicts_with_all = ["expression", "event", "filter"])]
     pub(crate) json_lines: bool,
 }

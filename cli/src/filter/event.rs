@@ -23,6 +23,9 @@ use serde_json::value::RawValue;
 use crate::attribute::{self, parse_time};
 use crate::ndjson::Fields;
 
+/// What stands for the id that a broker derives where an event has none: there it is never missing.
+const DERIVED_ID: &str = "filter-test:1:1";
+
 /// An event, as a filter sees it.
 #[derive(Default)]
 pub(crate) struct Event<'a> {
@@ -177,7 +180,7 @@ impl<'a> Event<'a> {
     /// The attributes alone, which hold none of the names that every event has.
     fn attributes(text: &str) -> Result<Vec<(String, attribute::Value)>, String> {
         let event = Event::flat(text.as_bytes()).map_err(|reason| format!("attributes: {reason}"))?;
-        match CORE_NAMES.iter().find(|name| event.get(name).is_some()) {
+        match CORE_NAMES.iter().find(|name| event.names(name)) {
             Some(name) => {
                 Err(format!("attributes: `{name}` is a field of every event: it stands beside them"))
             }
@@ -190,7 +193,7 @@ impl Attributes for Event<'_> {
     fn get(&self, name: &str) -> Option<Value<'_>> {
         match name {
             "topic" => self.topic.as_deref().map(Value::Str),
-            "id" => self.id.as_deref().map(Value::Str),
+            "id" => Some(Value::Str(self.id.as_deref().unwrap_or(DERIVED_ID))),
             "source" => self.source.as_deref().map(Value::Str),
             "time" => self.time.map(Value::Timestamp),
             _ => self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| view(value)),
@@ -207,6 +210,13 @@ impl Attributes for Event<'_> {
 
     fn payload(&self) -> Option<JsonValue<'_>> {
         self.payload.as_ref()?.root()
+    }
+}
+
+impl Event<'_> {
+    /// Whether the event itself has a core field.
+    fn names(&self, name: &str) -> bool {
+        if name == "id" { self.id.is_some() } else { self.get(name).is_some() }
     }
 }
 

@@ -5,7 +5,8 @@
 //!    translated into the language and is a filter like any other from then on.
 //! 2. What the language cannot say exactly becomes an [`Embedded`] condition, `CLOUDEVENTS('…')`,
 //!    `EVENTBRIDGE('…')` or `CESQL('…')`, which can be written in any filter as well. It is true or false
-//!    of every event, as its own language says, never unknown.
+//!    of an event, as its own language says; unknown only where an EventBridge pattern would take too
+//!    much work.
 //! 3. A text that both dialects take is refused, as they would read it differently.
 //! 4. Places of mistakes are places in the JSON.
 
@@ -119,13 +120,13 @@ impl Language {
 }
 
 impl Embedded {
-    /// True or false, never unknown.
+    /// True or false; unknown only of a pattern that would take too much work.
     pub(super) fn truth<A: Attributes + ?Sized>(&self, event: &A) -> Truth {
-        Truth::from(match self {
-            Embedded::Cesql(expression) => expression.truth(event).is_true(),
-            Embedded::CloudEvents(filter) => filter.matches(event),
-            Embedded::EventBridge(pattern) => pattern.matches(event),
-        })
+        match self {
+            Embedded::Cesql(expression) => Truth::from(expression.truth(event).is_true()),
+            Embedded::CloudEvents(filter) => Truth::from(filter.matches(event)),
+            Embedded::EventBridge(pattern) => pattern.truth(event),
+        }
     }
 
     /// What the condition reads of the event, in the order of its text.

@@ -1,11 +1,14 @@
 //! What is wrong with a filter, said so that a person can put it right.
 //!
 //! 1. Every error has a place: `line:column` counted from 1, columns in characters.
-//! 2. The message shows the offending line, cut to a window around the caret.
+//! 2. The message shows the offending line, cut to a window around the caret, which stands under the
+//!    place where characters take as many cells as Unicode says.
 //! 3. The reasons are fields, not prose; the prose is their `Display`.
 //! 4. No control character of the filter is in the message of a [`FilterError`].
 
 use std::fmt;
+
+use unicode_width::UnicodeWidthStr;
 
 use super::function;
 use super::types::{Type, Types};
@@ -34,7 +37,7 @@ pub struct FilterError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excerpt {
     line: String,
-    /// Characters before the caret.
+    /// Cells of a terminal before the caret.
     indent: usize,
 }
 
@@ -66,7 +69,7 @@ pub enum FilterErrorReason {
         "the filter is empty: write a condition, such as `amount > 10`, or leave the filter out to get every event"
     )]
     Empty,
-    /// Over [`super::TEXT_BYTES_MAX`], as given or in canonical form.
+    /// Over [`super::TEXT_BYTES_MAX`] as given.
     #[error(
         "the filter is {got} bytes long, the limit is {limit}: shorten it, or split it into several subscriptions"
     )]
@@ -76,8 +79,18 @@ pub enum FilterErrorReason {
         /// Bytes allowed.
         limit: usize,
     },
+    /// Over [`super::TEXT_BYTES_MAX`] in canonical form.
+    #[error(
+        "in canonical form, with spaces around operators and each quote within a string escaped, the filter is {got} bytes long, the limit is {limit}: shorten it, or split it into several subscriptions"
+    )]
+    CanonicalTooLong {
+        /// Bytes of the canonical text.
+        got: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// Over [`super::DEPTH_MAX`].
-    #[error("parentheses, NOT and minus nest deeper than {limit} levels: flatten the filter")]
+    #[error("parentheses, NOT, minus and calls nest deeper than {limit} levels: flatten the filter")]
     TooDeep {
         /// Levels allowed.
         limit: usize,
@@ -623,7 +636,7 @@ impl Excerpt {
             line.push('…');
         }
         line.extend(before.chars().skip(skipped).map(printable));
-        let indent = line.chars().count();
+        let indent = line.width();
         line.extend(after.chars().take(EXCERPT_SIDE_CHARACTERS).map(printable));
         if after.chars().nth(EXCERPT_SIDE_CHARACTERS).is_some() {
             line.push('…');
@@ -633,7 +646,8 @@ impl Excerpt {
 }
 
 /// A tab or another control character as a space, so that it neither moves the caret nor reaches
-/// a terminal.
+/// a terminal; those that turn the direction of writing as well.
 fn printable(character: char) -> char {
-    if character.is_control() { ' ' } else { character }
+    let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if character.is_control() || turns { ' ' } else { character }
 }

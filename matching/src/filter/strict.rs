@@ -58,7 +58,7 @@ impl Expression {
         let parser::Parsed { root, unknown } = parser::parse(text)?;
         let canonical = print::print(&root);
         if canonical.len() > TEXT_BYTES_MAX {
-            let reason = FilterErrorReason::TooLong { got: canonical.len(), limit: TEXT_BYTES_MAX };
+            let reason = FilterErrorReason::CanonicalTooLong { got: canonical.len(), limit: TEXT_BYTES_MAX };
             return Err(FilterError::new(text, 0, reason));
         }
         Ok(Expression { canonical: canonical.into(), root, unknown })
@@ -189,6 +189,7 @@ impl ErrorKind {
     pub fn of(error: &FilterError) -> ErrorKind {
         match error.reason {
             FilterErrorReason::TooLong { .. }
+            | FilterErrorReason::CanonicalTooLong { .. }
             | FilterErrorReason::TooDeep { .. }
             | FilterErrorReason::TooManyNodes { .. }
             | FilterErrorReason::PatternTooLong { .. } => ErrorKind::Generic,

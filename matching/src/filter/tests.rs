@@ -224,6 +224,27 @@ fn a_long_mixed_chain_shows_its_beginning() {
     assert!(message(&text).len() < 300, "{}", message(&text));
     let text = "a AND b OR ".repeat(1_000) + "a";
     assert!(message(&text).len() < 300, "{}", message(&text));
+    let text = "a OR ".repeat(1_000) + "b AND c";
+    assert!(message(&text).len() < 400, "{}", message(&text));
+    assert!(message(&text).contains("OR a OR (b AND c)` (as SQL reads it)"), "{}", message(&text));
+}
+
+#[test]
+fn the_caret_stands_under_the_place_where_characters_are_wide_or_none() {
+    for (text, column, before) in
+        [("a = '日本語😀' AND b == 2", 18, 21), ("a = 'e\u{301}' AND b == 2", 16, 14)]
+    {
+        let message = refused(text).to_string();
+        assert!(message.starts_with(&format!("1:{column}: ")), "{message}");
+        let caret = message.lines().last().unwrap();
+        assert_eq!(caret, format!("  {}^", " ".repeat(before)), "{message}");
+    }
+}
+
+#[test]
+fn nothing_of_a_filter_turns_the_writing_of_a_message() {
+    let message = refused("a = '\u{202e}x\u{2066}' AND").to_string();
+    assert!(message.chars().all(|c| !('\u{200e}'..='\u{2069}').contains(&c)), "{message:?}");
 }
 
 #[test]
@@ -263,8 +284,9 @@ fn a_filter_over_a_bound_is_refused_by_its_name() {
 fn the_canonical_text_keeps_the_bound_of_length() {
     let text = "a<>1e15 OR ".repeat(1_300) + "a";
     assert!(text.len() < TEXT_BYTES_MAX);
+    assert!(message(&text).contains("in canonical form"), "{}", message(&text));
     let error = refused(&text).reason;
-    assert!(matches!(error, FilterErrorReason::TooLong { got, .. } if got > TEXT_BYTES_MAX));
+    assert!(matches!(error, FilterErrorReason::CanonicalTooLong { got, .. } if got > TEXT_BYTES_MAX));
 }
 
 #[test]

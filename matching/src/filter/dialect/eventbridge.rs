@@ -6,7 +6,8 @@
 //!
 //! 1. A member of the pattern is an attribute or a core field; `data`, or `detail` as its other name,
 //!    with an object leads into the JSON payload.
-//! 2. A pattern is true or false of every event, never unknown.
+//! 2. A pattern is true or false of an event; unknown only where the answer would take more than
+//!    [`WORK_MAX`].
 //! 3. Of a value that is an array, one element must match; the members of one object of the pattern
 //!    are looked for in the same element. A member that must not exist is looked for in that element
 //!    if another member was found there, else in all of them (event-ruler decides the latter by the
@@ -29,8 +30,8 @@ mod explain;
 mod read;
 mod write;
 
-/// The most values of a payload and bytes of text that one evaluation looks at. A pattern that would
-/// need more does not match.
+/// The most values of a payload and bytes of text that one evaluation looks at. What a pattern that would
+/// need more says of the event is unknown.
 const WORK_MAX: usize = 4 << 20;
 
 /// Names of the payload.

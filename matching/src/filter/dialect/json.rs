@@ -82,7 +82,7 @@ pub(super) fn parse(text: &str) -> Result<Json, FilterError> {
     let json = reader.value()?;
     match reader.peek() {
         None => Ok(json),
-        Some(_) => reader.expected("the end of the JSON"),
+        Some(_) => reader.expected("nothing more"),
     }
 }
 
@@ -260,7 +260,7 @@ impl Reader<'_> {
     }
 
     fn bad_escape<T>(&self, position: usize) -> Read<T> {
-        self.refuse(position, FilterErrorReason::MalformedJson { expected: "an escape that JSON has" })
+        self.refuse(position, FilterErrorReason::MalformedJson { expected: "one of the escapes" })
     }
 
     /// `\uXXXX`, or two of them for a character beyond 16 bits.

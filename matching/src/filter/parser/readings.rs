@@ -6,13 +6,15 @@
 //! less tight in SQL. A filter that was moved from one to the other would silently match something
 //! else.
 
+use std::ops::Range;
+
 use super::super::error::FilterErrorReason;
 use super::super::lexer::Token;
 use super::super::print::print;
 use super::super::tree::{Comparison, Connective, Node, NodeId};
 use super::{Parsed, Parser, Placed};
 
-/// How many operands of a long chain the readings show.
+/// How many operands of a long chain the readings show at most.
 const OPERANDS_SHOWN_MAX: usize = 8;
 
 /// Connectives in the order of SQL, the loosest first.
@@ -27,11 +29,12 @@ impl Parser<'_> {
         connectives: &[Connective],
     ) -> Parsed<T> {
         let shown = shown(connectives);
-        let more = if shown < operands.len() { " …" } else { "" };
-        let (operands, connectives) = (&operands[..shown], &connectives[..shown - 1]);
+        let before = if shown.start > 0 { "… " } else { "" };
+        let more = if shown.end < operands.len() { " …" } else { "" };
+        let (operands, connectives) = (&operands[shown.clone()], &connectives[shown.start..shown.end - 1]);
         let cesql = self.left_to_right(operands, connectives)?;
         let sql = self.by_precedence(operands, connectives, LOOSEST_FIRST)?;
-        let print = |id| format!("{}{more}", print(&self.tree, id)).into_boxed_str();
+        let print = |id| format!("{before}{}{more}", print(&self.tree, id)).into_boxed_str();
         let reason = FilterErrorReason::MixedConnectives { cesql: print(cesql), sql: print(sql) };
         self.refuse(position, reason)
     }
@@ -144,10 +147,11 @@ impl Parser<'_> {
     }
 }
 
-/// How many operands to show: so many that two connectives differ, and a few more.
-fn shown(connectives: &[Connective]) -> usize {
+/// Which operands to show: those around the first connective that is another, and a few more.
+fn shown(connectives: &[Connective]) -> Range<usize> {
     let same = connectives.iter().take_while(|c| **c == connectives[0]).count();
-    (connectives.len() + 1).min(OPERANDS_SHOWN_MAX.max(same + 2))
+    let end = (connectives.len() + 1).min(OPERANDS_SHOWN_MAX.max(same + 2));
+    end.saturating_sub(OPERANDS_SHOWN_MAX)..end
 }
 
 /// The predicate about another value, if CESQL has such a predicate.

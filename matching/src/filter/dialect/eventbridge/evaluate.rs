@@ -3,22 +3,23 @@
 //! Two questions are asked of the members of an object. *Found*: is there a value that matches, with
 //! the others in the same element of each array, or absent from it as they must be? *Absent*: do all of
 //! them allow that there is nothing, and is there nothing in any element? A pattern matches by either.
-//! Each step of work is counted, up to [`WORK_MAX`].
+//! Each step of work is counted, up to [`WORK_MAX`]; what a pattern that needs more would say is unknown.
 
 use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::super::cloudevents::{is_text, text_form};
 use super::{Bound, How, Match, Members, Network, Pattern, Range, Refused, Text, WORK_MAX, Wanted};
+use crate::filter::Truth;
 use crate::json::JsonValue;
 use crate::value::{Attributes, Value};
 
 impl Pattern {
-    /// Whether the event matches.
-    pub(in super::super::super) fn matches<A: Attributes + ?Sized>(&self, event: &A) -> bool {
+    /// Whether the event matches; unknown if that would take too much work.
+    pub(in super::super::super) fn truth<A: Attributes + ?Sized>(&self, event: &A) -> Truth {
         let evaluation = Evaluation { event, work_left: Cell::new(WORK_MAX) };
         let found = evaluation.found(&self.0, Place::Event) || evaluation.absent(&self.0, &[Place::Event]);
-        found && evaluation.work_left.get() > 0
+        Truth::from_option((evaluation.work_left.get() > 0).then_some(found))
     }
 }
 

@@ -23,6 +23,9 @@ const MATCHES: &[&str] = &[
     "wildcard",
 ];
 
+/// The words that may stand within `anything-but`.
+const REFUSED: &[&str] = &["equals-ignore-case", "prefix", "suffix", "wildcard"];
+
 const OR: &str = "$or";
 
 impl Pattern {
@@ -144,15 +147,16 @@ impl Reader<'_> {
                 _ => self.expected(value, "true or false"),
             },
             "cidr" => self.network(value),
-            _ => self.unknown(member),
+            _ => self.unknown(member, MATCHES),
         }
     }
 
-    fn unknown<T>(&self, member: &Member) -> Read<T> {
+    /// Refuses a word that is none of those which may stand there.
+    fn unknown<T>(&self, member: &Member, known: &[&'static str]) -> Read<T> {
         let reason = FilterErrorReason::UnknownDialectWord {
             dialect: Dialect::EventBridge,
             found: brief(&member.name),
-            near: nearest(&member.name, MATCHES),
+            near: nearest(&member.name, known),
         };
         Err(FilterError::new(self.text, member.start, reason))
     }
@@ -220,7 +224,11 @@ impl Reader<'_> {
                     name @ ("prefix" | "suffix" | "equals-ignore-case" | "wildcard") => {
                         Ok(Refused::Texts(self.texts(name, &member.value)?))
                     }
-                    _ => self.unknown(member),
+                    name if MATCHES.contains(&name) => self.refuse(
+                        member.start,
+                        "`prefix`, `suffix`, `equals-ignore-case` or `wildcard` within `anything-but`",
+                    ),
+                    _ => self.unknown(member, REFUSED),
                 }
             }
             _ => self.expected(json, "a string, a number, an array of one kind, or an object"),
