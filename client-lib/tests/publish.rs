@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::Broker;
-use fanal_client::{Client, Code, PublishError};
+use fanal_client::{Client, Code, PublishError, Refused};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -91,14 +91,16 @@ async fn refusals_fail_one_event_or_are_tried_again_and_the_order_stays() {
 #[tokio::test]
 async fn time_runs_out_on_a_refusal_that_stays() {
     let broker = Broker::start();
-    broker.state().refusals.insert(1, std::iter::repeat_n((Code::StoreFull, Some(20)), 1000).collect());
+    // Time runs out in the middle between two answers: while one is on its way the outcome is unknown.
+    const LATER_MS: u64 = 1_000;
+    broker.state().refusals.insert(1, std::iter::repeat_n((Code::StoreFull, Some(LATER_MS)), 10).collect());
     let client = Client::connect(&broker.credentials()).await.unwrap();
-    let first = client.publish("t").payload("1").timeout(Duration::from_millis(200)).send().await.unwrap();
+    let timeout = Duration::from_millis(LATER_MS + LATER_MS / 2);
+    let first = client.publish("t").payload("1").timeout(timeout).send().await.unwrap();
     let second = client.publish("t").payload("2").send().await.unwrap();
     let error = bounded(first).await.unwrap_err();
-    assert!(
-        matches!(&error, PublishError::TimedOut { last: Some(last), .. } if last.code == Code::StoreFull)
-    );
+    let is_full = |last: &Refused| last.code == Code::StoreFull;
+    assert!(matches!(&error, PublishError::TimedOut { last: Some(last), .. } if is_full(last)), "{error:?}");
     assert!(error.to_string().contains("not stored"), "{error}");
     bounded(second).await.unwrap();
     assert_eq!(payloads(&broker), ["2"]);
