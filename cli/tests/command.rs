@@ -141,6 +141,17 @@ fn a_time_of_an_event_is_the_instant_that_a_filter_reads_from_the_same_text() {
     assert_ne!(code, Some(0), "{stderr}");
 }
 
+/// Each clause about a text of 1 MB printed all of it.
+#[test]
+fn long_values_are_cut_for_people_and_whole_for_programs() {
+    let event = format!(r#"{{"s":"{}"}}"#, "é".repeat(5_000));
+    let (lines, _, _) = filter_test(&["s = 'x' OR s LIKE 'y%'", "--event", "-"], &event);
+    assert!(lines.iter().all(|line| line.chars().count() < 200), "{lines:?}");
+    assert!(lines.iter().any(|line| line.ends_with("é'… (10,000 bytes)")), "{lines:?}");
+    let (lines, _, _) = filter_test(&["s = 'x'", "--event", "-", "--json"], &event);
+    assert!(lines.concat().contains(&"é".repeat(5_000)), "{lines:?}");
+}
+
 /// A broker derives an id where the body has none.
 #[test]
 fn an_event_without_an_id_has_the_one_that_a_broker_derives() {

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. The JSON form is that of protocol/schemas/filter-test.json: every member is there, what does not
 //!    apply is null.
-//! 2. Both forms say the same; texts of events reach no terminal with control characters.
+//! 2. Both forms say the same, but that people see the beginning of long texts only; texts of events
+//!    reach no terminal with control characters.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,7 +17,10 @@ use serde::Serialize;
 
 use super::event::Event;
 use crate::exit::Outcome;
-use crate::output::{Out, Table, clean};
+use crate::output::{Out, Table, clean, grouped};
+
+/// The most characters of a text that people see.
+const TOLD_CHARACTERS_MAX: usize = 100;
 
 /// The answer for one event, or for the filter alone.
 #[derive(Serialize)]
@@ -211,11 +215,26 @@ impl<'a> Named<'a> {
     }
 }
 
-/// Where the answer is unknown the type may be why.
+/// For people: long texts are cut. Where the answer is unknown the type may be why.
 fn told(reading: &Reading<'_>, truth: Truth) -> String {
-    match (&reading.value, truth) {
-        (Some(value), Truth::Unknown) => format!("{reading} ({})", kind(value)),
+    let shown = match reading.value {
+        Some(Value::Str(text)) => cut(reading, text),
         _ => reading.to_string(),
+    };
+    match (&reading.value, truth) {
+        (Some(value), Truth::Unknown) => format!("{shown} ({})", kind(value)),
+        _ => shown,
+    }
+}
+
+/// A reading of a text, as far as it is not too long to look at.
+fn cut(reading: &Reading<'_>, text: &str) -> String {
+    match text.char_indices().nth(TOLD_CHARACTERS_MAX) {
+        None => reading.to_string(),
+        Some((end, _)) => {
+            let beginning = Reading { name: reading.name.clone(), value: Some(Value::Str(&text[..end])) };
+            format!("{beginning}… ({} bytes)", grouped(text.len() as u64))
+        }
     }
 }
 

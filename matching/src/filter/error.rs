@@ -273,7 +273,7 @@ pub enum FilterErrorReason {
     #[error("IS NULL asks whether an attribute is missing: put a name or a path before IS")]
     IsNullWithoutName,
     /// AND, OR and XOR on one level.
-    #[error("AND, OR and XOR on one level need parentheses: {}", readings_text(cesql, Some(sql)))]
+    #[error("AND, OR and XOR on one level need parentheses: {}", readings_text(Some((cesql, true)), sql))]
     MixedConnectives {
         /// With the parentheses that CESQL implies: left to right.
         cesql: Box<str>,
@@ -281,18 +281,22 @@ pub enum FilterErrorReason {
         sql: Box<str>,
     },
     /// NOT before arithmetic, a comparison, IN, LIKE, BETWEEN or IS NULL.
-    #[error("NOT before a comparison needs parentheses: {}", not_readings_text(cesql, sql))]
+    #[error("NOT before a comparison needs parentheses: {}", readings_text(cesql.as_deref().map(|cesql| (cesql, *fits)), sql))]
     NotBeforePredicate {
         /// What CESQL reads, if it can: NOT binds tighter.
         cesql: Option<Box<str>>,
+        /// Whether that can be written here, without the casts of CESQL.
+        fits: bool,
         /// What SQL reads: the comparison binds tighter.
         sql: Box<str>,
     },
     /// Arithmetic before IN or LIKE.
-    #[error("arithmetic before IN and LIKE needs parentheses: {}", readings_text(cesql, Some(sql)))]
+    #[error("arithmetic before IN and LIKE needs parentheses: {}", readings_text(Some((cesql, *fits)), sql))]
     ArithmeticBeforePredicate {
         /// What CESQL reads: IN and LIKE bind tighter.
         cesql: Box<str>,
+        /// Whether that can be written here, without the casts of CESQL.
+        fits: bool,
         /// What SQL reads: arithmetic binds tighter.
         sql: Box<str>,
     },
@@ -520,19 +524,16 @@ fn unknown_cesql_text(name: &str, arguments: &Option<usize>, near: &Option<&'sta
     }
 }
 
-fn readings_text(cesql: &str, sql: Option<&str>) -> String {
-    match sql {
-        Some(sql) if sql != cesql => {
+/// `cesql` with whether it can be written here.
+fn readings_text(cesql: Option<(&str, bool)>, sql: &str) -> String {
+    match cesql {
+        Some((cesql, true)) if cesql != sql => {
             format!("write `{cesql}` (as CESQL reads it) or `{sql}` (as SQL reads it)")
         }
-        _ => format!("write `{cesql}`"),
-    }
-}
-
-fn not_readings_text(cesql: &Option<Box<str>>, sql: &str) -> String {
-    match cesql {
-        Some(cesql) => readings_text(cesql, Some(sql)),
-        None => readings_text(sql, None),
+        Some((cesql, false)) => format!(
+            "write `{sql}` (as SQL reads it); CESQL reads `{cesql}`, with a cast that is made in strict mode only"
+        ),
+        _ => format!("write `{sql}`"),
     }
 }
 

@@ -196,11 +196,11 @@ fn what_cesql_and_sql_read_differently_is_refused_with_both_readings() {
         ),
         (
             "x AND NOT a NOT IN (1)",
-            "1:7: NOT before a comparison needs parentheses: write `(NOT a) NOT IN (1)` (as CESQL reads it) or `NOT (a NOT IN (1))` (as SQL reads it)",
+            "1:7: NOT before a comparison needs parentheses: write `NOT (a NOT IN (1))` (as SQL reads it); CESQL reads `(NOT a) NOT IN (1)`, with a cast that is made in strict mode only",
         ),
         (
             "NOT a LIKE 'x%'",
-            "1:1: NOT before a comparison needs parentheses: write `(NOT a) LIKE 'x%'` (as CESQL reads it) or `NOT (a LIKE 'x%')` (as SQL reads it)",
+            "1:1: NOT before a comparison needs parentheses: write `NOT (a LIKE 'x%')` (as SQL reads it); CESQL reads `(NOT a) LIKE 'x%'`, with a cast that is made in strict mode only",
         ),
         (
             "NOT a BETWEEN 1 AND 2",

@@ -81,7 +81,9 @@ impl Parser<'_> {
             None => None,
         };
         let print = |id| print(&self.tree, id).into_boxed_str();
-        let reason = FilterErrorReason::NotBeforePredicate { cesql: cesql.map(print), sql: print(sql) };
+        let (cesql, sql) = (cesql.map(print), print(sql));
+        let fits = cesql.as_deref().is_some_and(can_be_written);
+        let reason = FilterErrorReason::NotBeforePredicate { cesql, fits, sql };
         self.refuse(not, reason)
     }
 }
@@ -109,7 +111,8 @@ impl Parser<'_> {
         let sql = print(&self.tree, predicate).into_boxed_str();
         let last = self.with_last(value.id, self.tree.node(predicate))?;
         let cesql = print(&self.tree, last).into_boxed_str();
-        self.refuse(operator.start, FilterErrorReason::ArithmeticBeforePredicate { cesql, sql })
+        let fits = can_be_written(&cesql);
+        self.refuse(operator.start, FilterErrorReason::ArithmeticBeforePredicate { cesql, fits, sql })
     }
 
     /// `value` with `predicate` said of its last operand.
@@ -145,6 +148,11 @@ impl Parser<'_> {
         let reading = format!("({}) …", print(&self.tree, id)).into_boxed_str();
         self.refuse(self.token.start, FilterErrorReason::PredicateBeside { reading })
     }
+}
+
+/// Whether a reading, which is no longer ambiguous, is a filter: its types may not fit.
+fn can_be_written(reading: &str) -> bool {
+    super::parse(reading).is_ok()
 }
 
 /// Which operands to show: those around the first connective that is another, and a few more.

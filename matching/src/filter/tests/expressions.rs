@@ -466,26 +466,26 @@ fn what_arithmetic_makes_ambiguous_is_refused_with_both_readings() {
     let cases = [
         (
             "a + b IN (1)",
-            "1:7: arithmetic before IN and LIKE needs parentheses: write `a + (b IN (1))` (as CESQL reads it) or `(a + b) IN (1)` (as SQL reads it)",
+            "1:7: arithmetic before IN and LIKE needs parentheses: write `(a + b) IN (1)` (as SQL reads it); CESQL reads `a + (b IN (1))`, with a cast that is made in strict mode only",
         ),
         ("x AND a - b * c NOT LIKE 'x%'", "1:21: LIKE matches strings, and this is a number"),
         (
             "a - b * c NOT IN (1)",
-            "1:15: arithmetic before IN and LIKE needs parentheses: write `a - b * (c NOT IN (1))` (as CESQL reads it) or `(a - b * c) NOT IN (1)` (as SQL reads it)",
+            "1:15: arithmetic before IN and LIKE needs parentheses: write `(a - b * c) NOT IN (1)` (as SQL reads it); CESQL reads `a - b * (c NOT IN (1))`, with a cast that is made in strict mode only",
         ),
         (
             "NOT a + b = c",
-            "1:1: NOT before a comparison needs parentheses: write `(NOT a) + b = c` (as CESQL reads it) or `NOT (a + b = c)` (as SQL reads it)",
+            "1:1: NOT before a comparison needs parentheses: write `NOT (a + b = c)` (as SQL reads it); CESQL reads `(NOT a) + b = c`, with a cast that is made in strict mode only",
         ),
         (
             "NOT a * b > c",
-            "1:1: NOT before a comparison needs parentheses: write `(NOT a) * b > c` (as CESQL reads it) or `NOT (a * b > c)` (as SQL reads it)",
+            "1:1: NOT before a comparison needs parentheses: write `NOT (a * b > c)` (as SQL reads it); CESQL reads `(NOT a) * b > c`, with a cast that is made in strict mode only",
         ),
         ("NOT a + b", "1:5: expected a condition, but this is a number: compare it with something"),
         ("NOT -a", "1:5: expected a condition, but this is a number: compare it with something"),
         (
             "NOT -a = b",
-            "1:1: NOT before a comparison needs parentheses: write `(NOT -a) = b` (as CESQL reads it) or `NOT (-a = b)` (as SQL reads it)",
+            "1:1: NOT before a comparison needs parentheses: write `NOT (-a = b)` (as SQL reads it); CESQL reads `(NOT -a) = b`, with a cast that is made in strict mode only",
         ),
         (
             "a = b IN (1)",
