@@ -4,9 +4,11 @@
 //! 2. The message shows the offending line, cut to a window around the caret, which stands under the
 //!    place where characters take as many cells as Unicode says.
 //! 3. The reasons are fields, not prose; the prose is their `Display`.
-//! 4. No control character of the filter is in the message of a [`FilterError`].
+//! 4. No control character of the filter is in the message of a [`FilterError`], and nothing that turns
+//!    the direction of writing.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use unicode_width::UnicodeWidthStr;
 
@@ -281,7 +283,7 @@ pub enum FilterErrorReason {
         sql: Box<str>,
     },
     /// NOT before arithmetic, a comparison, IN, LIKE, BETWEEN or IS NULL.
-    #[error("NOT before a comparison needs parentheses: {}", readings_text(cesql.as_deref().map(|cesql| (cesql, *fits)), sql))]
+    #[error("NOT before a comparison needs parentheses: {}", readings_text(cesql.as_deref().zip(Some(*fits)), sql))]
     NotBeforePredicate {
         /// What CESQL reads, if it can: NOT binds tighter.
         cesql: Option<Box<str>>,
@@ -646,9 +648,13 @@ impl Excerpt {
     }
 }
 
+/// What turns the direction of writing around (Unicode, UAX #9).
+const TURNING: [RangeInclusive<char>; 4] =
+    ['\u{61c}'..='\u{61c}', '\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+
 /// A tab or another control character as a space, so that it neither moves the caret nor reaches
-/// a terminal; those that turn the direction of writing as well.
+/// a terminal; what turns the direction of writing as well.
 fn printable(character: char) -> char {
-    let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = TURNING.iter().any(|range| range.contains(&character));
     if character.is_control() || turns { ' ' } else { character }
 }
