@@ -31,6 +31,5 @@ pub use event::{AttributeKind, Code, Event, Schema};
 pub use family::Family;
 pub use figures::{Beside, Figures, Longest};
 pub use instructions::{Counted, count};
-pub use machine::Machine;
 pub use random::{Random, Zipf};
 pub use run::{EngineKind, Options, run, run_hostile};

@@ -63,7 +63,7 @@ pub(crate) fn append_at_scalar(words: &[AtomicU32], base: u32, places: &[u32], f
     found.extend(words.map(|word| word.load(Ordering::Acquire)).filter(|word| *word != 0));
 }
 
-/// Bytes of a line of the cache, as far as it matters here: nothing depends on it but speed.
+/// Bytes of a line of the cache. Where another processor has other lines, it is slower.
 pub(crate) const LINE_BYTES: usize = 64;
 
 /// Asks the memory for the line with this word.

@@ -29,25 +29,25 @@ type Line = [u32; 16];
 
 /// See the module. Times in nanoseconds, medians of some rounds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Machine {
+pub(super) struct Machine {
     /// As it calls itself.
-    pub processor: String,
+    processor: String,
     /// The widest registers that matching makes use of, in bits.
-    pub register_bits: u32,
+    register_bits: u32,
     /// A shift, an exclusive or and a multiplication, each of which waits for the one before: five cycles
     /// of most processors.
-    pub arithmetic_ns: f64,
+    arithmetic_ns: f64,
     /// A line of 128 MiB at random, where the next waits for it.
-    pub chained_line_ns: f64,
+    chained_line_ns: f64,
     /// The same, where the next does not wait.
-    pub independent_line_ns: f64,
+    independent_line_ns: f64,
     /// The same memory read in order, in 10^9 bytes a second.
-    pub in_order_gb_per_second: f64,
+    in_order_gb_per_second: f64,
 }
 
 impl Machine {
     /// Takes about a second.
-    pub fn measure() -> Machine {
+    pub(super) fn measure() -> Machine {
         let clock = Clock::new();
         let lines = circle();
         let rounds = |count: u32, work: &dyn Fn(Random) -> u64| {

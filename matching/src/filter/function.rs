@@ -6,7 +6,7 @@
 //! 3. A cast changes no number: `INT(2.5)` and `FLOAT(9007199254740993)` are unknown. `IS_INT(x)`
 //!    and its like say whether the cast has a value.
 //! 4. A function makes a text of at most [`MADE_TEXT_BYTES_MAX`]; a longer one is unknown. So is a
-//!    number, truth value, timestamp or duration of a text of more than [`READ_TEXT_BYTES_MAX`].
+//!    number, timestamp or duration of a text of more than [`READ_TEXT_BYTES_MAX`].
 //!
 //! Text is worked on in `crate::text`, which strict CESQL uses too.
 
@@ -21,7 +21,7 @@ use crate::value::{Duration, Timestamp};
 /// The longest text that a function makes, in bytes.
 pub const MADE_TEXT_BYTES_MAX: usize = 16 * 1_024;
 
-/// The longest text that is read as a number, truth value, timestamp or duration, in bytes: of what
+/// The longest text that is read as a number, timestamp or duration, in bytes: of what
 /// people and programs write none comes near, and each reading takes as long as the text is.
 const READ_TEXT_BYTES_MAX: usize = 1_024;
 
@@ -268,7 +268,7 @@ fn bool(datum: &Datum<'_>) -> Option<bool> {
         Datum::Bool(known) => Some(*known),
         Datum::Int(number) => Some(*number != 0),
         Datum::Float(number) => finite(*number).map(|number| number != 0.0),
-        Datum::Text(text) => readable(text).and_then(text::parse_bool),
+        Datum::Text(text) => text::parse_bool(text),
         _ => None,
     }
 }
@@ -299,7 +299,7 @@ fn float(datum: &Datum<'_>) -> Option<f64> {
     }
 }
 
-/// A text, if it is not too long to be read as a number, truth value, timestamp or duration.
+/// A text, if it is not too long to be read as a number, timestamp or duration.
 fn readable(text: &str) -> Option<&str> {
     (text.len() <= READ_TEXT_BYTES_MAX).then_some(text)
 }

@@ -14,9 +14,6 @@ use std::fmt::{self, Write};
 /// The longest segment between two `%` that holds a `_`, in characters: the bits of a word.
 pub(super) const FLOATING_CHARACTERS_MAX: usize = u64::BITS as usize;
 
-/// Shorter texts are searched place by place: that needs nothing made first.
-const SHORT_BYTES: usize = 48;
-
 /// One character of a pattern as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
@@ -197,9 +194,6 @@ impl Segment {
         match self {
             Segment::Empty => Some(text),
             Segment::Plain(plain) => text.find(&**plain).map(|at| &text[at + plain.len()..]),
-            Segment::Holed(_) if text.len() < SHORT_BYTES => {
-                text.char_indices().find_map(|(position, _)| self.strip_prefix(&text[position..]))
-            }
             Segment::Holed(holed) => Places::of(holed).find(text),
         }
     }

@@ -7,7 +7,7 @@
 //!    operands are evaluated (section 4.1, "fail fast"). What depends on a failed operand gives
 //!    the zero value of its own type.
 //! 3. An [`Expression`] that exists is bounded by [`super::TEXT_BYTES_MAX`], [`super::DEPTH_MAX`]
-//!    and [`super::NODES_MAX`]; an evaluation builds and searches at most [`WORK_BYTES_MAX`] bytes.
+//!    and [`super::NODES_MAX`]; an evaluation works on at most [`WORK_BYTES_MAX`] bytes.
 //! 4. The canonical text parses to an equal expression.
 //!
 //! Integers have 32 bits; one that overflows gives 0 and a math error. An attribute that is no
@@ -34,7 +34,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-/// The most bytes of text that one evaluation builds, searches and compares.
+/// The most bytes of text that one evaluation builds, searches, compares and casts to integers.
 pub const WORK_BYTES_MAX: usize = 4 << 20;
 
 /// An expression of CESQL: parsed and bounded.

@@ -20,6 +20,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::simd;
+
 /// The place of a block: the number of its first word. Zero is no block.
 pub(super) type Handle = u32;
 
@@ -51,7 +53,7 @@ const CUT_WORDS_MAX: usize = 128;
 const OPEN_CLASS_MIN: usize = class_of(4 * CUT_WORDS_MAX);
 
 /// Words of a line of the cache. A handle that is a multiple of it begins one.
-pub(super) const LINE: usize = 16;
+pub(super) const LINE: usize = simd::LINE_BYTES / size_of::<u32>();
 
 /// Words of a chunk with what it takes to begin on a line.
 const SMALL_SIZE: usize = SMALL_WORDS + LINE;

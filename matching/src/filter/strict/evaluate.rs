@@ -6,8 +6,8 @@
 //! 2. Operands are evaluated from left to right, each once, then cast, from left to right.
 //! 3. AND and OR do not evaluate what cannot change them (section 3.6); IN stops at the first
 //!    element that is equal.
-//! 4. No more than [`WORK_BYTES_MAX`] bytes of text are built, searched and compared: each such step
-//!    is counted before it is done.
+//! 4. No more than [`WORK_BYTES_MAX`] bytes of text are built, searched, compared and cast to integers:
+//!    each such step is counted before it is done.
 
 use std::borrow::Cow;
 use std::cell::Cell;

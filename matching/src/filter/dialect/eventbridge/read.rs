@@ -221,9 +221,7 @@ impl Reader<'_> {
             Kind::Object(members) => {
                 let member = self.only(json, members)?;
                 match member.name.as_str() {
-                    name @ ("prefix" | "suffix" | "equals-ignore-case" | "wildcard") => {
-                        Ok(Refused::Texts(self.texts(name, &member.value)?))
-                    }
+                    name if REFUSED.contains(&name) => Ok(Refused::Texts(self.texts(name, &member.value)?)),
                     name if MATCHES.contains(&name) => self.refuse(
                         member.start,
                         "`prefix`, `suffix`, `equals-ignore-case` or `wildcard` within `anything-but`",
