@@ -101,8 +101,21 @@ pub(crate) fn named(destination: &Destination) -> Value {
     }
 }
 
-/// RFC 3339.
+/// RFC 3339, with three digits of milliseconds always: texts are in the order of the times.
 pub(crate) fn time_text(at: Millis) -> String {
-    let nanos = (at % 1_000) as u32 * 1_000_000;
-    Timestamp { seconds: (at / 1_000) as i64, nanos }.to_string()
+    let second = Timestamp { seconds: (at / 1_000) as i64, nanos: 0 }.to_string();
+    format!("{}.{:03}Z", second.trim_end_matches('Z'), at % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time_text;
+
+    #[test]
+    fn times_as_texts_are_in_their_order() {
+        let start = 1_795_365_689_000;
+        let texts: Vec<String> = (start..start + 2_001).map(time_text).collect();
+        assert!(texts.is_sorted_by(|one, other| one < other));
+        assert_eq!([&texts[0], &texts[710]], ["2026-11-22T16:41:29.000Z", "2026-11-22T16:41:29.710Z"]);
+    }
 }
