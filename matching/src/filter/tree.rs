@@ -153,11 +153,15 @@ impl Tree {
         NodeId(self.nodes.len().saturating_sub(1) as u32)
     }
 
-    /// Asks the memory for the nodes and the texts, all at the same time.
+    /// Asks the memory for all that the filter is made of, at the same time.
     pub(super) fn fetch(&self) {
-        let each_line = |size: usize| (simd::LINE_BYTES / size).max(1);
-        self.nodes.iter().step_by(each_line(size_of::<Node>())).for_each(simd::prefetch_any);
-        self.text.as_bytes().iter().step_by(simd::LINE_BYTES).for_each(simd::prefetch_any);
+        fn each_line<T>(all: &[T]) {
+            all.iter().step_by((simd::LINE_BYTES / size_of::<T>()).max(1)).for_each(simd::prefetch_any);
+        }
+        each_line(&self.nodes);
+        each_line(self.text.as_bytes());
+        each_line(&self.literals);
+        each_line(&self.patterns);
     }
 
     /// How many nodes and elements of lists were added, those included that flattening a chain

@@ -213,6 +213,12 @@ pub(super) fn parts(literals: &[AtomicU32]) -> Option<(&[AtomicU32], Literal, Op
     Some((clauses, last, operations))
 }
 
+/// Whether an entry with these literals may ask for ranges of integers alone: what else it asks for
+/// comes first or last.
+pub(super) fn are_ranges(literals: &[AtomicU32]) -> bool {
+    [literals.first(), literals.last()].into_iter().flatten().all(|word| load(word).has(Literal::SCALE))
+}
+
 /// Appends the row of an entry with these literals to `row`.
 pub(super) fn read(target: u32, literals: &[AtomicU32], scales: &Scales, row: &mut Vec<u32>) {
     let Some((clauses, last, operations)) = parts(literals) else { return };

@@ -22,7 +22,8 @@ use smallvec::SmallVec;
 
 use super::arena::{Arena, Handle};
 use super::blocks::{
-    CHAIN_OWNER, CHILDREN, DERIVED, GATES, INNER_OWNER, Kind, Owner, REST, attribute_bit, meta,
+    CHAIN_OWNER, CHAIN_WORDS_MAX, CHILDREN, DERIVED, GATES, INNER_OWNER, Kind, Owner, REST, attribute_bit,
+    meta,
 };
 use super::boxes::{self, Sets};
 use super::checks::{Checks, Question, Questions};
@@ -91,17 +92,26 @@ pub(super) struct Lengths {
     pub(super) clauses: usize,
     /// Boxes with the same attributes.
     pub(super) set: usize,
+    /// A copy of a block of a chain has room for one part in so many more.
+    growth: usize,
 }
 
 impl Lengths {
     /// As measured: 64 literals are read in the time that one block below takes to come, where the
     /// processor has wide registers, be they 512 bits or 256.
-    const WIDE: Lengths = Lengths { clauses: 768, set: 48 };
-    /// Where entries are read one by one. Few are divided in every way.
-    pub(super) const SHORT: Lengths = Lengths { clauses: 0, set: 4 };
+    const WIDE: Lengths = Lengths { clauses: 768, set: 48, growth: 1 };
+    /// Where entries are read one by one. Few are divided in every way, and a block is full, which is
+    /// when it may be divided, soon.
+    pub(super) const SHORT: Lengths = Lengths { clauses: 0, set: 4, growth: 2 };
 
     fn of_processor() -> Lengths {
         if simd::literals::is_wide() { Lengths::WIDE } else { Lengths::SHORT }
+    }
+
+    /// How long a copy is of a block with so many words: no longer than it takes until it is divided.
+    fn grown(self, words: usize) -> usize {
+        let most = if words < self.clauses { self.clauses } else { CHAIN_WORDS_MAX };
+        (words + words / self.growth).min(most)
     }
 }
 

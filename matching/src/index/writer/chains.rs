@@ -1,8 +1,8 @@
 //! Chains of blocks: entries one behind the other.
 //!
 //! 1. A block's words are appended to in place as long as there is room. One that is full is
-//!    copied to one with room for half as many more, up to the longest block; then another block
-//!    goes before it.
+//!    copied to a longer one (`super::Lengths`), up to the longest block; then another block goes
+//!    before it.
 //! 2. Entries that move are copied word by word from block to block; each learns its new home.
 //! 3. Entries go about as rows (`super::super::entry`), which a block of clauses is made of and read
 //!    back to. A block that is made is one of clauses where most of its entries are nothing else.
@@ -18,9 +18,7 @@ use crate::index::clauses;
 use crate::index::entry::{ENTRY_HEAD, Head, NOBODY};
 use crate::index::scales::Scales;
 
-/// A copy has room for one part in so many more;
-const GROWTH: usize = 2;
-/// a block before others is so much shorter than the longest.
+/// A block before others is so much shorter than the longest.
 const SHORTNESS: usize = 4;
 
 /// Copies of the entries of a block, as rows.
@@ -138,6 +136,19 @@ pub(in crate::index) fn has_entries(arena: &Arena, block: Handle, wanted: usize)
 pub(in crate::index) fn count(arena: &Arena, block: Handle) -> usize {
     let mut count = 0;
     each_placed(arena, block, |placed| count += usize::from(placed.target() != NOBODY));
+    count
+}
+
+/// How many entries of a block may be nothing but ranges of integers, at most.
+pub(in crate::index) fn count_ranges(arena: &Arena, block: Handle) -> usize {
+    let mut count = 0;
+    each_placed(arena, block, |placed| {
+        let may_be = match placed.kind {
+            Kind::Clauses => clauses::are_ranges(placed.body),
+            _ => Head(placed.body[1].load(Ordering::Relaxed)).codes() == 0,
+        };
+        count += usize::from(may_be);
+    });
     count
 }
 
@@ -296,7 +307,7 @@ impl Writer {
             self.put_before(view, owner, block, before);
             return;
         }
-        let wanted = (live + words).max((live + live / GROWTH).min(CHAIN_WORDS_MAX));
+        let wanted = (live + words).max(self.lengths.grown(live));
         let copy = self.copy(view, owner, kind, block, wanted);
         let is_placed = self.place(copy, row[0], &body);
         debug_assert!(is_placed, "the copy has room");

@@ -63,11 +63,12 @@ impl Writer {
             return None;
         }
         let is_alone = [NEXT, PREVIOUS].iter().all(|at| self.arena().load(home, *at) == 0);
+        if !is_alone || chains::has_entries(self.arena(), home, 2) {
+            return None;
+        }
         let owner = Owner::read(self.arena(), home, CHAIN_OWNER);
-        let entries = self.entries(home);
-        let mut entries = entries.iter();
-        let can = entries.next().is_some_and(|entry| can_stand_alone(owner, entry));
-        (is_alone && can && entries.next().is_none()).then_some(owner)
+        let can = self.entries(home).iter().next().is_some_and(|entry| can_stand_alone(owner, entry));
+        can.then_some(owner)
     }
 
     /// Puts a list in the place of `old`, a chain that it is the one entry of, or of nothing.
