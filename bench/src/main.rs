@@ -60,7 +60,7 @@ enum Command {
     Store(store::StoreArgs),
     /// One event against very many subscriptions: generated workloads, engines side by side.
     Match(match_args::MatchArgs),
-    /// Matches events while valgrind counts instructions; for tests.
+    /// Matches events, or changes the index, while valgrind counts instructions; for tests.
     #[command(hide = true)]
     Instructions(match_args::InstructionArgs),
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use fanal_bench::matching::{self, Counted, EngineKind, Family, Options};
+use fanal_bench::matching::{self, Counted, EngineKind, Family, Options, Work};
 
 use crate::child::Outcome;
 
@@ -78,15 +78,21 @@ impl MatchArgs {
 /// See the module.
 #[derive(Args)]
 pub(crate) struct InstructionArgs {
+    /// What is counted.
+    #[arg(value_enum)]
+    work: Work,
     /// Workload family.
     #[arg(value_enum)]
     family: Family,
     /// Subscriptions.
     #[arg(long)]
     subscriptions: u32,
-    /// Events that are counted.
+    /// Events.
     #[arg(long)]
     events: usize,
+    /// Subscriptions that others take the place of.
+    #[arg(long, default_value_t = 0)]
+    changes: u32,
     /// Of the workload.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -99,15 +105,16 @@ pub(crate) struct InstructionArgs {
 }
 
 impl InstructionArgs {
-    /// Matches, and prints how many matches there were.
+    /// Does it, and prints how many matches there were at the end.
     pub(crate) fn run(&self) -> Outcome<()> {
-        let &InstructionArgs { family, subscriptions, events, seed, .. } = self;
+        let &InstructionArgs { work, family, subscriptions, events, changes, seed, .. } = self;
         let vgdb = self.vgdb.as_ref().map(|vgdb| {
             let mut command = Command::new(vgdb);
             command.args(self.vgdb_prefix.iter().map(|prefix| format!("--vgdb-prefix={}", prefix.display())));
             command
         });
-        println!("{}", matching::count(Counted { family, seed, subscriptions, events, vgdb })?);
+        let counted = Counted { work, family, seed, subscriptions, events, changes, vgdb };
+        println!("{}", matching::count(counted)?);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! 1. Loading is neither counted nor slowed down by counting: valgrind is started with
 //!    `--instr-atstart=no`, and told by `vgdb` when the load is done.
-//! 2. What is counted is [`match_counted`] alone: `--toggle-collect` names it.
+//! 2. What is counted is [`match_counted`] or [`change_counted`] alone: `--toggle-collect` names them.
 //! 3. The same program counts the same, whatever else the machine does.
 //!
 //! `bench/tests/instructions.rs` starts it and holds the counts against their budgets.
@@ -14,42 +14,80 @@ use super::engine::{Engine, Matcher, Refusal};
 use super::event::Event;
 use super::family::Family;
 
+/// Whose instructions are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Work {
+    /// Matching events.
+    Match,
+    /// Taking subscriptions out and putting others in.
+    Change,
+}
+
 /// What to count.
 #[derive(Debug)]
 pub struct Counted {
+    /// Whose instructions.
+    pub work: Work,
     /// The workload.
     pub family: Family,
     /// Of the workload.
     pub seed: u64,
     /// How many the index holds.
     pub subscriptions: u32,
-    /// How many are matched while it counts; as many others before.
+    /// How many are matched, before it counts and once more then, or after it has counted changes.
     pub events: usize,
+    /// How many are taken out, the first ones, and how many others put in; 0 where matching is counted.
+    pub changes: u32,
     /// `vgdb`, which switches counting on; without it nothing is counted.
     pub vgdb: Option<Command>,
 }
 
-/// Loads the index and matches; returns how many matches the counted events had.
+/// Loads the index, changes it and matches; returns how many matches the events had that were matched
+/// last.
 ///
 /// # Errors
 /// What refused: the index, or `vgdb`.
 pub fn count(counted: Counted) -> Result<usize, String> {
-    let engine = Indexed::new(&counted.family.schema())?;
-    for (id, asked) in (0..counted.subscriptions).zip(counted.family.asked(counted.seed)) {
+    let Counted { work, family, seed, subscriptions, events, changes, vgdb } = counted;
+    let engine = Indexed::new(&family.schema())?;
+    let mut asked = family.asked(seed);
+    for (id, asked) in (0..subscriptions).zip(&mut asked) {
         engine.insert(id, Indexed::prepare(&asked)?)?;
     }
-    let events: Vec<Event> = counted.family.events(counted.seed).take(2 * counted.events).collect();
-    let (counted_events, before) = events.split_at(counted.events);
+    let events: Vec<Event> = family.events(seed).take(2 * events).collect();
+    let (events, before) = events.split_at(events.len() / 2);
     let mut matcher = engine.matcher();
     match_events(&mut matcher, before)?;
-    counted.vgdb.map_or(Ok(()), switch_on)?;
-    match_counted(&mut matcher, counted_events)
+    let fresh = asked.take(changes as usize).map(|asked| Indexed::prepare(&asked));
+    let fresh = fresh.collect::<Result<Vec<_>, Refusal>>()?;
+    vgdb.map_or(Ok(()), switch_on)?;
+    match work {
+        Work::Match => match_counted(&mut matcher, events),
+        Work::Change => {
+            change_counted(&engine, subscriptions, fresh)?;
+            match_events(&mut matcher, events)
+        }
+    }
 }
 
 /// Named by `--toggle-collect`.
 #[inline(never)]
 fn match_counted(matcher: &mut impl Matcher, events: &[Event]) -> Result<usize, Refusal> {
     match_events(matcher, events)
+}
+
+/// Named by `--toggle-collect`.
+#[inline(never)]
+fn change_counted(
+    engine: &Indexed,
+    first: u32,
+    fresh: Vec<<Indexed as Engine>::Subscription>,
+) -> Result<(), Refusal> {
+    for (gone, subscription) in (0..).zip(fresh) {
+        engine.remove(gone)?;
+        engine.insert(first + gone, subscription)?;
+    }
+    Ok(())
 }
 
 fn match_events(matcher: &mut impl Matcher, events: &[Event]) -> Result<usize, Refusal> {
