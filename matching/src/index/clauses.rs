@@ -213,10 +213,14 @@ pub(super) fn parts(literals: &[AtomicU32]) -> Option<(&[AtomicU32], Literal, Op
     Some((clauses, last, operations))
 }
 
-/// Whether an entry with these literals may ask for ranges of integers alone: what else it asks for
-/// comes first or last.
-pub(super) fn are_ranges(literals: &[AtomicU32]) -> bool {
-    [literals.first(), literals.last()].into_iter().flatten().all(|word| load(word).has(Literal::SCALE))
+/// Whether an entry with these literals may ask for ranges of integers alone. Codes come first, and last
+/// come operations, which may be ranges as well.
+pub(super) fn may_be_ranges(literals: &[AtomicU32]) -> bool {
+    let [Some(first), Some(last)] = [literals.first(), literals.last()].map(|word| word.map(load)) else {
+        return false;
+    };
+    let is_always = first.has(Literal::NOT) && first.code() == Literal::CODE;
+    (first.has(Literal::SCALE) || is_always) && (last.has(Literal::SCALE) || last.has_operations())
 }
 
 /// Appends the row of an entry with these literals to `row`.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::generate::Generator;
 use crate::index::blocks::{CHAIN_HEAD, Used};
+use crate::index::boxes::shape::Bounds;
 use crate::index::codes::Vocabulary;
 use crate::index::entry::{self, HAS_HIGH, HAS_LOW, HIGH_STRICT, INT, LOW_STRICT, Tests};
 use crate::index::memory::Memory;
@@ -117,6 +118,26 @@ fn a_row_comes_back_as_it_was() {
         });
         assert_eq!(back, rows, "seed {seed}");
     }
+}
+
+/// Ranges whose bounds are on no scales are carried along as operations: they are boxes all the same.
+#[test]
+fn entries_that_are_boxes_may_be_nothing_but_ranges() {
+    let mut known = Words::new();
+    let (mut scaled, mut unscaled, mut others) = (0, 0, 0);
+    for seed in 0..5_000 {
+        let row = row(&mut known, &mut Generator::new(seed), 0);
+        let (words, used) = block(&known.dictionary, std::slice::from_ref(&row), 0);
+        let (codes, operations) = row[ENTRY_HEAD..].split_at(Head(row[1]).codes());
+        let is_box = Bounds::of(codes, operations).is_some();
+        each_entry(&words, used, |_, literals, last| {
+            assert!(!is_box || may_be_ranges(literals), "seed {seed}: {row:?}");
+            scaled += usize::from(is_box && !last.has_operations());
+            unscaled += usize::from(is_box && last.has_operations());
+            others += usize::from(!may_be_ranges(literals));
+        });
+    }
+    assert!(scaled > 100 && unscaled > 20 && others > 1_000, "{scaled} {unscaled} {others}");
 }
 
 #[test]

@@ -144,7 +144,7 @@ pub(in crate::index) fn count_ranges(arena: &Arena, block: Handle) -> usize {
     let mut count = 0;
     each_placed(arena, block, |placed| {
         let may_be = match placed.kind {
-            Kind::Clauses => clauses::are_ranges(placed.body),
+            Kind::Clauses => clauses::may_be_ranges(placed.body),
             _ => Head(placed.body[1].load(Ordering::Relaxed)).codes() == 0,
         };
         count += usize::from(may_be);
