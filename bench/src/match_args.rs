@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use fanal_bench::matching::{self, Counted, EngineKind, Family, Options, Work};
+use fanal_bench::matching::{self, Counted, EngineKind, Family, Options};
 
 use crate::child::Outcome;
 
@@ -78,9 +78,6 @@ impl MatchArgs {
 /// See the module.
 #[derive(Args)]
 pub(crate) struct InstructionArgs {
-    /// What is counted.
-    #[arg(value_enum)]
-    work: Work,
     /// Workload family.
     #[arg(value_enum)]
     family: Family,
@@ -90,7 +87,7 @@ pub(crate) struct InstructionArgs {
     /// Events.
     #[arg(long)]
     events: usize,
-    /// Subscriptions that others take the place of.
+    /// Subscriptions that others take the place of: counted instead of the events.
     #[arg(long, default_value_t = 0)]
     changes: u32,
     /// Of the workload.
@@ -107,13 +104,13 @@ pub(crate) struct InstructionArgs {
 impl InstructionArgs {
     /// Does it, and prints how many matches there were at the end.
     pub(crate) fn run(&self) -> Outcome<()> {
-        let &InstructionArgs { work, family, subscriptions, events, changes, seed, .. } = self;
+        let &InstructionArgs { family, subscriptions, events, changes, seed, .. } = self;
         let vgdb = self.vgdb.as_ref().map(|vgdb| {
             let mut command = Command::new(vgdb);
             command.args(self.vgdb_prefix.iter().map(|prefix| format!("--vgdb-prefix={}", prefix.display())));
             command
         });
-        let counted = Counted { work, family, seed, subscriptions, events, changes, vgdb };
+        let counted = Counted { family, seed, subscriptions, events, changes, vgdb };
         println!("{}", matching::count(counted)?);
         Ok(())
     }

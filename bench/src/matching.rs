@@ -30,6 +30,6 @@ pub use asked::{Asked, Condition, Predicate, Test};
 pub use event::{AttributeKind, Code, Event, Schema};
 pub use family::Family;
 pub use figures::{Beside, Figures, Longest};
-pub use instructions::{Counted, Work, count};
+pub use instructions::{Counted, count};
 pub use random::{Random, Zipf};
 pub use run::{EngineKind, Options, run, run_hostile};

@@ -14,20 +14,9 @@ use super::engine::{Engine, Matcher, Refusal};
 use super::event::Event;
 use super::family::Family;
 
-/// Whose instructions are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Work {
-    /// Matching events.
-    Match,
-    /// Taking subscriptions out and putting others in.
-    Change,
-}
-
 /// What to count.
 #[derive(Debug)]
 pub struct Counted {
-    /// Whose instructions.
-    pub work: Work,
     /// The workload.
     pub family: Family,
     /// Of the workload.
@@ -36,7 +25,8 @@ pub struct Counted {
     pub subscriptions: u32,
     /// How many are matched, before it counts and once more then, or after it has counted changes.
     pub events: usize,
-    /// How many are taken out, the first ones, and how many others put in; 0 where matching is counted.
+    /// How many are taken out, the first ones, and how many others put in, while it counts; with 0 matching
+    /// is counted.
     pub changes: u32,
     /// `vgdb`, which switches counting on; without it nothing is counted.
     pub vgdb: Option<Command>,
@@ -48,7 +38,7 @@ pub struct Counted {
 /// # Errors
 /// What refused: the index, or `vgdb`.
 pub fn count(counted: Counted) -> Result<usize, String> {
-    let Counted { work, family, seed, subscriptions, events, changes, vgdb } = counted;
+    let Counted { family, seed, subscriptions, events, changes, vgdb } = counted;
     let engine = Indexed::new(&family.schema())?;
     let mut asked = family.asked(seed);
     for (id, asked) in (0..subscriptions).zip(&mut asked) {
@@ -61,13 +51,11 @@ pub fn count(counted: Counted) -> Result<usize, String> {
     let fresh = asked.take(changes as usize).map(|asked| Indexed::prepare(&asked));
     let fresh = fresh.collect::<Result<Vec<_>, Refusal>>()?;
     vgdb.map_or(Ok(()), switch_on)?;
-    match work {
-        Work::Match => match_counted(&mut matcher, events),
-        Work::Change => {
-            change_counted(&engine, subscriptions, fresh)?;
-            match_events(&mut matcher, events)
-        }
+    if fresh.is_empty() {
+        return match_counted(&mut matcher, events);
     }
+    change_counted(&engine, subscriptions, fresh)?;
+    match_events(&mut matcher, events)
 }
 
 /// Named by `--toggle-collect`.

@@ -70,9 +70,14 @@ impl Literal {
         self.has(Literal::SCALE).then_some((self.code() >> Literal::STEP_BITS, self.0 & Literal::STEP))
     }
 
+    /// Whether it is [`Literal::ALWAYS`].
+    fn is_always(self) -> bool {
+        self.has(Literal::NOT) && self.code() == Literal::CODE
+    }
+
     /// Whether it asks that a code is not set.
     pub(super) fn is_absent(self) -> bool {
-        self.has(Literal::NOT) && self.code() != Literal::CODE
+        self.has(Literal::NOT) && !self.is_always()
     }
 
     /// Of the last of an entry: whether its target stands in several places.
@@ -219,8 +224,7 @@ pub(super) fn may_be_ranges(literals: &[AtomicU32]) -> bool {
     let [Some(first), Some(last)] = [literals.first(), literals.last()].map(|word| word.map(load)) else {
         return false;
     };
-    let is_always = first.has(Literal::NOT) && first.code() == Literal::CODE;
-    (first.has(Literal::SCALE) || is_always) && (last.has(Literal::SCALE) || last.has_operations())
+    (first.has(Literal::SCALE) || first.is_always()) && (last.has(Literal::SCALE) || last.has_operations())
 }
 
 /// Appends the row of an entry with these literals to `row`.

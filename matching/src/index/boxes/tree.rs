@@ -50,9 +50,7 @@ impl Sets {
 impl Writer {
     /// Hands the boxes in the first block of a chain over to sets, if there are enough.
     pub(in super::super) fn gather_boxes(&mut self, view: &View, owner: Owner, block: Handle) -> bool {
-        let may_have = chains::has_entries(self.arena(), block, BOXES_AT)
-            && chains::count_ranges(self.arena(), block) >= BOXES_AT;
-        if !may_have {
+        if !chains::may_have_ranges(self.arena(), block, BOXES_AT) {
             return false;
         }
         let (boxes, others): (Vec<Moving>, Vec<Moving>) =

@@ -59,6 +59,14 @@ impl Placed<'_> {
         self.target.load(Ordering::Relaxed)
     }
 
+    /// Whether it may ask for nothing but ranges of integers.
+    fn may_be_ranges(&self) -> bool {
+        match self.kind {
+            Kind::Clauses => clauses::may_be_ranges(self.body),
+            _ => Head(self.body[1].load(Ordering::Relaxed)).codes() == 0,
+        }
+    }
+
     /// Appends it as a row.
     pub(super) fn read(&self, scales: &Scales, row: &mut Vec<u32>) {
         match self.kind {
@@ -122,32 +130,34 @@ pub(super) fn is_always(arena: &Arena, block: Handle, wanted: u32) -> bool {
 
 /// Whether so many entries of a block were not removed.
 pub(in crate::index) fn has_entries(arena: &Arena, block: Handle, wanted: usize) -> bool {
+    most_entries(arena, block) >= wanted && count(arena, block) >= wanted
+}
+
+/// As [`has_entries`], of entries that may be nothing but ranges of integers.
+pub(in crate::index) fn may_have_ranges(arena: &Arena, block: Handle, wanted: usize) -> bool {
+    most_entries(arena, block) >= wanted && count_of(arena, block, |placed| placed.may_be_ranges()) >= wanted
+}
+
+/// How many entries a block has at most: mostly that is enough to know, without a look at them.
+fn most_entries(arena: &Arena, block: Handle) -> usize {
     let (first, meta) = start(arena, block);
     let used = Used(first);
-    // Mostly it is clear without a look at them.
-    let most = match meta.kind() {
+    match meta.kind() {
         Kind::Clauses => used.targets(),
         _ => (used.end() - CHAIN_HEAD) / ENTRY_HEAD,
-    };
-    most >= wanted && count(arena, block) >= wanted
+    }
 }
 
 /// How many entries of a block were not removed.
 pub(in crate::index) fn count(arena: &Arena, block: Handle) -> usize {
-    let mut count = 0;
-    each_placed(arena, block, |placed| count += usize::from(placed.target() != NOBODY));
-    count
+    count_of(arena, block, |_| true)
 }
 
-/// How many entries of a block may be nothing but ranges of integers, at most.
-pub(in crate::index) fn count_ranges(arena: &Arena, block: Handle) -> usize {
+/// As [`count`], of those that are such.
+fn count_of(arena: &Arena, block: Handle, is_such: impl Fn(&Placed) -> bool) -> usize {
     let mut count = 0;
     each_placed(arena, block, |placed| {
-        let may_be = match placed.kind {
-            Kind::Clauses => clauses::may_be_ranges(placed.body),
-            _ => Head(placed.body[1].load(Ordering::Relaxed)).codes() == 0,
-        };
-        count += usize::from(may_be);
+        count += usize::from(placed.target() != NOBODY && is_such(&placed));
     });
     count
 }
